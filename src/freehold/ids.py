@@ -1,0 +1,34 @@
+"""Names for things: a prefix that tells the kind, then 24 characters that sort by time of making.
+
+The prefixes are those of the Claude API (`agent_`, `env_`, `sesn_`, `sevt_`, `file_`, `msg_`, `req_` ...); to the SDK
+every id is opaque.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+NewId = Callable[[str], str]
+"""From a prefix without underscore (`"sesn"`) to a fresh id (`"sesn_01…"`)."""
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, rest = divmod(number, 62)
+        digits.append(_ALPHABET[rest])
+    return "".join(reversed(digits))
+
+
+def encode(milliseconds: int, randomness: int) -> str:
+    """24 characters: 8 of time (enough until the year 8888), 16 of randomness (95 bits)."""
+    return _base62(milliseconds, 8) + _base62(randomness, 16)
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id such as `sesn_0PbXk…`: unique without asking anyone, and ordered by the millisecond."""
+    return f"{prefix}_{encode(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(12), 'big'))}"

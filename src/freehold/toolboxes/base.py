@@ -1,0 +1,41 @@
+"""What a toolbox is: the user's own Python functions, named and described as tools.
+
+Trusted code in the server's process (SECURITY.md). This module does not know sessions or HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """One tool as the model sees it."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool gave: content blocks of the API, or an error the model can act on."""
+
+    content: Sequence[Mapping[str, Any]]
+    is_error: bool = False
+
+
+class Toolbox(Protocol):
+    """A named set of tools that run in this process."""
+
+    name: str
+
+    def tools(self) -> Sequence[ToolSpec]:
+        """What it offers, in a stable order."""
+        ...
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> ToolResult:
+        """Run one tool; it never raises for what the tool does: that is an error result. `key`: idempotency key."""
+        ...
