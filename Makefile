@@ -1,1 +1,54 @@
-# One command each. Everything is installed into .venv in this checkout; `make help` lists the targets.
+# One command each. Everything is installed into .venv in this checkout; nothing outside it is touched except bubblewrap
+# (the sandbox), which comes from the system's packages.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help install demo test check bench soak docs lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+install: .venv/run.stamp  ## what running Freehold needs (Python packages, bubblewrap)
+	@scripts/bubblewrap.sh
+
+demo: install  ## the main job, live: an agent, a real box, your own tools, the bill (LIVE=1 for Claude itself)
+	@$(BIN)/freehold demo $(if $(LIVE),--live)
+
+test: .venv/dev.stamp  ## everything that must hold: static checks, then every test
+	@scripts/bubblewrap.sh
+	@scripts/static.sh
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp  ## the fast half of `test`: format, lint, types, layers, and the tests that need no process
+	@scripts/static.sh
+	$(BIN)/python -m pytest -m "not soak" tests/wire tests/gateway tests/agents tests/api -x
+
+bench: .venv/dev.stamp  ## measure against nginx and the disk; results go to benchmarks/results/
+	$(BIN)/python benchmarks/run.py
+
+soak: .venv/dev.stamp  ## the long runs whole; results go to benchmarks/results/
+	$(BIN)/python -m pytest -m soak --timeout 0
+
+docs: .venv/dev.stamp  ## write the generated pages anew
+	$(BIN)/python scripts/write_docs.py
+
+lock: .venv/dev.stamp  ## resolve the dependencies anew (needs the network)
+	requirements/compile.sh
+
+clean:  ## remove the environment
+	rm -rf .venv
+
+.venv/bin/python:
+	@scripts/venv.sh "$(PYTHON)"
+
+.venv/run.stamp: .venv/bin/python requirements/run.lock pyproject.toml
+	@scripts/packages.sh run
+	@touch $@
+
+.venv/dev.stamp: .venv/bin/python requirements/dev.lock pyproject.toml
+	@scripts/packages.sh dev
+	@touch $@ .venv/run.stamp
