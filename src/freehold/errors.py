@@ -75,6 +75,13 @@ class NotFound(FreeholdError):
     status = 404
 
 
+class MethodNotAllowed(FreeholdError):
+    """This path does not take that method."""
+
+    type = "invalid_request_error"
+    status = 405
+
+
 class Conflict(FreeholdError):
     """The thing was changed meanwhile, or is in a state that does not allow this."""
 
