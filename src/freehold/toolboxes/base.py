@@ -36,6 +36,14 @@ class Toolbox(Protocol):
         """What it offers, in a stable order."""
         ...
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str) -> ToolResult:
-        """Run one tool; it never raises for what the tool does: that is an error result. `key`: idempotency key."""
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+        """Run one tool; it never raises for what the tool does: that is an error result.
+
+        `key` is the idempotency key (the event id of the call); `session_id` is empty outside a session. The tool
+        itself sees both through `freehold.toolboxes.current_call()`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the tools hold."""
         ...

@@ -1,0 +1,19 @@
+"""The settings of toolboxes: which files, and how far a tool may go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freehold.config import setting
+
+
+@dataclass(frozen=True, slots=True)
+class ToolboxSettings:
+    """Read once at start."""
+
+    tools: tuple[str, ...] = setting((), "Python files of tool functions; each is a toolbox named after its file")
+    tool_timeout_s: float = setting(120.0, "how long one toolbox function may take", unit="s")
+    tool_threads: int = setting(64, "how many sync functions of one toolbox run at once; further ones wait")
+    max_stuck: int = setting(8, "a toolbox with that many calls past their timeout and still running refuses more")
+    tool_result_bytes: int = setting(100_000, "the text of one tool result; the rest is cut with a note", unit="bytes")
+    tool_media_bytes: int = setting(5 << 20, "one image or document in a tool result, as base64", unit="bytes")
