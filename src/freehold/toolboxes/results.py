@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ _NEEDS: Mapping[str, Mapping[str, Any]] = {
 """The blocks a tool result may hold, and the member each cannot be without (SDK 2.12, agent.mcp_tool_result)."""
 _MOST_BLOCKS = 100
 _MOST_ITEMS = 1_000_000
-"""Of anything that can be iterated: a generator may have no end."""
+"""Of an iterator: it may have no end."""
 
 Block = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def _to_blocks(value: object) -> list[Block]:
         return [text_block("(done; no result)")]
     if _is_block(value):
         return [_clean(value)]
-    if isinstance(value, Iterable) and not isinstance(value, Mapping | bytes | bytearray):
+    if isinstance(value, list | tuple | Iterator):
         value = list(itertools.islice(value, _MOST_ITEMS))
         if value and all(_is_block(item) for item in value):
             return [_clean(item) for item in value]
