@@ -1,0 +1,253 @@
+"""What features need to know of an answer, whole or streamed: who answered, why it stopped, what it used, what failed.
+
+One reader for both forms, so that record, budgets and retries never ask which it was. `Tap` stands on the byte path of
+every stream: it searches bytes and parses only the few events that carry facts. It never changes a byte.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from freehold.wire.frames import parse_event
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One model pass inside an answer (beta): the message's top-level numbers leave out some of them (compaction)."""
+
+    kind: str
+    model: str | None
+    input_tokens: int
+    output_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
+    cache_read_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer used. `input_tokens` are those after the last cache breakpoint: the whole input is the four added.
+
+    `None` where the upstream did not say.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_read_tokens: int = 0
+    web_searches: int = 0
+    web_fetches: int = 0
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    iterations: tuple[Iteration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an answer by now."""
+
+    message_id: str | None = None
+    model: str | None = None
+    """The model that answered; a fallback may have changed it."""
+    stop_reason: str | None = None
+    usage: Usage | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    complete: bool = False
+    """It ended as it should: a whole JSON answer, or a stream up to its `message_stop`. An error is not complete."""
+    begun: bool = False
+    """Something of a message is there: a 2xx JSON answer, or `message_start`."""
+
+
+class _Known(msgspec.Struct, gc=False):
+    """The members that carry facts, of a whole answer and of an event alike; everything else is skipped unparsed.
+
+    They are `Any` so that an odd value of an odd upstream costs that fact, not the answer.
+    """
+
+    type: Any = None
+    id: Any = None
+    model: Any = None
+    stop_reason: Any = None
+    usage: Any = None
+    error: Any = None
+    message: Any = None
+    delta: Any = None
+    content_block: Any = None
+
+
+_decode = msgspec.json.Decoder(_Known).decode
+
+
+def of_whole(status: int, body: bytes) -> Facts:
+    """The facts of a whole answer. A body that is no JSON object tells nothing, and is not complete."""
+    try:
+        known = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Facts()
+    if status >= 400 or known.type == "error":
+        kind, message = _error(known.error)
+        return Facts(error_type=kind, error_message=message)
+    return Facts(
+        message_id=_text(known.id),
+        model=_text(known.model),
+        stop_reason=_text(known.stop_reason),
+        usage=_usage(known.usage, None),
+        complete=True,
+        begun=True,
+    )
+
+
+# Inside a JSON string a quote is escaped, so that text of the model can never look like one of these.
+_MARKS = (b'"usage"', b'"error"', b'"message_stop"', b'"fallback"')
+
+
+class Tap:
+    """Reads along a stream. `facts` is right after each `read`; ask it at any time, also of a stream that broke off."""
+
+    __slots__ = ("facts",)
+
+    def __init__(self) -> None:
+        self.facts = Facts()
+
+    def read(self, data: bytes, borders: list[int]) -> None:
+        """Take note of what one read brought (`data` ends at its last border). Never raises for what is in it."""
+        for mark in _MARKS:
+            at = data.find(mark)
+            if at >= 0:
+                self._read_events(data, borders)
+                return
+
+    def _read_events(self, data: bytes, borders: list[int]) -> None:
+        done = -1
+        for index in sorted({bisect_right(borders, at) for mark in _MARKS for at in _positions(data, mark)}):
+            if index > done and index < len(borders):
+                done = index
+                event = parse_event(data[borders[index - 1] if index else 0 : borders[index]])
+                if event is not None:
+                    self._take(event[1])
+
+    def _take(self, data: bytes) -> None:
+        try:
+            known = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return
+        match known.type:
+            case "message_start":
+                self._start(known.message)
+            case "message_delta":
+                self._delta(known)
+            case "message_stop":
+                self.facts = replace(self.facts, complete=self.facts.error_type is None)
+            case "error":
+                kind, message = _error(known.error)
+                self.facts = replace(self.facts, error_type=kind, error_message=message, complete=False)
+            case "content_block_start":
+                self._fallback(known.content_block)
+
+    def _start(self, message: Any) -> None:
+        message = _object(message)
+        self.facts = replace(
+            self.facts,
+            message_id=_text(message.get("id")),
+            model=_text(message.get("model")),
+            usage=_usage(message.get("usage"), None),
+            begun=True,
+        )
+
+    def _delta(self, known: _Known) -> None:
+        self.facts = replace(
+            self.facts,
+            stop_reason=_text(_object(known.delta).get("stop_reason")),
+            usage=_usage(known.usage, self.facts.usage),
+        )
+
+    def _fallback(self, block: Any) -> None:
+        """As in the SDK's beta accumulator: a `fallback` block names the model that goes on answering."""
+        block = _object(block)
+        model = _text(_object(block.get("to")).get("model"))
+        if block.get("type") == "fallback" and model is not None:
+            self.facts = replace(self.facts, model=model)
+
+
+def _positions(data: bytes, mark: bytes) -> list[int]:
+    found = []
+    at = data.find(mark)
+    while at >= 0:
+        found.append(at)
+        at = data.find(mark, at + len(mark))
+    return found
+
+
+def _error(error: Any) -> tuple[str, str]:
+    error = _object(error)
+    return _text(error.get("type")) or "api_error", _text(error.get("message")) or ""
+
+
+def _usage(raw: Any, before: Usage | None) -> Usage | None:
+    """Counts of a later event are totals, so they replace; what it leaves out stays as it was."""
+    if not isinstance(raw, dict):
+        return before
+    was = before or Usage()
+    write_5m, write_1h = _cache_writes(raw, was.cache_write_5m_tokens, was.cache_write_1h_tokens)
+    tools = _object(raw.get("server_tool_use"))
+    passes = raw.get("iterations")
+    return Usage(
+        input_tokens=_count(raw.get("input_tokens"), was.input_tokens),
+        output_tokens=_count(raw.get("output_tokens"), was.output_tokens),
+        cache_write_5m_tokens=write_5m,
+        cache_write_1h_tokens=write_1h,
+        cache_read_tokens=_count(raw.get("cache_read_input_tokens"), was.cache_read_tokens),
+        web_searches=_count(tools.get("web_search_requests"), was.web_searches),
+        web_fetches=_count(tools.get("web_fetch_requests"), was.web_fetches),
+        service_tier=_text(raw.get("service_tier")) or was.service_tier,
+        speed=_text(raw.get("speed")) or was.speed,
+        inference_geo=_text(raw.get("inference_geo")) or was.inference_geo,
+        iterations=tuple(map(_iteration, passes)) if isinstance(passes, list) else was.iterations,
+    )
+
+
+def _iteration(raw: Any) -> Iteration:
+    raw = _object(raw)
+    write_5m, write_1h = _cache_writes(raw, 0, 0)
+    return Iteration(
+        kind=_text(raw.get("type")) or "message",
+        model=_text(raw.get("model")),
+        input_tokens=_count(raw.get("input_tokens"), 0),
+        output_tokens=_count(raw.get("output_tokens"), 0),
+        cache_write_5m_tokens=write_5m,
+        cache_write_1h_tokens=write_1h,
+        cache_read_tokens=_count(raw.get("cache_read_input_tokens"), 0),
+    )
+
+
+def _cache_writes(raw: dict[str, Any], was_5m: int, was_1h: int) -> tuple[int, int]:
+    """Cache writes by lifetime. `message_delta` gives only their sum, so the split of `message_start` is kept.
+
+    What the sum has grown by was written by server tools, which cache for five minutes (API docs, prompt caching).
+    """
+    split = raw.get("cache_creation")
+    if isinstance(split, dict):
+        was_5m = _count(split.get("ephemeral_5m_input_tokens"), 0)
+        was_1h = _count(split.get("ephemeral_1h_input_tokens"), 0)
+    total = _count(raw.get("cache_creation_input_tokens"), was_5m + was_1h)
+    write_1h = min(was_1h, total)
+    return total - write_1h, write_1h
+
+
+def _count(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
