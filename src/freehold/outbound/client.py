@@ -1,0 +1,130 @@
+"""A lean HTTP/1.1 client for one origin: a last-in-first-out pool of connections, and answers that live in a context.
+
+Made for the gateway's hot path (measured: a third of the CPU of the next best client). It knows nothing of Claude.
+It follows no redirects, keeps no cookies and decodes no bodies: bytes come out as they came in.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from freehold.calls import Headers
+from freehold.outbound.connection import Connection, Limits
+from freehold.outbound.dial import Dialer, Origin
+
+
+class Answer:
+    """Status and headers (names in lower case) of an answer, and its body as it arrives. Lives in its context."""
+
+    __slots__ = ("_connection", "headers", "read", "read_all", "status")
+
+    def __init__(self, connection: Connection) -> None:
+        self.status: int = connection.status
+        self.headers: Headers = connection.headers
+        self.read = connection.read
+        """`await read()`: the body's next bytes, all that have come; empty at its end."""
+        self.read_all = connection.read_all
+        """`await read_all()`: the rest of the body at once."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of that header (name in lower case)."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Client:
+    """Exchanges with one origin, as many at a time as are begun; each idle connection is used again, newest first.
+
+    `idle_connections` bounds the pool, not the traffic.
+    """
+
+    def __init__(
+        self, origin: Origin, dialer: Dialer, *, limits: Limits | None = None, idle_connections: int = 512
+    ) -> None:
+        self.origin = origin
+        self._dialer = dialer
+        self._limits = limits or Limits()
+        self._idle_connections = idle_connections
+        self._idle: dict[Connection, None] = {}  # ordered: the newest is last
+        self._all: set[Connection] = set()
+        self._closed = False
+
+    def exchange(self, head: bytes, body: bytes = b"") -> Exchange:
+        """One request and its answer, as a context: `async with client.exchange(head, body) as answer`.
+
+        `head` is the request line and headers with the final blank line; it must state `content-length` itself.
+        Leaving the context before the answer was read to its end closes the connection at once.
+
+        Raises:
+            WayOutFailed: on entering or reading; `attempted` says whether anything had been sent.
+        """
+        return Exchange(self, head, body)
+
+    async def take(self) -> Connection:
+        """A connection with nothing running on it: the newest idle one that still lives, else a fresh one."""
+        while self._idle:
+            connection = self._idle.popitem()[0]
+            if not connection.is_stale():
+                return connection
+            connection.abort()
+        connection = await self._dialer.dial(self.origin, self._make)
+        self._all.add(connection)
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep the connection for the next exchange if it is fit for one; else it is closed."""
+        if connection.is_fit() and not self._closed and len(self._idle) < self._idle_connections:
+            connection.rest()
+            self._idle[connection] = None
+        else:
+            connection.abort()
+
+    def _make(self) -> Connection:
+        return Connection(self._limits, self._forget)
+
+    def _forget(self, connection: Connection) -> None:
+        self._idle.pop(connection, None)
+        self._all.discard(connection)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now, idle ones included."""
+        return len(self._all)
+
+    @property
+    def idle_connections(self) -> int:
+        """How many of them wait for use."""
+        return len(self._idle)
+
+    async def close(self) -> None:
+        """Close every connection, running exchanges too."""
+        self._closed = True
+        for connection in list(self._all):
+            connection.abort()
+
+
+class Exchange:
+    """See `Client.exchange`."""
+
+    __slots__ = ("_body", "_client", "_connection", "_head")
+
+    def __init__(self, client: Client, head: bytes, body: bytes) -> None:
+        self._client = client
+        self._head = head
+        self._body = body
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Answer:
+        connection = self._connection = await self._client.take()
+        try:
+            connection.send(self._head, self._body)
+            await connection.head()
+        except BaseException:
+            connection.abort()
+            raise
+        return Answer(connection)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._client.give_back(self._connection)

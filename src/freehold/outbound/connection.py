@@ -1,0 +1,285 @@
+"""One HTTP/1.1 connection, client side: bytes in, answer out. It does not know pools, retries, or what is in a body.
+
+The hot path of the gateway runs through here once per read, so it keeps to a few rules: one future at a time, woken
+once per read and only when its waiter can go on; no task, no timer per exchange (one lazy timer per connection looks
+at the time of the last read); parts are joined once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+from freehold.calls import Attempted, Headers
+from freehold.outbound.failures import BrokenOff, TimedOut, WayOutFailed
+
+_HEAD, _SOME, _ALL = 1, 2, 3  # what the waiter needs before it can go on
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one connection."""
+
+    silence_s: float = 600.0
+    """An exchange in which nothing arrives for so long has failed."""
+    idle_s: float = 60.0
+    """A pooled connection unused for so long is closed."""
+    head_bytes: int = 65_536
+    """The status line and headers of one answer, interim answers included."""
+    buffer_bytes: int = 262_144
+    """Body bytes taken in before their reader asks for them; beyond it reading stops until it does."""
+    whole_bytes: int = 134_217_728
+    """The largest answer that is read as a whole."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection and the one exchange that runs on it: `send`, then `head`, then `read` to the end, or `abort`."""
+
+    def __init__(self, limits: Limits, on_lost: Callable[[Connection], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpResponseParser(self)
+        self._failure: WayOutFailed | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._needs = _HEAD
+        self._paused = False
+        self._busy = False
+        self._touched_s = 0.0
+        self.lost = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self._parts: list[bytes] = []
+        self._held_bytes = 0
+        self._head_bytes = 0
+        self._got_head = False
+        self._framed = False
+        self._done = False
+        self._keep = False
+
+    # What the client does with it.
+
+    def send(self, head: bytes, body: bytes) -> None:
+        """Begin an exchange. `head` ends with the blank line and states the body's length."""
+        self._begin()
+        self._busy = True
+        self._touched_s = self._loop.time()
+        if len(body) < 16_384:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    async def head(self) -> None:
+        """Return when `status` and `headers` are those of the final answer."""
+        while not self._got_head:
+            await self._wait(_HEAD)
+
+    async def read(self) -> bytes:
+        """The body's next bytes: all that have come since; empty at its end."""
+        while not self._parts:
+            if self._done:
+                return b""
+            await self._wait(_SOME)
+        return self._take()
+
+    async def read_all(self) -> bytes:
+        """The rest of the body."""
+        if self._paused:
+            self._resume()
+        while not self._done:
+            await self._wait(_ALL)
+        return self._take() if self._parts else b""
+
+    def is_fit(self) -> bool:
+        """Whether another exchange may follow: the last answer was read to its end and nothing else is in flight."""
+        return self._done and self._keep and not self.lost and self._transport.get_write_buffer_size() == 0
+
+    def rest(self) -> None:
+        """The exchange is over; from now the idle limit holds."""
+        self._busy = False
+        self._parts = []
+        self._touched_s = self._loop.time()
+
+    def is_stale(self) -> bool:
+        """Whether the far end has already hung up on this resting connection (or sent what nobody asked for)."""
+        if self.lost or self._transport.is_closing():
+            return True
+        if self._loop.time() - self._touched_s < 0.5:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def abort(self) -> None:
+        """Let the far end go at once, whatever state the exchange is in."""
+        self.lost = True
+        self._transport.abort()
+
+    # What the event loop and the parser tell it.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._touched_s = self._loop.time()
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._touched_s = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._refuse(error)
+        if not self._got_head:
+            self._count_head(len(data))
+        elif self._held_bytes > self._limits.buffer_bytes:
+            self._hold_back()
+        waiter = self._waiter
+        if waiter is not None and self._is_satisfied():
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`. An answer without length and chunks ends here."""
+        if self._got_head and not self._framed and not self._done:
+            self._done = True
+            self._wake()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._failure is None:
+            why = f" ({exc})" if exc else ""
+            where = "in the middle of its answer" if self._got_head else "without an answer"
+            self._failure = BrokenOff(f"the far end hung up {where}{why}", attempted=Attempted.UNANSWERED)
+        self._wake()
+        self._on_lost(self)
+
+    def on_message_begin(self) -> None:
+        """Called by the parser. An answer without a question would be taken for the next one's: the parser stops."""
+        if self._done or not self._busy:
+            raise ValueError("an answer that nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        name = name.lower()
+        if name == b"content-length" or name == b"transfer-encoding":
+            self._framed = True
+        self.headers.append((name, value.rstrip()))
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        self.status = self._parser.get_status_code()
+        if self.status >= 200:
+            self._got_head = True
+            if self.status in (204, 304):
+                self._framed = True
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        self._parts.append(data)
+        self._held_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser. The only moment at which it knows whether the connection may be kept."""
+        if not self._got_head:  # an interim answer (100, 103): the real one follows
+            self.headers = []
+            self._framed = False
+            return
+        self._done = True
+        self._keep = self._parser.should_keep_alive()
+
+    # Inside.
+
+    async def _wait(self, needs: int) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._needs = needs
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _is_satisfied(self) -> bool:
+        if self._done:
+            return True
+        return self._got_head and (self._needs == _HEAD or (self._needs == _SOME and bool(self._parts)))
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _take(self) -> bytes:
+        parts = self._parts
+        self._parts = []
+        self._held_bytes = 0
+        if self._paused:
+            self._resume()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _hold_back(self) -> None:
+        if self._needs == _ALL and self._waiter is not None:
+            if self._held_bytes > self._limits.whole_bytes:
+                self._fail(BrokenOff(f"its answer is larger than {self._limits.whole_bytes} bytes"))
+        elif not self._done and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._touched_s = self._loop.time()
+        if not self.lost:
+            self._transport.resume_reading()
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.head_bytes:
+            self._fail(BrokenOff(f"its headers are longer than {self._limits.head_bytes} bytes"))
+
+    def _refuse(self, error: Exception) -> None:
+        if self._done or not self._busy:  # the answer that was asked for is whole; what follows it is not ours
+            self._keep = False
+            self.abort()
+        else:
+            self._fail(BrokenOff(f"what came is not an HTTP/1.1 answer ({error})"))
+
+    def _fail(self, failure: WayOutFailed) -> None:
+        failure.attempted = Attempted.UNANSWERED
+        if self._failure is None:
+            self._failure = failure
+        self._done = self._keep = False
+        self.abort()
+        self._wake()
+
+    def _arm(self, left_s: float = math.inf) -> None:
+        # Never further ahead than the shorter limit: which of the two holds may change in between.
+        soon_s = min(left_s, self._limits.idle_s, self._limits.silence_s)
+        self._timer = self._loop.call_later(max(0.001, soon_s), self._look_at_the_time)
+
+    def _look_at_the_time(self) -> None:
+        allowed_s = self._limits.silence_s if self._busy else self._limits.idle_s
+        left_s = self._touched_s + allowed_s - self._loop.time()
+        if self._paused:  # it is our reader who keeps the far end waiting
+            self._arm()
+        elif left_s > 0:
+            self._arm(left_s)
+        elif self._busy:
+            self._fail(TimedOut(f"nothing came for {allowed_s:g} s"))
+        else:
+            self.abort()
