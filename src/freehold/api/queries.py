@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from freehold.clock import parse_rfc3339
 from freehold.errors import InvalidRequest
-from freehold.wire.pages import decode_cursor, encode_cursor
+from freehold.wire.pages import cursor_page, decode_cursor, encode_cursor
 
+T = TypeVar("T")
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 MOST_PARAMETERS = 1100
 """In one query string: `ids[]` takes 100, `types[]` all types; far above what a list can need."""
-CURSOR_PREFIX = "page_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,18 @@ class Window:
 
     def cursor(self, position: Sequence[Any]) -> str:
         """The `next_page` that goes on after `position`, good only for the same list, filters and order."""
-        return CURSOR_PREFIX + encode_cursor({**self._bound, "at": list(position)})
+        return encode_cursor({**self._bound, "at": list(position)})
+
+    def page(
+        self,
+        rows: Sequence[T],
+        shown: Callable[[T], dict[str, Any]],
+        position: Callable[[T], Sequence[Any]],
+    ) -> dict[str, Any]:
+        """`{data, next_page}` from up to `limit` + 1 rows: the one too many only tells that there is a next page."""
+        kept = rows[: self.limit]
+        more = self.cursor(position(kept[-1])) if len(rows) > self.limit else None
+        return cursor_page([shown(row) for row in kept], more)
 
 
 class Query:
@@ -108,18 +119,24 @@ class Query:
         return Range(**bounds)
 
     def window(
-        self, list_name: str, filters: Mapping[str, Any] | None = None, *, default: int = 20, most: int = 100
+        self,
+        list_name: str,
+        filters: Mapping[str, Any] | None = None,
+        *,
+        default: int = 20,
+        most: int = 100,
+        position: Sequence[type] = (int, str),
     ) -> Window:
         """`limit` and `page`. Call it last: it refuses every parameter that was not read before.
 
         `filters` is all that decides what the list holds and in which order; a cursor made under other ones is
-        refused.
+        refused. `position` is the kinds of what a cursor holds: mostly the time of making and the id.
         """
         limit = self.whole("limit", least=1, most=most) or default
         page = self.text("page", most=4096)
         self.refuse_others()
-        bound = {"list": list_name, "by": _digest(filters or {})}
-        return Window(limit, _position(page, bound) if page else None, bound)
+        bound = {"list": list_name, "filter": _digest(filters or {})}
+        return Window(limit, _position(page, bound, position) if page else None, bound)
 
     def refuse_others(self) -> None:
         """Refuse parameters that nobody has read, by name."""
@@ -148,10 +165,12 @@ def _digest(filters: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(dict(filters), order="deterministic")).hexdigest()[:16]
 
 
-def _position(page: str, bound: Mapping[str, Any]) -> Sequence[Any]:
-    if not page.startswith(CURSOR_PREFIX):
-        raise InvalidRequest("page: this is not a cursor of this list. Use the next_page of an answer as it came.")
-    position = decode_cursor(page.removeprefix(CURSOR_PREFIX), dict(bound)).get("at")
-    if not isinstance(position, list):
-        raise InvalidRequest("page: this is not a cursor of this list. Use the next_page of an answer as it came.")
+def _position(page: str, bound: Mapping[str, Any], kinds: Sequence[type]) -> Sequence[Any]:
+    position: list[Any] = decode_cursor(page, bound, {"at": list})["at"]
+    if [type(value) for value in position] != list(kinds) or not all(_storable(value) for value in position):
+        raise InvalidRequest("page: this is not a cursor of this list. Use `next_page` of an answer as it came.")
     return position
+
+
+def _storable(value: object) -> bool:
+    return abs(value) < 1 << 63 if isinstance(value, int) else "\0" not in str(value)

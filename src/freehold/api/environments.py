@@ -1,0 +1,180 @@
+"""`/v1/environments`: create, retrieve, update, list, archive, delete. The times in answers are plain text there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from freehold.api.base import Request, answer, route
+from freehold.api.metadata import merged_metadata, new_metadata
+from freehold.clock import Clock, rfc3339
+from freehold.errors import InvalidRequest, NotBuilt
+from freehold.ids import NewId
+from freehold.store.environments import EnvironmentRow, EnvironmentRows
+
+MOST_NAME_CHARS = 256
+MOST_DESCRIPTION_CHARS = 2048
+MANAGERS = ("apt", "cargo", "gem", "go", "npm", "pip")
+
+
+def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId) -> list[BaseRoute]:
+    """Every route of environments but the work queue's."""
+    environments = _Environments(rows, clock, ids)
+    return [
+        route("POST", "/v1/environments", environments.create),
+        route("GET", "/v1/environments", environments.list),
+        route("GET", "/v1/environments/{environment_id}", environments.retrieve),
+        route("POST", "/v1/environments/{environment_id}", environments.update),
+        route("DELETE", "/v1/environments/{environment_id}", environments.delete),
+        route("POST", "/v1/environments/{environment_id}/archive", environments.archive),
+    ]
+
+
+class _Environments:
+    def __init__(self, rows: EnvironmentRows, clock: Clock, ids: NewId) -> None:
+        self._rows = rows
+        self._clock = clock
+        self._ids = ids
+
+    async def create(self, request: Request) -> Response:
+        body = _created(await request.json("environments.create"))
+        row = await self._rows.create(request.workspace_id, self._ids("env"), body, self._clock.now_us())
+        return answer(shown(row))
+
+    async def retrieve(self, request: Request) -> Response:
+        return answer(shown(await self._rows.get(request.workspace_id, request.path["environment_id"])))
+
+    async def update(self, request: Request) -> Response:
+        fields = await request.json("environments.update")
+        environment_id = request.path["environment_id"]
+        row = await self._rows.update(
+            request.workspace_id, environment_id, self._clock.now_us(), lambda row: _updated(row, fields)
+        )
+        return answer(shown(row))
+
+    async def archive(self, request: Request) -> Response:
+        await request.json()
+        environment_id = request.path["environment_id"]
+        return answer(shown(await self._rows.archive(request.workspace_id, environment_id, self._clock.now_us())))
+
+    async def delete(self, request: Request) -> Response:
+        environment_id = request.path["environment_id"]
+        await self._rows.delete(request.workspace_id, environment_id)
+        return answer({"id": environment_id, "type": "environment_deleted"})
+
+    async def list(self, request: Request) -> Response:
+        archived = request.query.boolean("include_archived")
+        window = request.query.window("environments", {"include_archived": archived})
+        rows = await self._rows.page(
+            request.workspace_id, include_archived=archived, after=window.after, limit=window.limit
+        )
+        return answer(window.page(rows, shown, lambda row: (row.created_us, row.id)))
+
+
+def shown(row: EnvironmentRow) -> dict[str, Any]:
+    """An environment as the API shows it."""
+    return {
+        "id": row.id,
+        "type": "environment",
+        **row.body,
+        "created_at": rfc3339(row.created_us),
+        "updated_at": rfc3339(row.updated_us),
+        "archived_at": None if row.archived_us is None else rfc3339(row.archived_us),
+    }
+
+
+def refuse_archived(row: EnvironmentRow) -> None:
+    """For changes and new sessions: raises `InvalidRequest` with `environment_archived`."""
+    if row.archived_us is not None:
+        raise InvalidRequest(
+            f"The environment {row.id} is archived. Create a new one.", details={"error_code": "environment_archived"}
+        )
+
+
+def _created(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": _name(fields.get("name")),
+        "description": _description(fields.get("description")),
+        "config": _config(fields.get("config") or {"type": "cloud"}),
+        "metadata": new_metadata(fields.get("metadata")),
+        "scope": _scope(fields.get("scope")),
+    }
+
+
+def _updated(row: EnvironmentRow, fields: Mapping[str, Any]) -> dict[str, Any]:
+    refuse_archived(row)
+    body = dict(row.body)
+    if fields.get("name") is not None:
+        body["name"] = _name(fields["name"])
+    if "description" in fields:
+        body["description"] = _description(fields["description"])
+    if fields.get("config") is not None:
+        _refuse_other_type(row.body["config"], fields["config"])
+        body["config"] = _config(fields["config"], row.body["config"])
+    if "metadata" in fields:
+        body["metadata"] = merged_metadata(body["metadata"], fields["metadata"], empty_deletes=True)
+    if fields.get("scope") is not None:
+        body["scope"] = _scope(fields["scope"])
+    return body
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > MOST_NAME_CHARS:
+        raise InvalidRequest(f"name: must be text of 1 to {MOST_NAME_CHARS} characters.")
+    return value
+
+
+def _description(value: str | None) -> str | None:
+    if value is not None and len(value) > MOST_DESCRIPTION_CHARS:
+        raise InvalidRequest(f"description: at most {MOST_DESCRIPTION_CHARS} characters are taken.")
+    return value  # null and "" are different values here
+
+
+def _scope(value: str | None) -> str:
+    if value == "account":
+        raise InvalidRequest('scope: "account" is not there for API keys; leave it out or send "organization".')
+    return "organization"
+
+
+def _refuse_other_type(current: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    if given.get("type", "cloud") != current["type"]:
+        raise InvalidRequest(
+            f"config.type: an environment stays what it is ({current['type']}). Create a new one.",
+            details={"error_code": "invalid_config_type_change"},
+        )
+
+
+def _config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A whole `config`; what is left out stays as in `current`, else takes the default."""
+    if given.get("type", "cloud") != "cloud":
+        raise NotBuilt('config.type: "self_hosted" environments are not built yet. Use "cloud".')
+    kept = current or {}
+    return {
+        "type": "cloud",
+        "networking": _networking(given.get("networking") or kept.get("networking") or {"type": "limited"}),
+        "packages": _packages(given.get("packages") or kept.get("packages") or {}),
+    }
+
+
+def _networking(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given["type"] != "limited":
+        raise NotBuilt(
+            f'config.networking.type: "{given["type"]}" is not built yet. Use "limited" without allowed_hosts.'
+        )
+    for name in ("allowed_hosts", "allow_mcp_servers", "allow_package_managers"):
+        if given.get(name):
+            raise NotBuilt(f"config.networking.{name}: boxes with a network are not built yet. Leave it out.")
+    return {"type": "limited", "allowed_hosts": [], "allow_mcp_servers": False, "allow_package_managers": False}
+
+
+def _packages(given: Mapping[str, Any]) -> dict[str, Any]:
+    for manager in MANAGERS:
+        if given.get(manager):
+            raise NotBuilt(
+                f"config.packages.{manager}: installing packages is not built yet. Leave it out; the box has what the "
+                f"host's /usr has."
+            )
+    return {"type": "packages", **{manager: [] for manager in MANAGERS}}

@@ -1,0 +1,29 @@
+"""`/healthz` (the process lives) and `/readyz` (it can take requests), for whoever watches it. No key needed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from freehold import __version__
+from freehold.api.base import Request, answer, route
+
+Ready = Callable[[], Awaitable[str | None]]
+"""Why the server cannot take requests now, or `None` when it can."""
+
+
+def routes(ready: Ready) -> list[BaseRoute]:
+    """Both routes; `ready` is asked on every `/readyz`."""
+
+    async def healthz(request: Request) -> Response:
+        return answer({"status": "ok", "version": __version__})
+
+    async def readyz(request: Request) -> Response:
+        why = await ready()
+        if why is None:
+            return answer({"status": "ready", "version": __version__})
+        return answer({"status": "not_ready", "reason": why}, status=503)
+
+    return [route("GET", "/healthz", healthz, door="open"), route("GET", "/readyz", readyz, door="open")]
