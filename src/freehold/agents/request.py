@@ -1,0 +1,78 @@
+"""The Messages request that puts a session to the model. Pure, and the same session always gives the same bytes.
+
+Key order, tool order and block order are fixed, so that the longest possible prefix is found in the prompt cache.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from freehold.agents.session import Json
+
+# Output limits by family (Claude API docs, models overview, read 2026-11-23); what is not listed writes up to 128k.
+_OUTPUT_LIMITS: Sequence[tuple[re.Pattern[str], int]] = (
+    (re.compile(r"claude-(opus|sonnet|haiku)-4-5"), 64_000),
+    (re.compile(r"claude-(sonnet-4|3-7-sonnet)"), 64_000),
+    (re.compile(r"claude-opus-4-[01]|claude-opus-4-2"), 32_000),
+    (re.compile(r"claude-3-5"), 8_192),
+    (re.compile(r"claude-3-"), 4_096),
+)
+CLAUDE_MAX_TOKENS = 64_000
+"""Room for thinking and a long file in one reply, and still a bound on what one reply may cost."""
+OTHER_MAX_TOKENS = 8_192
+"""Models that are not Claude often have small windows, in which the reply counts."""
+
+
+def max_tokens(model: str) -> int:
+    """How long one reply of this model may be."""
+    if not model.startswith("claude-"):
+        return OTHER_MAX_TOKENS
+    limit = next((limit for family, limit in _OUTPUT_LIMITS if family.match(model)), CLAUDE_MAX_TOKENS)
+    return min(limit, CLAUDE_MAX_TOKENS)
+
+
+def body(agent: Mapping[str, Any], system: str, tools: Sequence[Json], messages: Sequence[Json]) -> Json:
+    """The body of `POST /v1/messages`. `agent` is the session's snapshot; `system` the whole system prompt."""
+    model = agent["model"]
+    made: Json = {"model": model["id"], "max_tokens": max_tokens(model["id"]), "stream": True}
+    made.update(_model_options(model))
+    if tools:
+        made["tools"] = list(tools)
+    if system:
+        made["system"] = system
+    made["messages"] = list(messages)
+    if model["id"].startswith("claude-"):
+        # One breakpoint that moves with the conversation: each request reads what the one before it has written.
+        made["cache_control"] = {"type": "ephemeral"}
+    return made
+
+
+def _model_options(model: Mapping[str, Any]) -> Json:
+    made: Json = {}
+    effort = model.get("effort")
+    if effort:
+        made["output_config"] = {"effort": effort["type"]}
+    for key in ("speed", "inference_geo"):
+        if model.get(key):
+            made[key] = model[key]
+    return made
+
+
+_PLACES = """
+
+<environment>
+Your tools run in a box of your own. You work in /workspace, which keeps its files for the whole session.
+Files that the user gave you are under /mnt/session/uploads{uploads}
+Put every file that the user shall get into /mnt/session/outputs.
+</environment>"""
+
+
+def system_prompt(agent: Mapping[str, Any], has_box: bool, uploads: Sequence[str]) -> str:
+    """The agent's own prompt, and after it what it must know of its box. `uploads` are mount paths."""
+    own = agent.get("system") or ""
+    if not has_box:
+        return own
+    listed = ":\n" + "\n".join(uploads) if uploads else "."
+    return (own + _PLACES.format(uploads=listed)).strip()

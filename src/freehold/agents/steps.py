@@ -1,0 +1,85 @@
+"""What a session does next, decided from its fold alone. Pure: the same session always gives the same step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from freehold.agents.session import Session, ToolCall
+
+MOST_PAUSES = 20
+"""Replies in a row that stop with `pause_turn`: the API pauses after 10 rounds of its own tools each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put the transcript to the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTools:
+    """Answer these calls, each by running it or by saying why not."""
+
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Go idle. If `hard`, also when messages wait: they begin the next turn; else they are taken into this one."""
+
+    stop_reason: Mapping[str, Any]
+    stop_details: Mapping[str, Any] | None = None
+    hard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Close every open call and go idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The wait after a failure is over: say that it runs again, then go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing: it is idle or has ended."""
+
+
+Step = Ask | RunTools | Finish | Interrupt | Resume | Rest
+
+
+def next_step(session: Session) -> Step:
+    """What to do with a session as it stands."""
+    if session.interrupted:
+        return Interrupt()
+    if session.status in ("idle", "terminated"):
+        return Rest()
+    if session.status == "rescheduling":
+        return Resume()
+    if session.open_calls:
+        return _with_open_calls(session.open_calls)
+    if session.pauses > MOST_PAUSES:
+        return Finish({"type": "end_turn"})
+    if session.owes_reply:
+        return Ask()
+    return _finish(session)
+
+
+def _with_open_calls(calls: list[ToolCall]) -> Step:
+    runnable = tuple(call for call in calls if call.runnable)
+    if runnable:
+        return RunTools(runnable)
+    waiting = [call.id for call in calls]
+    # Queued messages go on waiting: the model may hear them only after the results that it is owed.
+    return Finish({"type": "requires_action", "event_ids": waiting})
+
+
+def _finish(session: Session) -> Finish:
+    if session.last_stop == "refusal":
+        return Finish({"type": "refusal"}, session.last_stop_details)
+    if session.last_stop == "model_context_window_exceeded":
+        return Finish({"type": "retries_exhausted"})
+    return Finish({"type": "end_turn"}, hard=False)

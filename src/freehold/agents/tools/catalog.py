@@ -1,0 +1,133 @@
+"""The tools of one agent as the model sees them, and who answers each. Pure: made from the agent and what is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from freehold.agents.session import Json, Kind
+
+Repeat = Literal["once", "retry"]
+SAFE_TO_REPEAT = frozenset({"read", "glob", "grep"})
+"""Built-in tools that change nothing, so that a lost call is simply made again."""
+TOOLBOX_SCHEME = "toolbox:"
+
+
+class Spec(Protocol):
+    """A tool's name, what it is for, and its input's JSON schema."""
+
+    @property
+    def name(self) -> str:
+        """Without any prefix."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """For the model."""
+        ...
+
+    @property
+    def input_schema(self) -> Mapping[str, Any]:
+        """A JSON schema of type object."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool that an agent may call."""
+
+    definition: Mapping[str, Any]
+    """As the Messages API takes it; its `name` is what the model says."""
+    kind: Kind
+    name: str
+    """As events show it: without the `mcp__server__` prefix."""
+    server: str | None
+    policy: Mapping[str, Any]
+    repeat: Repeat
+
+
+class Catalog:
+    """Everything that one agent may call, by the name that the model says."""
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = {tool.definition["name"]: tool for tool in tools}
+
+    @property
+    def definitions(self) -> list[Json]:
+        """For the `tools` of a model request, in the agent's own order."""
+        return [dict(tool.definition) for tool in self._tools.values()]
+
+    @property
+    def names(self) -> list[str]:
+        """What the model may say."""
+        return list(self._tools)
+
+    def find(self, name: str) -> Tool | None:
+        """The tool of that name."""
+        return self._tools.get(name)
+
+    def kinds(self) -> set[Kind]:
+        """Who will answer calls of this agent."""
+        return {tool.kind for tool in self._tools.values()}
+
+
+def catalog(
+    agent: Mapping[str, Any],
+    built_in: Sequence[Spec],
+    servers: Mapping[str, Sequence[Spec]],
+    repeats: Mapping[str, Repeat],
+) -> Catalog:
+    """The tools of an agent's snapshot (its toolsets expanded, as the API shows them).
+
+    `servers` gives for each `mcp_server_name` what that server offers; one that is not there offers nothing. `repeats`
+    says by the model's name for a tool whether it may be made again after a crash; where it is silent, it may not.
+    """
+    tools: list[Tool] = []
+    for entry in agent["tools"]:
+        if entry["type"] == "custom":
+            tools.append(_custom(entry))
+        elif entry["type"] == "mcp_toolset":
+            server = entry["mcp_server_name"]
+            tools.extend(_of_server(server, entry, servers.get(server, ()), repeats))
+        else:
+            tools.extend(_built_in(entry, built_in))
+    return Catalog(tools)
+
+
+def _custom(entry: Mapping[str, Any]) -> Tool:
+    definition = {key: entry[key] for key in ("name", "description", "input_schema")}
+    return Tool(definition, "custom", entry["name"], None, {"type": "always_allow"}, "once")
+
+
+def _built_in(entry: Mapping[str, Any], specs: Sequence[Spec]) -> list[Tool]:
+    made = []
+    for spec in specs:
+        enabled, policy = _configured(entry, spec.name)
+        if enabled:
+            repeat: Repeat = "retry" if spec.name in SAFE_TO_REPEAT else "once"
+            made.append(Tool(_definition(spec.name, spec), "built_in", spec.name, None, policy, repeat))
+    return made
+
+
+def _of_server(
+    server: str, entry: Mapping[str, Any], specs: Sequence[Spec], repeats: Mapping[str, Repeat]
+) -> list[Tool]:
+    made = []
+    for spec in specs:
+        enabled, policy = _configured(entry, spec.name)
+        if enabled:
+            said = f"mcp__{server}__{spec.name}"
+            definition = _definition(said, spec)
+            made.append(Tool(definition, "toolbox", spec.name, server, policy, repeats.get(said, "once")))
+    return made
+
+
+def _definition(name: str, spec: Spec) -> Json:
+    return {"name": name, "description": spec.description, "input_schema": dict(spec.input_schema)}
+
+
+def _configured(entry: Mapping[str, Any], name: str) -> tuple[bool, Mapping[str, Any]]:
+    default = entry["default_config"]
+    own = next((config for config in entry["configs"] if config["name"] == name), default)
+    return bool(own.get("enabled", default["enabled"])), own.get("permission_policy", default["permission_policy"])
