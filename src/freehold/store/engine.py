@@ -1,0 +1,160 @@
+"""The door to the database: reading, writing, waiting. It knows no subject; those stand beside it, a file each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from sqlalchemy import Table
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.clock import Clock
+from freehold.errors import Misconfigured, Unavailable
+from freehold.store.base import Database, Row
+from freehold.store.migrations.schema import bring_up_to_date, touch
+from freehold.store.wakes import Wakes
+from freehold.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """Everything that survives a crash, for one server process. Made by `open`, ended by `close`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self.clock = clock
+        self.wakes = Wakes()
+        self._writer = Writer(database, self.wakes, touch)
+        self._watcher = asyncio.create_task(database.watch(self.wakes), name="store watcher")
+
+    @classmethod
+    async def open(cls, url: str, *, clock: Clock) -> Store:
+        """Connect to `sqlite:///path/to/file.db` or `postgresql://user:password@host/name` and bring the schema to
+        the newest version. Several processes may do so at once.
+
+        Raises:
+            Misconfigured: not such an address, or the database is of a newer version or not ours.
+            Unavailable: the database cannot be reached.
+        """
+        database = _database(url)
+        try:
+            await bring_up_to_date(database)
+        except BaseException as error:
+            await database.close()
+            if isinstance(error, SQLAlchemyError | OSError) and database.is_gone(error):
+                raise Unavailable(f"{database.spoken(error).capitalize()}.") from error
+            raise
+        return cls(database, clock)
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._database.name
+
+    @property
+    def healthy(self) -> bool:
+        """False while writes fail because the disk is full or the database is away; asked anew every second."""
+        return self._writer.healthy
+
+    @property
+    def rows_lost(self) -> int:
+        """Rows of `add_row` that were dropped because too many waited, or refused by the database."""
+        return self._writer.rows.dropped + self._writer.rows.rejected
+
+    @property
+    def commits(self) -> int:
+        """Groups committed so far."""
+        return self._writer.commits
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for looking. All that one block reads is one moment's state; keep it short, it holds back the
+        clean-up of what has changed since.
+
+        Raises:
+            Unavailable: the database is away, or every connection is busy.
+        """
+        try:
+            connection = await self._database.readers.connect()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise Unavailable(f"The database cannot be read: {self._database.spoken(error)}.") from error
+        try:
+            yield connection
+        except SQLAlchemyError as error:
+            if self._database.is_gone(error):
+                raise Unavailable(f"The database cannot be read: {self._database.spoken(error)}.") from error
+            raise
+        finally:
+            await connection.close()
+
+    async def write(self, op: Callable[[AsyncConnection], Awaitable[T]], *, wake: Sequence[str] = ()) -> T:
+        """Run `op` in the writer's next transaction and return what it returned, once that is durable.
+
+        `op` shares its transaction with others but fails alone: whatever it raises comes out here and nothing of it
+        is written. It may be called again after a rollback (only the last call counts), so it has no effect but
+        through the connection, awaits nothing else, and never commits. It must not go on after an error of the
+        database; use `ON CONFLICT` or the connection's own `begin_nested`.
+
+        A caller that is cancelled while it waits does not stop `op`: it is applied whole.
+
+        After the commit every key in `wake` (a session's id, `"sessions"` …) is signalled, in every process.
+
+        Raises:
+            Unavailable: disk full, or the database is away; the message says if the outcome is not known.
+        """
+        result: T = await self._writer.write(op, wake)
+        return result
+
+    def add_row(self, table: Table, row: Row) -> None:
+        """Add one row that nobody waits for; call it on the event loop. Under a microsecond, never blocks or raises.
+
+        It is written with the next group, at most 20 ms later. A crash before that loses it. While the database is
+        away 50,000 rows wait; what comes after is dropped, counted in `rows_lost` and logged. A row that the database
+        refuses is counted and logged too, and harms no other.
+        """
+        self._writer.add_row(table, row)
+
+    async def flush(self) -> None:
+        """Return when every write and row so far is durable.
+
+        Raises:
+            Unavailable: it cannot be written now; the rows still wait.
+        """
+        await self._writer.flush()
+
+    async def close(self) -> None:
+        """Write what waits, then let every connection go."""
+        await self._writer.close()
+        self._watcher.cancel()
+        await asyncio.gather(self._watcher, return_exceptions=True)
+        await self._database.close()
+
+
+def _database(url: str) -> Database:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise Misconfigured(_NOT_AN_ADDRESS) from error
+    return _of_kind(parsed)
+
+
+def _of_kind(url: URL) -> Database:
+    if url.get_backend_name() == "sqlite":
+        from freehold.store.sqlite import Sqlite
+
+        return Sqlite(url)
+    if url.get_backend_name() in ("postgresql", "postgres"):
+        from freehold.store.postgres import Postgres  # asyncpg is not imported where SQLite is used
+
+        return Postgres(url)
+    raise Misconfigured(_NOT_AN_ADDRESS)
+
+
+_NOT_AN_ADDRESS = (
+    "The database's address is neither sqlite:///path/to/file.db nor postgresql://user:password@host/name."
+)

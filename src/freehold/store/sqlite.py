@@ -1,0 +1,203 @@
+"""SQLite as the database: one file in WAL mode, every commit on the disk before it is acknowledged.
+
+`BEGIN IMMEDIATE` for the writer: a transaction that reads first and then wants to write fails at once with SQLITE_BUSY,
+whatever the timeout. Other processes are noticed by `PRAGMA data_version`, asked on the writer's own connection, where
+our own commits do not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Table, event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from freehold.errors import Misconfigured
+from freehold.store.base import Row
+from freehold.store.wakes import Wakes
+
+READERS = 4
+"""Connections for reading; each is a thread."""
+BUSY_TIMEOUT_S = 5.0
+"""How long to wait for another process that is writing; its groups take milliseconds."""
+WAL_KEPT_BYTES = 64 << 20
+"""A log that a long read has let grow is cut back to this."""
+POLL_QUICK_S = 0.005
+POLL_IDLE_S = 0.02
+QUICK_POLLS = 100
+"""After a change, poll quickly for this many rounds: more of a stream is likely to follow."""
+
+_GONE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+_SPOKEN = {
+    sqlite3.SQLITE_BUSY: "another process holds the database's write lock",
+    sqlite3.SQLITE_FULL: "the disk or the database is full",
+    sqlite3.SQLITE_IOERR: "the disk reported an error",
+    sqlite3.SQLITE_READONLY: "the database file is read-only",
+    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
+    sqlite3.SQLITE_CORRUPT: "the database file is damaged",
+    sqlite3.SQLITE_NOTADB: "the database file is not a database",
+}
+
+
+class Driver(Protocol):
+    """The part of an aiosqlite connection that is used past SQLAlchemy."""
+
+    async def execute_fetchall(self, sql: str) -> Sequence[Sequence[Any]]:
+        """Run one statement and give all its rows."""
+
+    async def executemany(self, sql: str, rows: Sequence[Row]) -> Any:
+        """Run one statement for each of the rows."""
+
+
+class Sqlite:
+    """A `Database` (see `base.py`) in one file."""
+
+    name = "sqlite"
+
+    def __init__(self, url: URL) -> None:
+        if not url.database or url.database == ":memory:":
+            raise Misconfigured(
+                f"{url}: name a file, as in sqlite:///freehold.db (an in-memory database survives nothing)"
+            )
+        _make_private(Path(url.database))
+        self._writing: Driver | None = None
+        self.writer = self._engine(url, 1, "BEGIN IMMEDIATE", ("synchronous = FULL", "journal_mode = WAL"))
+        self.readers = self._engine(url, READERS, "BEGIN", ("query_only = ON",))
+        event.listen(self.writer.sync_engine, "connect", self._remember)
+
+    def is_gone(self, error: BaseException) -> bool:
+        """See `Database`."""
+        return _code(error) in _GONE or "connection closed" in str(_original(error)).lower()
+
+    def is_contended(self, error: BaseException) -> bool:
+        """See `Database`: never, there is one writer at a time."""
+        return False
+
+    def certainly_failed(self, error: BaseException) -> bool:
+        """See `Database`."""
+        return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
+
+    def spoken(self, error: BaseException) -> str:
+        """See `Database`."""
+        return _SPOKEN.get(_code(error), "the database file cannot be used")
+
+    def in_order(self, keys: Sequence[str]) -> str:
+        """See `Database`: there is one lock, so no order matters."""
+        return ""
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """See `Database`. Foreign keys are checked at the end instead: a table that is rebuilt is dropped on the way,
+        and with them on, that would delete the rows that refer to it.
+        """
+        async with self.writer.connect() as connection:
+            driver: Driver = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+            await driver.execute_fetchall("PRAGMA foreign_keys = OFF")
+            async with connection.begin():
+                yield connection
+                if broken := (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first():
+                    raise Misconfigured(f"The migration would leave {broken[0]} with rows that refer to nothing.")
+            await driver.execute_fetchall("PRAGMA foreign_keys = ON")
+
+    async def insert_rows(self, connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
+        """See `Database`."""
+        driver: Driver = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+        marks = ", ".join("?" * len(table.columns))
+        cursor = await driver.executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)
+        await cursor.close()
+
+    async def notify(self, connection: AsyncConnection, keys: Collection[str]) -> None:
+        """See `Database`: the commit itself is the notice."""
+
+    async def watch(self, wakes: Wakes) -> None:
+        """See `Database`: wakes everybody, because nothing tells which rows changed."""
+        seen: tuple[int, object] | None = None
+        quick = 0
+        while True:
+            await wakes.watched.wait()
+            now = await self._data_version()
+            if seen is not None and now is not None and now != seen:
+                wakes.signal_all()
+                quick = QUICK_POLLS
+            seen = now or seen
+            quick = max(0, quick - 1)
+            await asyncio.sleep(POLL_QUICK_S if quick else POLL_IDLE_S)
+
+    async def close(self) -> None:
+        """See `Database`."""
+        await self.readers.dispose()
+        await self.writer.dispose()
+
+    def _engine(self, url: URL, connections: int, begin: str, pragmas: Sequence[str]) -> AsyncEngine:
+        engine = create_async_engine(
+            url.set(drivername="sqlite+aiosqlite"),
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=BUSY_TIMEOUT_S,
+            connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S, "cached_statements": 256},
+        )
+        common = ("foreign_keys = ON", f"journal_size_limit = {WAL_KEPT_BYTES}", "temp_store = MEMORY")
+
+        def connected(connection: Any, record: object) -> None:
+            cursor = connection.cursor()
+            for pragma in (*pragmas, *common):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        def begun(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        event.listen(engine.sync_engine, "connect", connected)
+        event.listen(engine.sync_engine, "begin", begun)
+        return engine
+
+    def _remember(self, connection: Any, record: object) -> None:
+        self._writing = connection.driver_connection
+
+    async def _data_version(self) -> tuple[int, object] | None:
+        driver = self._writing
+        if driver is None:
+            return None
+        try:
+            rows = await driver.execute_fetchall("PRAGMA data_version")
+        except (sqlite3.Error, ValueError):  # ValueError: the connection is closed and will be replaced
+            return None
+        return int(next(iter(rows))[0]), driver
+
+
+def _make_private(path: Path) -> None:
+    """Create the file for its owner only; SQLite gives its log the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise Misconfigured(f"The database file {path} cannot be opened for writing: {error.strerror}.") from error
+
+
+def _original(error: BaseException) -> BaseException:
+    original: BaseException | None = getattr(error, "orig", None)
+    return original or error
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code of an error, or -1."""
+    extended: int = getattr(_original(error), "sqlite_errorcode", -1)
+    return extended & 0xFF if extended >= 0 else -1

@@ -1,0 +1,166 @@
+"""The group-commit writer: one task a process, through which everything is written.
+
+While one group is being committed the next one gathers, so that a lone write costs one commit and a thousand at once
+cost little more. Nothing waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table
+
+from freehold.errors import Unavailable
+from freehold.store.base import Database, Operation, Row
+from freehold.store.groups import Entry, Groups
+from freehold.store.rows import Rows
+from freehold.store.wakes import Wakes
+
+log = logging.getLogger(__name__)
+
+GROUP_OPERATIONS = 1_000
+GROUP_ROWS = 5_000
+ROWS_WAIT_S = 0.02
+"""Rows go in with the next group, and at the latest after this."""
+WAITING_MOST = 20_000
+"""Operations that may wait; a database that is so far behind is not helped by more."""
+PROBE_S = 1.0
+"""How often a database that went away is asked whether it is back."""
+
+
+class Writer:
+    """Queue, task and health. `probe` is a write that changes nothing, to find out that writing works again."""
+
+    def __init__(self, database: Database, wakes: Wakes, probe: Operation) -> None:
+        self._wakes = wakes
+        self._probe = probe
+        self.rows = Rows()
+        self._groups = Groups(database, self.rows)
+        self._waiting: deque[Entry] = deque()
+        self._something = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
+        self.healthy = True
+        self.commits = 0
+        self._task = asyncio.create_task(self._run(), name="store writer")
+
+    async def write(self, operation: Operation, wake: Sequence[str]) -> Any:
+        """See `Store.write`."""
+        if asyncio.current_task() is self._task:
+            raise RuntimeError("an operation called write: it would wait for itself; use the connection it was given")
+        if self._closing:
+            raise Unavailable("The server is stopping and takes no more writes.")
+        if len(self._waiting) >= WAITING_MOST:
+            raise Unavailable(f"{WAITING_MOST} writes wait for the database already; try again later.")
+        return await self._enter(operation, wake)
+
+    def add_row(self, table: Table, row: Row) -> None:
+        """See `Store.add_row`."""
+        self.rows.add(table, row)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(ROWS_WAIT_S, self._something.set)
+
+    async def flush(self) -> None:
+        """See `Store.flush`."""
+        target = self.rows.added
+        await self.write(_nothing, ())
+        while self.rows.settled < target:
+            await self.write(_nothing, ())
+
+    async def close(self) -> None:
+        """Write what waits, then end."""
+        self._closing = True
+        self._something.set()
+        await self._task
+        self.rows.give_up()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._groups.close()
+
+    def _enter(self, operation: Operation, wake: Sequence[str]) -> asyncio.Future[Any]:
+        """A caller that is cancelled cancels only the future: the operation stays in the queue and is applied whole."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(Entry(operation, wake, future))
+        self._something.set()
+        return future
+
+    async def _run(self) -> None:
+        while not self._closing or self._waiting or (self.rows.waiting and self.healthy):
+            await self._something.wait()
+            self._something.clear()
+            while self._waiting or self.rows.waiting:
+                if not await self._group():
+                    break
+            if self._waiting:
+                self._something.set()
+
+    async def _group(self) -> bool:
+        """Write one group; false if the database is away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        entries = [self._waiting.popleft() for _ in range(min(len(self._waiting), GROUP_OPERATIONS))]
+        taken = self.rows.take(GROUP_ROWS)
+        try:
+            await self._groups.commit(entries, taken)
+        except Unavailable as error:
+            self._went_away(error)
+            self.rows.put_back(taken)
+            _fail(entries, error)
+            return False
+        except Exception as error:
+            log.exception("A group of %d writes failed.", len(entries))
+            self.rows.settle(taken)
+            _fail(entries, error)
+            return True
+        self._came_back()
+        self.commits += 1
+        self.rows.settle(taken)
+        self._tell(entries)
+        return True
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.done.done():
+                continue
+            if entry.failure is not None:
+                entry.done.set_exception(entry.failure)
+            else:
+                entry.done.set_result(entry.outcome)
+        self._wakes.signal({key for entry in entries if entry.failure is None for key in entry.wake})
+
+    def _went_away(self, error: Unavailable) -> None:
+        if self.healthy:
+            log.error("The database cannot be written: %s", error.message, exc_info=error)
+        self.healthy = False
+        if not self._closing:
+            asyncio.get_running_loop().call_later(PROBE_S, self._ask)
+
+    def _ask(self) -> None:
+        if not self.healthy and not self._closing and not self._waiting:
+            self._enter(self._probe, ()).add_done_callback(_heard)
+
+    def _came_back(self) -> None:
+        if not self.healthy:
+            log.warning("The database can be written again.")
+        self.healthy = True
+
+
+async def _nothing(_connection: object) -> None:
+    """Written when everything before it is."""
+
+
+def _heard(future: asyncio.Future[Any]) -> None:
+    """The probe's answer shows in `healthy`; its error needs no reader."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _fail(entries: Sequence[Entry], error: Exception) -> None:
+    for entry in entries:
+        if not entry.done.done():
+            entry.done.set_exception(entry.failure or error)
