@@ -101,7 +101,8 @@ async def test_a_part_is_read_before_the_next_is_made(app: App, client: httpx2.A
 
 async def test_an_application_cannot_run_far_ahead_of_its_reader(app: App, client: httpx2.AsyncClient) -> None:
     async with client.stream("GET", "/flood") as answer:
-        await anext(answer.aiter_bytes())
+        parts = answer.aiter_bytes()
+        await anext(parts)
         for _ in range(100):
             await asyncio.sleep(0)
         assert app.sent < 20
