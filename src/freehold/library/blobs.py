@@ -1,0 +1,164 @@
+"""Bytes on disk, named by their SHA-256: written once, shared by whoever has the same, never held in memory.
+
+    blobs/3f/3fa9…       a blob, complete and on disk for good
+    blobs/incoming/…     being written; locked by its writer, so that a dead writer's file is known by its free lock
+
+Knows no files, workspaces or database. Which blobs are still needed is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from freehold.errors import Unavailable
+
+_WRITE_BYTES = 1 << 20
+"""Written, and hashed, in one go on a thread."""
+_FLOOR_EVERY_BYTES = 16 << 20
+"""How often the free space is looked at."""
+READ_BYTES = 256 << 10
+
+
+class Blobs:
+    """The blobs under one folder. Several processes may share it.
+
+    `floor_bytes` of the disk stay free: an upload that would go below is refused, so that the database keeps room.
+    """
+
+    def __init__(self, folder: Path, *, floor_bytes: int = 256 << 20) -> None:
+        self._folder = folder
+        self._incoming = folder / "incoming"
+        self._floor_bytes = floor_bytes
+        self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, sha256: str) -> Path:
+        """Where that blob is, if it is there."""
+        return self._folder / sha256[:2] / sha256
+
+    def incoming(self) -> Incoming:
+        """Begin to write a blob: `async with blobs.incoming() as incoming`."""
+        return Incoming(self._incoming / secrets.token_hex(16), self._free, self)
+
+    async def chunks(self, sha256: str) -> AsyncIterator[bytes]:
+        """The bytes of a blob. Raises `FileNotFoundError`."""
+        file = await asyncio.to_thread(open, self.path(sha256), "rb")
+        try:
+            while piece := await asyncio.to_thread(file.read, READ_BYTES):
+                yield piece
+        finally:
+            file.close()
+
+    def remove(self, sha256: str) -> None:
+        """Delete a blob, if it is there. Only when nothing refers to it."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def all(self) -> Iterator[str]:
+        """Every blob's name."""
+        for folder in sorted(self._folder.iterdir()):
+            if len(folder.name) == 2 and folder.is_dir():
+                yield from os.listdir(folder)
+
+    def sweep_incoming(self) -> int:
+        """Delete what dead writers left behind; gives their number."""
+        return sum(_remove_if_dead(path) for path in list(self._incoming.iterdir()))
+
+    def _free(self) -> None:
+        status = os.statvfs(self._folder)
+        if status.f_bavail * status.f_frsize < self._floor_bytes:
+            raise Unavailable(
+                "The server's disk is nearly full, so nothing more is taken in. Nothing was stored; free some space."
+            )
+
+
+class Incoming:
+    """A blob being written. Leaving the context before `keep` forgets it."""
+
+    def __init__(self, path: Path, free: Callable[[], None], blobs: Blobs) -> None:
+        self._path = path
+        self._free = free
+        self._blobs = blobs
+        self._hash = hashlib.sha256()
+        self._buffer = bytearray()
+        self._fd = -1
+        self.size_bytes = 0
+
+    async def __aenter__(self) -> Incoming:
+        self._free()
+        self._fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+        self._path.unlink(missing_ok=True)
+
+    async def write(self, data: bytes) -> None:
+        """Append. Raises `OSError` or `Unavailable` when the disk is full."""
+        before = self.size_bytes
+        self.size_bytes += len(data)
+        self._buffer += data
+        if len(self._buffer) >= _WRITE_BYTES:
+            await self._flush()
+        if before // _FLOOR_EVERY_BYTES != self.size_bytes // _FLOOR_EVERY_BYTES:
+            self._free()
+
+    async def keep(self) -> str:
+        """Make it a blob, durably, and give its name. Call `ensure` in the transaction that begins to refer to it."""
+        await self._flush()
+        await asyncio.to_thread(os.fsync, self._fd)
+        sha256 = self._hash.hexdigest()
+        await asyncio.to_thread(self.ensure, sha256)
+        return sha256
+
+    def ensure(self, sha256: str) -> None:
+        """Put it there, durably, unless it is: again, if a sweep has just taken it for unused."""
+        target = self._blobs.path(sha256)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(self._path, target)
+            _fsync_folder(target.parent)
+
+    async def _flush(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
+        if data:
+            await asyncio.to_thread(self._append, data)
+
+    def _append(self, data: bytes) -> None:
+        self._hash.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+def _fsync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove_if_dead(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(fd)
