@@ -54,9 +54,10 @@ def _model_options(model: Mapping[str, Any]) -> Json:
     effort = model.get("effort")
     if effort:
         made["output_config"] = {"effort": effort["type"]}
-    for key in ("speed", "inference_geo"):
-        if model.get(key):
-            made[key] = model[key]
+    if model.get("speed") == "fast":
+        made["speed"] = "fast"
+    if model.get("inference_geo"):
+        made["inference_geo"] = model["inference_geo"]
     return made
 
 

@@ -267,11 +267,16 @@ def _tool_result(call: ToolCall) -> Json:
     block: Json = {
         "type": "tool_result",
         "tool_use_id": call.model_id,
-        "content": [dict(piece) for piece in call.result.content],
+        "content": [dict(piece) for piece in call.result.content if not _blank(piece)],
     }
     if call.result.is_error:
         block["is_error"] = True
     return block
+
+
+def _blank(piece: Mapping[str, Any]) -> bool:
+    """A text block that the Messages API would refuse; a tool that prints nothing is no reason to end a session."""
+    return bool(piece.get("type") == "text" and not piece["text"].strip())
 
 
 def _join(messages: list[Json], role: str, content: list[Json]) -> None:

@@ -1,0 +1,135 @@
+"""Runs one tool call on this server: in the session's box or in a toolbox. Whatever happens, there is a result.
+
+It knows neither the log nor permissions: whoever calls it has written down that the call starts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from freehold.agents.events import UNKNOWN_OUTCOME
+from freehold.agents.session import Result, ToolCall
+from freehold.agents.tools.catalog import TOOLBOX_SCHEME, Spec
+from freehold.environments.base import BoxDied, BoxFailed, Fenced, ToolOutcome
+from freehold.toolboxes.base import Toolbox
+
+log = logging.getLogger(__name__)
+
+_SHOWN = frozenset({"text", "image", "document", "search_result"})
+"""Blocks that a result event may hold (SDK `beta_managed_agents_agent_tool_result_event.py`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the tools of a session run, and under which lease."""
+
+    session_id: str
+    workspace_id: str
+    epoch: int
+    environment: Mapping[str, Any]
+    """The environment's `config`."""
+
+
+class BoxTools(Protocol):
+    """The built-in tools, run in the box of a session."""
+
+    def specs(self) -> Sequence[Spec]:
+        """What there is, as the model sees it."""
+        ...
+
+    async def call(self, place: Place, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
+        """Run one. Raises `BoxDied`, `BoxFailed` and `Fenced`."""
+        ...
+
+    async def outcome(self, place: Place, key: str) -> ToolOutcome | None:
+        """What an earlier call of that key is known to have brought."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What running a call brought. `known` is false if nobody can say whether it took effect."""
+
+    result: Result
+    known: bool = True
+
+
+class Execution:
+    """Runs calls of built-in and toolbox tools."""
+
+    def __init__(self, boxes: BoxTools, toolboxes: Mapping[str, Toolbox]) -> None:
+        self._boxes = boxes
+        self._toolboxes = dict(toolboxes)
+
+    def built_in(self) -> Sequence[Spec]:
+        """The tools of a box."""
+        return self._boxes.specs()
+
+    def offered(self, agent: Mapping[str, Any]) -> dict[str, Sequence[Spec]]:
+        """What each MCP server of an agent offers, by the server's name."""
+        found: dict[str, Sequence[Spec]] = {}
+        for server in agent["mcp_servers"]:
+            toolbox = self._toolbox(agent, server["name"])
+            if toolbox is not None:
+                found[server["name"]] = toolbox.tools()
+        return found
+
+    async def run(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
+        """Run it. Raises `Fenced` and nothing else."""
+        try:
+            if call.kind == "toolbox":
+                return await self._in_toolbox(place, agent, call)
+            outcome = await self._boxes.call(place, call.name, call.input, key=call.id)
+            return Ran(_result(outcome.content, outcome.is_error))
+        except Fenced:
+            raise
+        except BoxDied:
+            return await self._after_death(place, call)
+        except BoxFailed as error:
+            return Ran(_failed(f"The box did not come up, so {call.name} was not run: {error}"))
+        except Exception as error:  # the outer edge of a tool
+            log.exception("the tool %s of %s failed inside the server", call.name, place.session_id)
+            return Ran(
+                _failed(f"{call.name} failed inside the server ({type(error).__name__}). {UNKNOWN_OUTCOME}"), False
+            )
+
+    async def recall(self, place: Place, call: ToolCall) -> Result | None:
+        """What a call that another owner started is known to have brought; `None` if nobody knows."""
+        if call.kind != "built_in":
+            return None
+        outcome = await self._boxes.outcome(place, call.id)
+        return None if outcome is None else _result(outcome.content, outcome.is_error)
+
+    async def _in_toolbox(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
+        toolbox = self._toolbox(agent, call.server or "")
+        if toolbox is None:
+            loaded = ", ".join(sorted(self._toolboxes)) or "none"
+            return Ran(_failed(f"The toolbox behind {call.server!r} is not loaded on this server. Loaded: {loaded}."))
+        given = await toolbox.call(call.name, call.input, key=call.id, session_id=place.session_id)
+        return Ran(_result(given.content, given.is_error))
+
+    async def _after_death(self, place: Place, call: ToolCall) -> Ran:
+        known = await self.recall(place, call)
+        return Ran(known) if known is not None else Ran(_failed(UNKNOWN_OUTCOME), known=False)
+
+    def _toolbox(self, agent: Mapping[str, Any], server: str) -> Toolbox | None:
+        url = next((entry["url"] for entry in agent["mcp_servers"] if entry["name"] == server), "")
+        return self._toolboxes.get(url.removeprefix(TOOLBOX_SCHEME))
+
+
+def _result(content: Sequence[Mapping[str, Any]], is_error: bool) -> Result:
+    return Result(tuple(_presentable(block) for block in content), is_error)
+
+
+def _presentable(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    if block.get("type") in _SHOWN:
+        return block
+    return {"type": "text", "text": json.dumps(block, ensure_ascii=False, default=str)}
+
+
+def _failed(text: str) -> Result:
+    return Result(({"type": "text", "text": text},), is_error=True)
