@@ -57,10 +57,12 @@ class Postgres:
         state = _state(error)
         if state:
             return state.startswith(_GONE_CLASSES)
+        if getattr(error, "connection_invalidated", False):
+            return True
         original = getattr(error, "orig", None) or error
-        cause = getattr(original, "__cause__", None)
-        gone = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, PoolTimeout)
-        return isinstance(original, gone) or isinstance(cause, gone)
+        if isinstance(original, asyncpg.InterfaceError):  # also raised for wrong arguments
+            return "closed" in str(original)
+        return isinstance(original, OSError | TimeoutError | asyncpg.InternalClientError | PoolTimeout)
 
     def is_contended(self, error: BaseException) -> bool:
         """See `Database`."""
@@ -94,8 +96,7 @@ class Postgres:
     async def insert_rows(self, connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
         """See `Database`."""
         driver = (await connection.get_raw_connection()).driver_connection
-        marks = ", ".join(f"${number}" for number in range(1, len(table.columns) + 1))
-        await driver.executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)  # type: ignore[union-attr]
+        await driver.copy_records_to_table(table.name, records=rows)  # type: ignore[union-attr]
 
     async def notify(self, connection: AsyncConnection, keys: Collection[str]) -> None:
         """See `Database`."""

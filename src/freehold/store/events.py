@@ -1,0 +1,148 @@
+"""Reading a session's events: behind a place of the log, by id, by page, and those that still wait.
+
+Nothing here writes; that is `session_log.py`, which offers these functions too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.store.tables import events as events_table
+from freehold.store.tables import queued_events
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an event stands in the list: in the log by `seq`, or behind it among the waiting by position."""
+
+    waiting: bool
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it is stored: of the log, or still waiting (`seq` and `processed_us` are `None`)."""
+
+    id: str
+    type: str
+    body: str
+    hidden: str | None
+    seq: int | None
+    processed_us: int | None
+    place: Place
+
+
+async def waiting(conn: AsyncConnection, session_id: str, *, limit: int | None = None) -> list[Event]:
+    """The events that wait, oldest first."""
+    found = select(queued_events).where(queued_events.c.session_id == session_id)
+    rows = await conn.execute(found.order_by(queued_events.c.position).limit(limit))
+    return [_waiting(row) for row in rows]
+
+
+async def after(conn: AsyncConnection, session_id: str, seq: int, *, limit: int | None = None) -> list[Event]:
+    """The log behind `seq`, in order: what a stream or a fold reads."""
+    found = select(events_table).where(events_table.c.session_id == session_id, events_table.c.seq > seq)
+    rows = await conn.execute(found.order_by(events_table.c.seq).limit(limit))
+    return [_logged(row) for row in rows]
+
+
+async def event(conn: AsyncConnection, session_id: str, event_id: str) -> Event | None:
+    """One event by its id, from the log or from among the waiting."""
+    which = (events_table.c.session_id == session_id, events_table.c.id == event_id)
+    if row := (await conn.execute(select(events_table).where(*which))).one_or_none():
+        return _logged(row)
+    which = (queued_events.c.session_id == session_id, queued_events.c.id == event_id)
+    row = (await conn.execute(select(queued_events).where(*which))).one_or_none()
+    return _waiting(row) if row else None
+
+
+async def page(
+    conn: AsyncConnection,
+    session_id: str,
+    *,
+    limit: int,
+    behind: Place | None = None,
+    newest_first: bool = False,
+    types: Collection[str] = (),
+    processed: Mapping[Literal["gt", "gte", "lt", "lte"], int] = {},
+) -> list[Event]:
+    """At most `limit` events of the list (the log, then what waits; or all of it backwards), beginning behind a place.
+
+    `types` keeps only these, `processed` only those processed then (microseconds), which none that waits was. Ask on a
+    connection of `Store.read`: its one moment shows no event twice and misses none that moves into the log.
+    """
+    found: list[Event] = []
+    for source in (_page_of_waiting, _page_of_log) if newest_first else (_page_of_log, _page_of_waiting):
+        if len(found) < limit:
+            found += await source(conn, session_id, limit - len(found), behind, newest_first, types, processed)
+    return found
+
+
+async def _page_of_log(
+    conn: AsyncConnection,
+    session_id: str,
+    limit: int,
+    behind: Place | None,
+    newest_first: bool,
+    types: Collection[str],
+    processed: Mapping[Literal["gt", "gte", "lt", "lte"], int],
+) -> list[Event]:
+    if behind is not None and behind.waiting and not newest_first:
+        return []
+    place = behind.number if behind is not None and not behind.waiting else None
+    seq = events_table.c.seq
+    conditions = [events_table.c.session_id == session_id, *_bounds(events_table.c.processed_us, processed)]
+    if types:
+        conditions.append(events_table.c.type.in_(list(types)))
+    if place is not None:
+        conditions.append(seq < place if newest_first else seq > place)
+    found = select(events_table).where(*conditions).order_by(seq.desc() if newest_first else seq).limit(limit)
+    return [_logged(row) for row in await conn.execute(found)]
+
+
+async def _page_of_waiting(
+    conn: AsyncConnection,
+    session_id: str,
+    limit: int,
+    behind: Place | None,
+    newest_first: bool,
+    types: Collection[str],
+    processed: Mapping[Literal["gt", "gte", "lt", "lte"], int],
+) -> list[Event]:
+    if processed or (behind is not None and not behind.waiting and newest_first):
+        return []
+    position = queued_events.c.position
+    conditions = [queued_events.c.session_id == session_id]
+    if types:
+        conditions.append(queued_events.c.type.in_(list(types)))
+    if behind is not None and behind.waiting:
+        conditions.append(position < behind.number if newest_first else position > behind.number)
+    found = (
+        select(queued_events).where(*conditions).order_by(position.desc() if newest_first else position).limit(limit)
+    )
+    return [_waiting(row) for row in await conn.execute(found)]
+
+
+def _bounds(
+    column: ColumnElement[int], bounds: Mapping[Literal["gt", "gte", "lt", "lte"], int]
+) -> list[ColumnElement[bool]]:
+    made = {
+        "gt": lambda us: column > us,
+        "gte": lambda us: column >= us,
+        "lt": lambda us: column < us,
+        "lte": lambda us: column <= us,
+    }
+    return [made[name](us) for name, us in bounds.items()]
+
+
+def _logged(row: Any) -> Event:
+    return Event(row.id, row.type, row.body, row.hidden, row.seq, row.processed_us, Place(False, row.seq))
+
+
+def _waiting(row: Any) -> Event:
+    return Event(row.id, row.type, row.body, None, None, None, Place(True, row.position))

@@ -1,0 +1,342 @@
+"""The one way to write a session: its row, its log, its waiting events and its tool journal. And the ways to read them.
+
+Rules, held here and nowhere else:
+
+1. `seq` is 1, 2, 3 … within a session, taken from the session's row under its lock: no gaps, and commit order is seq
+   order, whoever appends.
+2. An owner's write names its epoch. No row with that epoch: `Fenced` is raised, and since the operation failed, nothing
+   of it is written. A write that succeeds renews the lease.
+3. The log is immutable. A waiting event keeps its id and moves into the log in one transaction.
+
+Recipes, each as one `store.write(op, wake=[session_id, "sessions"])`:
+
+* a message comes (API): `append(…, only_if_status={"idle"}, values={"status": "running"})`; if that gives an
+  `OtherStatus`, the row is locked, so `queue(…)` in the same op is safe.
+* a turn ends (owner): `lock(…, epoch=…)`, then `waiting(…)`; if there are any, `take_waiting(…)` and `append(…)` them;
+  else `append(…, values={"status": "idle"}, release=True)`. Nothing can slip in between.
+* the model answered (owner): `append(events, tool_calls=[Plan(…), …])`; then per call `start(…)`, the effect, and
+  `append([result], tool_calls=[Move(id, "done")])`.
+
+This file does not know what an event means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.errors import InvalidRequest, NotFound
+from freehold.store import tool_journal
+from freehold.store.events import Event, Place, after, event, page, waiting
+from freehold.store.leases import (
+    LEASE_S,
+    RUNNABLE,
+    Fenced,
+    Lease,
+    abandon,
+    acquire,
+    lease_end,
+    owners,
+    release,
+    renew,
+    runnable,
+)
+from freehold.store.tables import events as events_table
+from freehold.store.tables import queued_events, sessions
+from freehold.store.tool_journal import Move, Plan, Policy, State, ToolCall, WrongState
+
+__all__ = [
+    "LEASE_S",
+    "RUNNABLE",
+    "Appended",
+    "Event",
+    "Fenced",
+    "Head",
+    "Lease",
+    "Move",
+    "NewEvent",
+    "OtherStatus",
+    "Place",
+    "Plan",
+    "Policy",
+    "State",
+    "ToolCall",
+    "WrongState",
+    "abandon",
+    "acquire",
+    "after",
+    "append",
+    "event",
+    "lock",
+    "open_calls",
+    "owners",
+    "page",
+    "queue",
+    "release",
+    "renew",
+    "runnable",
+    "start",
+    "take_waiting",
+    "tool_calls",
+    "waiting",
+]
+
+WAITING_MOST = 1_000
+"""Events that may wait in one session; a client that sends more while the session works is refused."""
+_OURS = frozenset(("id", "workspace_id", "epoch", "owner", "lease_until_us", "last_seq"))
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to be written. `body` is its JSON exactly as the API shows it, `hidden` JSON that only we need."""
+
+    id: str
+    type: str
+    body: str
+    hidden: str | None = None
+    processed_us: int | None = None
+    """`None`: the moment of the append."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did. `first_seq` is `last_seq + 1` if it had no events."""
+
+    first_seq: int
+    last_seq: int
+    status: str
+    """Of the session, after it."""
+    epoch: int
+    calls: Sequence[ToolCall] = ()
+    """Those of `tool_calls`, as they are then."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherStatus:
+    """The session was not in a status that was asked for; nothing was written, and its row is locked for this op."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A session's row, as far as this file cares."""
+
+    session_id: str
+    workspace_id: str
+    status: str
+    owner: str | None
+    epoch: int
+    last_seq: int
+    wake_at_us: int | None
+    archived_us: int | None
+
+
+@overload
+async def append(
+    conn: AsyncConnection,
+    session_id: str,
+    events: Sequence[NewEvent],
+    *,
+    now_us: int,
+    epoch: int | None = None,
+    workspace_id: str | None = None,
+    only_if_status: None = None,
+    values: Mapping[str, str | int | None] = ...,
+    tool_calls: Sequence[Plan | Move] = ...,
+    lease_s: float = ...,
+    release: bool = ...,
+) -> Appended: ...
+@overload
+async def append(
+    conn: AsyncConnection,
+    session_id: str,
+    events: Sequence[NewEvent],
+    *,
+    now_us: int,
+    epoch: int | None = None,
+    workspace_id: str | None = None,
+    only_if_status: Collection[str],
+    values: Mapping[str, str | int | None] = ...,
+    tool_calls: Sequence[Plan | Move] = ...,
+    lease_s: float = ...,
+    release: bool = ...,
+) -> Appended | OtherStatus: ...
+async def append(
+    conn: AsyncConnection,
+    session_id: str,
+    events: Sequence[NewEvent],
+    *,
+    now_us: int,
+    epoch: int | None = None,
+    workspace_id: str | None = None,
+    only_if_status: Collection[str] | None = None,
+    values: Mapping[str, str | int | None] = {},
+    tool_calls: Sequence[Plan | Move] = (),
+    lease_s: float = LEASE_S,
+    release: bool = False,
+) -> Appended | OtherStatus:
+    """Append events, set columns of the session (`values`) and move tool calls, all in one.
+
+    With `epoch` it is the owner's write: fenced, and it renews the lease, or gives it up at once with `release`.
+    Without, it is the API's: `workspace_id` restricts it to that workspace's sessions, and with `only_if_status` it
+    writes only if the session is in one of these; else the row stays locked and `OtherStatus` is returned.
+
+    Raises:
+        Fenced: `epoch` is not the session's any more.
+        NotFound: (without `epoch`) no such session.
+        WrongState: a move that the journal does not allow.
+    """
+    if wrong := _OURS & set(values):
+        raise ValueError(f"{sorted(wrong)} are set by the log alone")
+    changes: dict[str, Any] = {"updated_us": now_us, **values, "last_seq": sessions.c.last_seq + len(events)}
+    if release:
+        changes |= {"owner": None, "lease_until_us": 0}
+    elif epoch is not None:
+        changes["lease_until_us"] = lease_end(conn, now_us, lease_s)
+    which = _which(session_id, epoch, workspace_id)
+    if only_if_status is not None:
+        which.append(sessions.c.status.in_(list(only_if_status)))
+    advance = update(sessions).where(*which).values(changes)
+    advanced = advance.returning(sessions.c.last_seq, sessions.c.status, sessions.c.epoch)
+    row = (await conn.execute(advanced)).one_or_none()
+    if row is None:
+        head = await lock(conn, session_id, epoch=epoch, workspace_id=workspace_id)
+        if only_if_status is not None and head.status not in only_if_status:
+            return OtherStatus(head.status)
+        row = (await conn.execute(advanced)).one()  # it changed between the two statements; now it is locked
+    first = row.last_seq - len(events) + 1
+    if events:
+        await conn.execute(insert(events_table), _rows(session_id, events, first, row.epoch, now_us))
+    calls = await tool_journal.write(conn, session_id, tool_calls, epoch=row.epoch, now_us=now_us)
+    return Appended(first, row.last_seq, row.status, row.epoch, calls)
+
+
+async def start(
+    conn: AsyncConnection,
+    session_id: str,
+    event_ids: Sequence[str],
+    *,
+    epoch: int,
+    now_us: int,
+    lease_s: float = LEASE_S,
+) -> list[ToolCall]:
+    """Commit this before the effect of these calls; each `attempt` is one higher than before.
+
+    Raises:
+        Fenced: the session has another owner.
+        WrongState: one is done, denied or unknown, or was started already and may only run once.
+    """
+    moves = [Move(event_id, "started") for event_id in event_ids]
+    done = await append(conn, session_id, (), now_us=now_us, epoch=epoch, tool_calls=moves, lease_s=lease_s)
+    return list(done.calls)
+
+
+async def lock(
+    conn: AsyncConnection, session_id: str, *, epoch: int | None = None, workspace_id: str | None = None
+) -> Head:
+    """The session's row, which nobody else can change until this operation is committed.
+
+    Raises:
+        Fenced: `epoch` was given and is not the session's any more.
+        NotFound: no such session (in that workspace).
+    """
+    columns = [sessions.c[name] for name in ("workspace_id", "status", "owner", "epoch", "last_seq")]
+    found = select(*columns, sessions.c.wake_at_us, sessions.c.archived_us)
+    row = (await conn.execute(found.where(*_which(session_id, epoch, workspace_id)).with_for_update())).one_or_none()
+    if row is None and epoch is not None:
+        raise Fenced(session_id, epoch)
+    if row is None:
+        raise NotFound(f"There is no session {session_id}.")
+    return Head(
+        session_id, row.workspace_id, row.status, row.owner, row.epoch, row.last_seq, row.wake_at_us, row.archived_us
+    )
+
+
+async def queue(
+    conn: AsyncConnection, session_id: str, events: Sequence[NewEvent], *, now_us: int, workspace_id: str | None = None
+) -> None:
+    """Let events wait, in this order, behind those that wait already. Locks the session's row.
+
+    Raises:
+        NotFound: no such session.
+        InvalidRequest: too many wait.
+    """
+    await lock(conn, session_id, workspace_id=workspace_id)
+    mine = queued_events.c.session_id == session_id
+    counted = select(func.count(), func.max(queued_events.c.position)).where(mine)
+    count, last = (await conn.execute(counted)).one()
+    if count + len(events) > WAITING_MOST:
+        raise InvalidRequest(
+            f"{count} events wait in {session_id} already and {WAITING_MOST} may; send the rest later."
+        )
+    first = max(now_us, (last or 0) + 1)  # never a number that was given before, even if the queue was empty between
+    rows = [
+        {
+            "session_id": session_id,
+            "id": e.id,
+            "position": first + n,
+            "type": e.type,
+            "body": e.body,
+            "created_us": now_us,
+        }
+        for n, e in enumerate(events)
+    ]
+    if rows:
+        await conn.execute(insert(queued_events), rows)
+
+
+async def take_waiting(conn: AsyncConnection, session_id: str, *, epoch: int, limit: int | None = None) -> list[Event]:
+    """Remove the oldest waiting events and give them, in order; the caller appends them, by the same ids, in this op.
+
+    Raises:
+        Fenced: the session has another owner.
+    """
+    await lock(conn, session_id, epoch=epoch)
+    taken = await waiting(conn, session_id, limit=limit)
+    if taken:
+        last = taken[-1].place.number
+        mine = (queued_events.c.session_id == session_id, queued_events.c.position <= last)
+        await conn.execute(delete(queued_events).where(*mine))
+    return taken
+
+
+async def tool_calls(conn: AsyncConnection, session_id: str, states: Sequence[State]) -> list[ToolCall]:
+    """The session's tool calls in these states, in the order of their events' ids."""
+    return await tool_journal.calls(conn, session_id, states)
+
+
+async def open_calls(conn: AsyncConnection, session_id: str) -> list[ToolCall]:
+    """The tool calls without an end: planned and started ones."""
+    return await tool_journal.calls(conn, session_id, ("planned", "started"))
+
+
+def _which(session_id: str, epoch: int | None, workspace_id: str | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [sessions.c.id == session_id]
+    if epoch is not None:
+        conditions.append(sessions.c.epoch == epoch)
+    if workspace_id is not None:
+        conditions.append(sessions.c.workspace_id == workspace_id)
+    return conditions
+
+
+def _rows(
+    session_id: str, events: Sequence[NewEvent], first: int, epoch: int, now_us: int
+) -> list[dict[str, str | int | None]]:
+    return [
+        {
+            "session_id": session_id,
+            "seq": first + n,
+            "id": event.id,
+            "type": event.type,
+            "body": event.body,
+            "hidden": event.hidden,
+            "epoch": epoch,
+            "processed_us": now_us if event.processed_us is None else event.processed_us,
+        }
+        for n, event in enumerate(events)
+    ]
