@@ -73,7 +73,9 @@ def _sync_run(tool: Any) -> Callable[[Mapping[str, Any]], object]:
         try:
             return tool.call(dict(arguments))
         except Exception as error:
-            raise _translated(tool, error) from error
+            if (told := _translated(tool, error)) is error:
+                raise
+            raise told from error
 
     return run
 
@@ -83,7 +85,9 @@ def _async_run(tool: Any) -> Callable[[Mapping[str, Any]], object]:
         try:
             return await tool.call(dict(arguments))
         except Exception as error:
-            raise _translated(tool, error) from error
+            if (told := _translated(tool, error)) is error:
+                raise
+            raise told from error
 
     return run
 
