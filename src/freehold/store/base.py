@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from freehold.store.wakes import Wakes
 
+Connection: TypeAlias = AsyncConnection
+"""What an operation is handed and `Store.read` gives; other rooms name it by this, they do not import SQLAlchemy."""
+
 Operation: TypeAlias = Callable[[AsyncConnection], Awaitable[Any]]
 """Work for the writer's transaction. It awaits nothing but the connection, has no effect besides it (it may be called
 again after a rollback: only the last call counts), and never commits or rolls back."""

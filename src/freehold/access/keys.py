@@ -1,0 +1,188 @@
+"""API keys: made once, known only by their hash, checked in memory.
+
+A key is `sk-fh-` and 43 characters, 256 random bits: nobody guesses one, so a plain SHA-256 protects it at rest. A key
+that is revoked stops working here at once and in every other process within a second or so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from freehold.calls import Caller, Headers
+from freehold.clock import Clock
+from freehold.errors import InvalidRequest, NotFound, Unauthenticated, Unavailable
+from freehold.ids import NewId, new_id
+from freehold.store import keys as rows
+from freehold.store import workspaces
+from freehold.store.base import Connection
+from freehold.store.engine import Store
+from freehold.store.keys import KeyRow, Role
+
+log = logging.getLogger(__name__)
+
+PREFIX = "sk-fh-"
+WAKE = "keys"
+LOOK_S = 1.0
+"""How often the table is looked at when nobody said that it changed."""
+LONGEST = 512
+"""Bytes of a key that is worth hashing; a longer one is nobody's."""
+NAME_LONGEST = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new key. `secret` is shown to its owner now and never again."""
+
+    key: KeyRow
+    secret: str
+
+
+class Keys:
+    """All valid keys, in memory. Made by `open`, ended by `close`."""
+
+    def __init__(self, store: Store, *, clock: Clock, ids: NewId = new_id) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._known: dict[bytes, tuple[bytes, Caller]] = {}
+        self._seen: rows.Fingerprint | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self.failures = 0
+        """Requests that came with no valid key, since the start."""
+
+    @classmethod
+    async def open(cls, store: Store, *, clock: Clock, ids: NewId = new_id) -> Keys:
+        """Read the keys and follow their changes from now on."""
+        keys = cls(store, clock=clock, ids=ids)
+        version = store.wakes.version(WAKE)
+        await keys.refresh()
+        keys._follower = asyncio.create_task(keys._follow(version), name="keys follower")
+        return keys
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+
+    def check(self, headers: Headers) -> Caller:
+        """Who sends these headers (names in lower case). `x-api-key` goes before `Authorization: Bearer`.
+
+        Raises:
+            Unauthenticated: there is no key, or it is not valid. The message never repeats it.
+        """
+        sent = _sent(headers)
+        if sent is None:
+            self.failures += 1
+            raise Unauthenticated("No API key was sent. Send it as `x-api-key: KEY` or `Authorization: Bearer KEY`.")
+        digest = hashlib.sha256(sent[: LONGEST + 1]).digest()
+        # The look-up sees half of a hash, which tells nothing of a key; all of it is compared in constant time.
+        stored, caller = self._known.get(digest[:16], (bytes(32), None))
+        if not hmac.compare_digest(stored, digest) or caller is None:
+            self.failures += 1
+            raise Unauthenticated("The API key is not valid: it is mistyped, revoked, or of another server.")
+        return caller
+
+    async def create(self, workspace_id: str, name: str, role: Role = "member") -> Created:
+        """A new key for that workspace.
+
+        Raises:
+            InvalidRequest: the name is empty or too long, or the role is not one.
+            NotFound: there is no such workspace.
+        """
+        if not 1 <= len(name) <= NAME_LONGEST or "\0" in name:
+            raise InvalidRequest(f"name: a key's name has 1 to {NAME_LONGEST} characters")
+        if role not in ("admin", "member"):
+            raise InvalidRequest("role: must be admin or member")
+        secret = new_secret()
+        row = key_row(self._ids("apikey"), workspace_id, name, role, secret, self._clock.now_us())
+
+        async def op(conn: Connection) -> KeyRow:
+            if await workspaces.get(conn, workspace_id) is None:
+                raise NotFound(f"There is no workspace {workspace_id}.")
+            return await rows.create(conn, row)
+
+        await self._store.write(op, wake=[WAKE])
+        await self.refresh()
+        return Created(row, secret)
+
+    async def revoke(self, key_id: str) -> KeyRow:
+        """End a key for good. Here it is refused when this returns; revoking it again changes nothing.
+
+        Raises:
+            NotFound: there is no such key.
+        """
+        now_us = self._clock.now_us()
+        row = await self._store.write(lambda conn: rows.revoke(conn, key_id, now_us), wake=[WAKE])
+        if row is None:
+            raise NotFound(f"There is no key {key_id}.")
+        await self.refresh()
+        return row
+
+    async def list(
+        self, *, limit: int = 100, after: tuple[int, str] | None = None, workspace_id: str | None = None
+    ) -> Sequence[KeyRow]:
+        """Keys, newest first, revoked ones too, from behind `after` (`created_us`, `id`) on: `limit`, and one if more follow."""
+        async with self._store.read() as conn:
+            return await rows.listed(conn, limit=limit, after=after, workspace_id=workspace_id)
+
+    async def get(self, key_id: str) -> KeyRow:
+        """One key. Raises `NotFound`."""
+        async with self._store.read() as conn:
+            row = await rows.get(conn, key_id)
+        if row is None:
+            raise NotFound(f"There is no key {key_id}.")
+        return row
+
+    async def refresh(self) -> None:
+        """Read the keys if anything about them has changed."""
+        async with self._store.read() as conn:
+            seen = await rows.fingerprint(conn)
+            if seen == self._seen:
+                return
+            valid = await rows.valid(conn)
+        self._known = {_half(row): (bytes.fromhex(row.sha256), _caller(row)) for row in valid}
+        self._seen = seen
+
+    async def _follow(self, version: int) -> None:
+        while True:
+            version = await self._store.wakes.changed(WAKE, version, LOOK_S, lazy=True)
+            try:
+                await self.refresh()
+            except Unavailable as error:
+                log.warning("API keys cannot be read, those known stay valid: %s", error.message)
+
+
+def new_secret() -> str:
+    """A fresh key."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def key_row(key_id: str, workspace_id: str, name: str, role: Role, secret: str, now_us: int) -> KeyRow:
+    """What is kept of a key."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return KeyRow(key_id, workspace_id, name, role, digest, secret[-4:], now_us, None)
+
+
+def _sent(headers: Headers) -> bytes | None:
+    bearer = None
+    for name, value in headers:
+        if name == b"x-api-key" and value.strip():
+            return value.strip()
+        if name == b"authorization" and value[:7].lower() == b"bearer " and value[7:].strip():
+            bearer = bearer or value[7:].strip()
+    return bearer
+
+
+def _half(row: KeyRow) -> bytes:
+    return bytes.fromhex(row.sha256)[:16]
+
+
+def _caller(row: KeyRow) -> Caller:
+    return Caller(row.workspace_id, row.id, row.role)
