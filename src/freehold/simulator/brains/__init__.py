@@ -1,0 +1,1 @@
+"""Who writes the answer: the planner, a script, or an echo."""

@@ -1,0 +1,84 @@
+"""Where a conversation stands: what the user last asked, which tools were called for it, and what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from freehold.simulator.model.request import Request, Turn, text_of
+from freehold.simulator.reading.values import Values, named_values
+from freehold.simulator.reading.words import chinese
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A tool call of this task and its result."""
+
+    name: str
+    input: Mapping[str, Any]
+    text: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a planner needs to know of a request."""
+
+    task: str
+    """The last thing a person wrote."""
+    done: tuple[Done, ...]
+    """Calls made for it so far, in order."""
+    earlier: tuple[tuple[str, str], ...]
+    """What was said before the task: (role, text)."""
+    chinese: bool
+    system: str
+
+    @property
+    def values(self) -> Values:
+        """Values of the task's text and, named, of the results."""
+        known = [pair for done in self.done if not done.is_error for pair in named_values(done.text)]
+        return Values(self.task, known=known)
+
+    @property
+    def latest(self) -> tuple[Done, ...]:
+        """The results that have just come back: those of the last round."""
+        return self.done
+
+
+def read(request: Request) -> Situation:
+    """The situation that a request tells of."""
+    turns = [turn for turn in request.turns if turn.role != "system"]
+    at = max((index for index, turn in enumerate(turns) if _person(turn)), default=0)
+    task = _said(turns[at]) if turns else ""
+    earlier = tuple((turn.role, _said(turn)) for turn in turns[:at] if _said(turn))
+    return Situation(
+        task=task,
+        done=tuple(_done(turns[at:])),
+        earlier=earlier,
+        chinese=chinese(task),
+        system=text_of([placed.block for placed in request.system]),
+    )
+
+
+def _person(turn: Turn) -> bool:
+    return turn.role == "user" and any(placed.type not in ("tool_result",) for placed in turn.placed)
+
+
+def _said(turn: Turn) -> str:
+    return "\n".join(str(placed.block["text"]) for placed in turn.of_type("text"))
+
+
+def _done(turns: list[Turn]) -> list[Done]:
+    calls: dict[str, Mapping[str, Any]] = {}
+    done = []
+    for turn in turns:
+        for placed in turn.placed:
+            block = placed.block
+            if placed.type == "tool_use":
+                calls[block["id"]] = block
+            elif placed.type == "tool_result" and block["tool_use_id"] in calls:
+                call = calls[block["tool_use_id"]]
+                text = text_of(block.get("content"))
+                done.append(Done(call["name"], call["input"], text, bool(block.get("is_error"))))
+    return done

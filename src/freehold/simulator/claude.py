@@ -1,0 +1,222 @@
+"""One simulated Claude: the state that the real one has (cache, limits, bill) and how a request goes through it.
+
+Synchronous and without I/O; the time is an argument. `upstream.py`, `http.py` and `batches.py` are faces onto it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from freehold.errors import FreeholdError, InvalidRequest
+from freehold.simulator import answers
+from freehold.simulator.account import Account, Line
+from freehold.simulator.brains.base import Brain, Fail
+from freehold.simulator.model import catalog, prices, rules, tokens
+from freehold.simulator.model import request as requests
+from freehold.simulator.model.cache import Plan, PrefixCache, breakpoints
+from freehold.simulator.model.diagnostics import Diagnoses, Fingerprint, fingerprint
+from freehold.simulator.model.ids import Ids, Source
+from freehold.simulator.model.limits import Limits, RateLimits, check_context
+from freehold.simulator.model.prompt import FileBytes, Prompt, lay_out
+from freehold.simulator.model.request import Request
+from freehold.simulator.model.rules import thinking
+from freehold.wire.envelopes import error_from
+
+_TOO_DEEP = "the request is nested too deeply"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request as it arrived: its bytes, and who asks. `key` is only a name for the bill."""
+
+    body: bytes
+    request_id: str
+    workspace: str = "default"
+    key: str = "default"
+    batch: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A reply that is ready to be sent. `begun` and `billed` of `Claude` finish it."""
+
+    asked: Asked
+    request: Request
+    answer: answers.Answer
+    plan: Plan
+    mark: Fingerprint
+    started_us: int
+    waited_s: float = 0.0
+    ids: Source = field(default_factory=lambda: Source(b""))
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """What one simulated Claude is like."""
+
+    brain: Brain
+    brains: Mapping[str, Brain] = field(default_factory=dict)
+    """Other brains by model id or alias."""
+    seed: int = 0
+    exact_counts: bool = False
+    """`count_tokens` without its deviation of up to 3 %."""
+    limits: Limits | None = None
+    """`None`: no rate limits and no headers of them."""
+    file_bytes: FileBytes | None = None
+    history: int = 1_000
+    """Requests kept one by one, in the bill and for tests."""
+
+
+class Claude:
+    """See the module."""
+
+    def __init__(self, character: Character) -> None:
+        self.character = character
+        self.account = Account(character.history)
+        self.cache = PrefixCache()
+        self._diagnoses = Diagnoses()
+        self._ids = Ids(character.seed)
+        self.limits = RateLimits(character.limits) if character.limits else None
+
+    def message(self, asked: Asked, now_us: int) -> Outcome:
+        """The reply to a request for a message.
+
+        Raises:
+            FreeholdError: what the real API would answer with an error status; also put on the bill, at no cost.
+        """
+        try:
+            return self._message(asked, now_us)
+        except FreeholdError as error:
+            self._note_error(asked, error, "messages", now_us)
+            raise
+
+    def _message(self, asked: Asked, now_us: int) -> Outcome:
+        request, prompt = self._read(asked.body, "messages.create")
+        most = check_context(request, prompt.tokens)
+        points = breakpoints(request, prompt)
+        plan = self.cache.plan(asked.workspace, prompt, points, request.model.cache_minimum, now_us)
+        if self.limits and not asked.batch:
+            self.limits.admit(asked.workspace, request.model, prompt.tokens - plan.read, now_us)
+        ids = self._ids.source(asked.workspace, asked.body)
+        brain = self.character.brains.get(request.asked_model, self.character.brain)
+        steps = brain.answer(request)
+        failure, waited_s = answers.first_failure(steps)
+        if failure is not None:
+            raise _failed(failure)
+        answer = answers.compose(request, steps, ids, self.character.seed, plan, most, asked.batch)
+        mark = fingerprint(request, prompt)
+        if request.diagnose:
+            answer.message["diagnostics"] = self._diagnoses.diagnose(asked.workspace, request.previous_message_id, mark)
+        return Outcome(asked, request, answer, plan, mark, now_us, waited_s, ids)
+
+    def begun(self, outcome: Outcome, now_us: int) -> None:
+        """The reply begins: from now on others see what it wrote into the cache."""
+        self.cache.commit(outcome.plan, outcome.started_us, now_us)
+        self._diagnoses.remember(outcome.asked.workspace, outcome.answer.message["id"], outcome.mark)
+
+    def billed(self, outcome: Outcome, output_tokens: int, now_us: int, fault: str | None = None) -> None:
+        """The reply is over, or broke off after so many tokens of output: put it on the bill."""
+        request, plan, asked = outcome.request, outcome.plan, outcome.asked
+        used = prices.Tokens(plan.uncached, output_tokens, plan.write_5m, plan.write_1h, plan.read)
+        cost = prices.bill(
+            request.model.id, used, outcome.started_us, batch=asked.batch, geo=request.geo, speed=request.speed
+        )
+        if self.limits and not asked.batch:
+            self.limits.spend_output(asked.workspace, request.model, output_tokens, now_us)
+        self.account.add(
+            Line(
+                asked.request_id,
+                asked.key,
+                asked.workspace,
+                request.model.id,
+                "messages",
+                200,
+                None,
+                plan.uncached,
+                output_tokens,
+                plan.read,
+                plan.write_5m,
+                plan.write_1h,
+                cost,
+                asked.batch,
+                outcome.started_us,
+                outcome.answer.message["id"],
+                fault,
+            )
+        )
+
+    def count(self, asked: Asked, now_us: int) -> int:
+        """What `count_tokens` answers: free, with a limit of its own, and off by up to 3 % unless told to be exact.
+
+        Raises:
+            FreeholdError: what `message` would refuse too.
+        """
+        try:
+            request, prompt = self._read(asked.body, "messages.count_tokens")
+            if self.limits:
+                self.limits.admit_count(asked.workspace, request.model, now_us)
+        except FreeholdError as error:
+            self._note_error(asked, error, "count_tokens", now_us)
+            raise
+        if self.character.exact_counts:
+            return prompt.tokens
+        return tokens.deviate(prompt.tokens, self.character.seed, asked.body)
+
+    def _read(self, raw: bytes, operation: str) -> tuple[Request, Prompt]:
+        body = _parse(raw)
+        name = body.get("model")
+        if not isinstance(name, str):
+            raise InvalidRequest("model: Field required" if name is None else "model: Input should be a valid string")
+        try:
+            _check_shape(operation, body)
+            request = requests.read(body, catalog.find(name))
+            seed = self.character.seed
+            request = dataclasses.replace(request, dropped=thinking.unreadable(request, seed))
+            rules.check(request, seed)
+            return request, lay_out(request, seed=seed, file_bytes=self.character.file_bytes)
+        except RecursionError:
+            raise InvalidRequest(_TOO_DEEP) from None
+
+    def _note_error(self, asked: Asked, error: FreeholdError, route: str, now_us: int) -> None:
+        nothing = (0, 0, 0, 0, 0, 0)
+        line = Line(
+            asked.request_id,
+            asked.key,
+            asked.workspace,
+            "",
+            route,
+            error.status,
+            error.type,
+            *nothing,
+            asked.batch,
+            now_us,
+        )
+        self.account.add(line)
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {str(error)[:300]}") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request body is not a JSON object.")
+    return body
+
+
+def _failed(step: Fail) -> FreeholdError:
+    error = error_from({"type": step.type, "message": step.message}, step.status)
+    if step.retry_after_s is not None:
+        error.headers["retry-after"] = f"{step.retry_after_s:g}"
+    return error
+
+
+def _check_shape(operation: str, body: Mapping[str, Any]) -> None:
+    for name in ("messages",) if operation == "messages.count_tokens" else ("max_tokens", "messages"):
+        if name not in body:
+            raise InvalidRequest(f"{name}: Field required")
