@@ -91,14 +91,23 @@ def error_of(status: int, body: bytes) -> FreeholdError:
 
     The class is the one for that status (`RateLimited` for 429 …), so that whoever catches it can tell by class.
     """
-    inner = _error_object(body)
-    kind, message, details = inner.get("type"), inner.get("message"), inner.get("details")
+    text = body[: 4 * _MAX_FOREIGN_CHARS].decode("utf-8", "replace")[:_MAX_FOREIGN_CHARS].strip()
+    return error_from(_error_member(body), status, text or f"The answer was HTTP {status} without a body.")
+
+
+def error_from(inner: object, status: int | None = None, otherwise: str = "") -> FreeholdError:
+    """The error that `{"type": …, "message": …, "details": …}` tells of; `otherwise` is its message if that has none.
+
+    Without a status (an `error` event inside a stream) it is the one that goes with the type.
+    """
+    if isinstance(inner, str):  # `{"error": "model not found"}`: what many other servers answer
+        inner = {"message": inner}
+    told = inner if isinstance(inner, dict) else {}
+    kind, message, details = told.get("type"), told.get("message"), told.get("details")
     if not isinstance(kind, str):
-        kind = type_of(status)
-    if not isinstance(message, str) or not message:
-        message = body[: 4 * _MAX_FOREIGN_CHARS].decode("utf-8", "replace")[:_MAX_FOREIGN_CHARS].strip()
-    return _class_for(status, kind)(
-        message or f"The answer was HTTP {status} without a body.",
+        kind = type_of(status or 500)
+    return _class_for(status or STATUS_BY_TYPE.get(kind, 500), kind)(
+        message if isinstance(message, str) and message else otherwise,
         details=details if isinstance(details, dict) else None,
     )
 
@@ -108,15 +117,12 @@ def type_of(status: int) -> str:
     return TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
-def _error_object(body: bytes) -> dict[str, Any]:
+def _error_member(body: bytes) -> object:
     try:
         envelope = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-    inner = envelope.get("error") if isinstance(envelope, dict) else None
-    if isinstance(inner, str):  # `{"error": "model not found"}`: what many other servers answer
-        return {"message": inner}
-    return inner if isinstance(inner, dict) else {}
+        return None
+    return envelope.get("error") if isinstance(envelope, dict) else None
 
 
 @functools.lru_cache(maxsize=64)
