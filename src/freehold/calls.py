@@ -57,6 +57,12 @@ class Call:
     session_id: str | None = None
     deadline_ns: int | None = None
     """On the monotonic clock; `None`: no deadline."""
+    query: bytes = b""
+    """The query string as it came, without `?` (the SDK's beta client sends `beta=true`)."""
+    refused: FreeholdError | None = None
+    """Why this request cannot be made, found out while reading it; raised once its key is known."""
+    first_byte_ns: int | None = None
+    """On the monotonic clock: when the first byte of the answer's body was handed to the client."""
     notes: dict[str, object] = field(default_factory=dict)
     """What a feature found out and the record or the answer's headers shall tell; keys are the feature's name."""
 

@@ -1,9 +1,9 @@
 """What tokens cost: integers compiled from `genai-prices` and our overlay, looked up without a library.
 
-Rates are picodollars a token (62.5 nanodollars are integers, too, that way); a cost is summed exactly and rounded up
-once, to nanodollars. The prompt that decides about a band (Haiku 5.5 above 100,000) is the whole of it: uncached input, cache
-writes and cache reads. In Claude's `usage` `input_tokens` is the uncached rest alone, so the kinds are added, never
-subtracted.
+Rates are picodollars a token (so that 62.5 nanodollars are an integer, too); a cost is summed exactly and rounded up
+once, to nanodollars. The prompt that decides about a band (Haiku 5.5 above 100,000 tokens) is the whole of it: uncached
+input, cache writes and cache reads. In Claude's `usage` `input_tokens` is the uncached rest alone, so the kinds are
+added, never subtracted.
 
 This module does not know upstreams, calls or budgets.
 """

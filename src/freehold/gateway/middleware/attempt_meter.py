@@ -1,0 +1,111 @@
+"""The innermost middleware: what one attempt at one upstream asked, got and used. The only one that reads every byte.
+
+It also says in the answer's headers who answered and, for whole answers, at what cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+from freehold.calls import Call, Handler, Read, Reply
+from freehold.clock import Clock
+from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.ledger.rates import Rates
+from freehold.wire.facts import Tap, of_whole
+from freehold.wire.headers import REQUEST_ID, first
+
+
+class AttemptMeter:
+    """Notes an `Attempt` on the call, whatever becomes of it. `upstream` is the name it stands under."""
+
+    def __init__(self, upstream: str, rates: Rates, clock: Clock) -> None:
+        self.upstream = upstream
+        self.rates = rates
+        self.clock = clock
+
+    def __call__(self, inner: Handler) -> Handler:
+        """See `Middleware`."""
+
+        def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
+            return _Metered(self, inner, call)
+
+        return handle
+
+
+class _Metered:
+    __slots__ = ("_attempt", "_call", "_context", "_inner", "_meter")
+
+    def __init__(self, meter: AttemptMeter, inner: Handler, call: Call) -> None:
+        self._meter = meter
+        self._inner = inner
+        self._call = call
+        self._attempt = Attempt(meter.upstream, call.model, meter.clock.monotonic_ns())
+
+    async def __aenter__(self) -> Reply:
+        attempt = self._attempt
+        attempts_of(self._call).append(attempt)
+        self._context = self._inner(self._call)
+        reply = await self._context.__aenter__()
+        attempt.status = reply.status
+        attempt.upstream_request_id = first(reply.headers, REQUEST_ID)
+        if reply.whole is not None:
+            attempt.first_read_ns = self._meter.clock.monotonic_ns()
+            attempt.whole = of_whole(reply.status, reply.whole)
+            self._price()
+        elif reply.reads is not None:
+            attempt.tap = Tap()
+            reply.reads = _TappedReads(reply.reads, attempt, self._meter.clock)
+        self._say(reply)
+        return reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._attempt.tap is not None:
+            self._price()
+        return await self._context.__aexit__(kind, error, trace)
+
+    def _price(self) -> None:
+        """What the answer cost by now; a stream is priced when it is over, however it ended."""
+        attempt, rates = self._attempt, self._meter.rates
+        facts = attempt.facts
+        if facts.usage is not None:
+            attempt.cost_nanodollars = rates.cost(facts.model, facts.usage, self._meter.clock.now_us())
+            attempt.price_version = rates.version if attempt.cost_nanodollars is not None else None
+
+    def _say(self, reply: Reply) -> None:
+        attempt = self._attempt
+        reply.headers.append((b"x-freehold-upstream", _header_value(attempt.upstream)))
+        reply.headers.append((b"x-freehold-model", _header_value(attempt.facts.model or attempt.model)))
+        if attempt.cost_nanodollars is not None:
+            reply.headers.append((b"x-freehold-cost-nanodollars", b"%d" % attempt.cost_nanodollars))
+
+
+class _TappedReads:
+    """The same reads, noted on their way."""
+
+    __slots__ = ("_attempt", "_clock", "_next", "_note")
+
+    def __init__(self, reads: AsyncIterator[Read], attempt: Attempt, clock: Clock) -> None:
+        assert attempt.tap is not None
+        self._next = reads.__aiter__().__anext__
+        self._note = attempt.tap.read
+        self._attempt = attempt
+        self._clock = clock
+
+    def __aiter__(self) -> _TappedReads:
+        return self
+
+    async def __anext__(self) -> Read:
+        read = await self._next()
+        if self._attempt.first_read_ns is None:
+            self._attempt.first_read_ns = self._clock.monotonic_ns()
+        self._note(read.data, read.borders)
+        return read
+
+
+def _header_value(text: str) -> bytes:
+    """A model's name comes from outside: what a header cannot hold becomes `?`."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:128]).encode("ascii")

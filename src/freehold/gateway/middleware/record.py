@@ -1,0 +1,142 @@
+"""The outermost middleware: every call leaves one row, refused and failed ones and those whose client left included.
+
+The row goes to the store's writer as a tuple; nobody waits for it, and nothing is logged for a call that went well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+from freehold.calls import Call, Handler, NotAnswered, Reply
+from freehold.clock import Clock
+from freehold.errors import FreeholdError
+from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.store.calls import CallRow, TakesRows, add_call
+from freehold.wire.facts import Facts, Usage
+
+CLIENT_LEFT = 499
+"""The status of a call whose client went away before its answer was complete."""
+_NO_ATTEMPT = Attempt("", "", 0)
+_NO_USAGE = Usage()
+
+
+class Record:
+    """Writes the row when the call is over, and turns `NotAnswered` into what the client is told."""
+
+    def __init__(self, store: TakesRows, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def __call__(self, inner: Handler) -> Handler:
+        """See `Middleware`."""
+
+        def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
+            return _Recorded(self, inner, call)
+
+        return handle
+
+    def write(self, call: Call, reply: Reply | None, error: BaseException | None) -> None:
+        """Add the row of this call, which ends now."""
+        attempts = attempts_of(call)
+        last = attempts[-1] if attempts else _NO_ATTEMPT
+        facts = last.facts
+        status, error_type = _outcome(reply, error, facts)
+        usage = facts.usage or _NO_USAGE
+        known = facts.usage is not None
+        now_us, now_ns = self._clock.now_us(), self._clock.monotonic_ns()
+        latency_us = (now_ns - call.started_ns) // 1000
+        started_us = now_us - latency_us
+        first_ns = call.first_byte_ns or last.first_read_ns
+        caller = call.caller
+        row = CallRow(
+            id=call.request_id,
+            workspace_id=caller.workspace_id if caller else None,
+            key_id=caller.key_id if caller else None,
+            session_id=call.session_id,
+            user_id=_text(call.user_id, 256),
+            task_type=_text(call.task_type, 64),
+            source=_text(call.source, 128),
+            route=call.route,
+            model_asked=_text(call.model, 128),
+            model_answered=_text(facts.model, 128),
+            upstream=last.upstream or None,
+            streamed=call.stream,
+            status=status,
+            error_type=_text(error_type, 64),
+            stop_reason=_text(facts.stop_reason, 64),
+            attempts=len(attempts),
+            input_tokens=usage.input_tokens if known else None,
+            output_tokens=usage.output_tokens if known else None,
+            cache_write_5m_tokens=usage.cache_write_5m_tokens if known else None,
+            cache_write_1h_tokens=usage.cache_write_1h_tokens if known else None,
+            cache_read_tokens=usage.cache_read_tokens if known else None,
+            web_searches=usage.web_searches if known else None,
+            cost_nanodollars=last.cost_nanodollars,
+            price_version=last.price_version,
+            usage_known=_known(facts),
+            latency_us=latency_us,
+            first_byte_us=(first_ns - call.started_ns) // 1000 if first_ns is not None else None,
+            upstream_request_id=_text(last.upstream_request_id, 128),
+            started_us=started_us,
+        )
+        add_call(self._store, row)
+
+
+class _Recorded:
+    __slots__ = ("_call", "_context", "_inner", "_record", "_reply")
+
+    def __init__(self, record: Record, inner: Handler, call: Call) -> None:
+        self._record = record
+        self._inner = inner
+        self._call = call
+
+    async def __aenter__(self) -> Reply:
+        try:
+            self._context = self._inner(self._call)
+            self._reply = await self._context.__aenter__()
+        except NotAnswered as error:
+            self._record.write(self._call, None, error.cause)
+            raise error.cause from error
+        except BaseException as error:
+            self._record.write(self._call, None, error)
+            raise
+        return self._reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._context.__aexit__(kind, error, trace)
+        finally:
+            self._record.write(self._call, self._reply, error)
+
+
+def _outcome(reply: Reply | None, error: BaseException | None, facts: Facts) -> tuple[int, str | None]:
+    """Status and error type of the call as a whole, whatever the client could still be told."""
+    if isinstance(error, FreeholdError):
+        return error.status, error.type
+    if isinstance(error, asyncio.CancelledError | GeneratorExit) and not facts.complete:
+        return CLIENT_LEFT, "client_left"
+    if error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return 500, "api_error"
+    status = reply.status if reply is not None else CLIENT_LEFT
+    if facts.error_type is not None:
+        return status, facts.error_type
+    if reply is not None and reply.reads is not None and status < 400 and not facts.complete:
+        return status, "incomplete_stream"
+    return status, None
+
+
+def _known(facts: Facts) -> str:
+    if facts.usage is None:
+        return "none"
+    return "exact" if facts.complete else "partial"
+
+
+def _text(value: str | None, most: int) -> str | None:
+    """As the column takes it: no longer, and without NUL, which PostgreSQL does not store."""
+    if not value:
+        return None
+    return value[:most].replace("\0", "")

@@ -1,0 +1,208 @@
+"""Claude over HTTP: api.anthropic.com, or whatever else speaks Messages at a base URL (Ollama, vLLM, llama.cpp).
+
+Bodies go through byte for byte; only an alias changes a request, and then only the bytes of its `model`. What is in a
+request the upstream judges, not we. Knows nothing of retries: it says how far a failed attempt got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply
+from freehold.errors import FreeholdError, UpstreamFailed, UpstreamTimedOut
+from freehold.outbound.client import Answer, Client, Exchange
+from freehold.outbound.failures import TimedOut, WayOutFailed
+from freehold.upstreams.forwarding import answer_headers, request_head
+from freehold.upstreams.listing import model_info
+from freehold.wire.envelopes import error_of, replace_fields
+from freehold.wire.frames import Frames
+
+_PATHS = {"messages": b"/v1/messages", "count_tokens": b"/v1/messages/count_tokens"}
+_MODELS_PER_PAGE = 1000
+_MODEL_PAGES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """How we make ourselves known to an upstream: one header. Never shown."""
+
+    header: bytes = b""
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+    @classmethod
+    def of(cls, key: str | None) -> Credential:
+        """An API key goes as `x-api-key`, an OAuth token (`sk-ant-oat…`) as `Authorization: Bearer`; `None`: none.
+
+        Raises:
+            ValueError: the key holds what no header may hold.
+        """
+        if not key:
+            return cls()
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError("the upstream's key holds a character that no key has (a line break or a space?)")
+        name = "authorization: Bearer" if key.startswith("sk-ant-oat") else "x-api-key:"
+        return cls(f"{name} {key}\r\n".encode())
+
+
+class Claude:
+    """An upstream: a Handler that counts tokens and lists models.
+
+    `prefix` is the path of the base URL (`""` for api.anthropic.com). `aliases` maps the model that a client asks for
+    to the one that this upstream is asked for.
+    """
+
+    counts_tokens = True
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        *,
+        prefix: str = "",
+        credential: Credential | None = None,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.name = name
+        self.aliases = dict(aliases)
+        self._client = client
+        self._prefix = prefix.encode("ascii")
+        own = b"host: %b\r\naccept-encoding: identity\r\n" % client.origin.authority.encode("idna")
+        self._own = own + (credential or Credential()).header
+
+    def __call__(self, call: Call) -> ClaudeReply:
+        """Begin the call. See `Upstream`."""
+        body = call.body
+        model = self.aliases.get(call.model)
+        if model is not None:
+            body = replace_fields(body, call.fields, {"model": msgspec.json.encode(model)})
+        query = b"?" + call.query if call.query else b""
+        line = b"POST %b%b%b HTTP/1.1\r\n" % (self._prefix, _PATHS[call.route], query)
+        return ClaudeReply(self._client.exchange(request_head(line, self._own, call.headers, len(body)), body))
+
+    async def models(self) -> Sequence[dict[str, Any]]:
+        """The upstream's models, and an entry for every alias, in the shape of `ModelInfo`.
+
+        Raises:
+            FreeholdError: it cannot be reached, or answers with an error. An upstream without a list has aliases only.
+        """
+        found: list[dict[str, Any]] = []
+        after = ""
+        for _ in range(_MODEL_PAGES):
+            page = await self._models_page(after)
+            found += [model_info(entry) for entry in page.get("data") or ()]
+            after = page.get("last_id") or ""
+            if not page.get("has_more") or not after:
+                break
+        by_id = {entry["id"]: entry for entry in found}
+        return [*found, *(self._alias_info(alias, model, by_id) for alias, model in self.aliases.items())]
+
+    async def close(self) -> None:
+        """Let every connection go."""
+        await self._client.close()
+
+    def _alias_info(self, alias: str, model: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        return {**known.get(model, model_info({"id": alias})), "id": alias}
+
+    async def _models_page(self, after: str) -> dict[str, Any]:
+        query = f"?limit={_MODELS_PER_PAGE}" + (f"&after_id={quote(after)}" if after else "")
+        line = b"GET %b/v1/models%b HTTP/1.1\r\n" % (self._prefix, query.encode("ascii"))
+        try:
+            async with self._client.exchange(request_head(line, self._own, [], 0)) as answer:
+                return _models_of(answer.status, await answer.read_all())
+        except WayOutFailed as error:
+            raise _told(error) from error
+
+
+class ClaudeReply:
+    """The context of one call; see `Handler`."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def __aenter__(self) -> Reply:
+        try:
+            answer = await self._exchange.__aenter__()
+            if _is_stream(answer.headers):
+                return Reply(answer.status, answer_headers(answer.headers), reads=Reads(answer))
+            return Reply(answer.status, answer_headers(answer.headers), whole=await answer.read_all())
+        except WayOutFailed as error:
+            await self._exchange.__aexit__(None, None, None)
+            raise NotAnswered(error.attempted, _told(error)) from error
+        except BaseException:
+            await self._exchange.__aexit__(None, None, None)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exchange.__aexit__(kind, error, trace)
+
+
+class Reads:
+    """The reads of one stream: what came, cut at event borders. Raises `UpstreamFailed` if it breaks off."""
+
+    __slots__ = ("_feed", "_frames", "_read")
+
+    def __init__(self, answer: Answer) -> None:
+        self._read = answer.read
+        self._frames = Frames()
+        self._feed = self._frames.feed
+
+    def __aiter__(self) -> Reads:
+        return self
+
+    async def __anext__(self) -> Read:
+        try:
+            while data := await self._read():
+                whole, borders = self._feed(data)
+                if whole:
+                    return Read(whole, borders)
+        except WayOutFailed as error:
+            raise _told(error) from error
+        rest = self._frames.rest()
+        if not rest:
+            raise StopAsyncIteration
+        self._frames = Frames()  # the end was clean: a last event without its blank line leaves as it came
+        return Read(rest, [len(rest)])
+
+
+def _is_stream(headers: Headers) -> bool:
+    found = dict(headers)
+    if not found.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
+        return False
+    if found.get(b"content-encoding", b"identity").lower() != b"identity":
+        cause = UpstreamFailed("The upstream compressed its stream, which was not asked for.")
+        raise NotAnswered(Attempted.UNANSWERED, cause)
+    return True
+
+
+def _told(error: WayOutFailed) -> FreeholdError:
+    """What a client is told: the kind of failure, without our addresses."""
+    if isinstance(error, TimedOut):
+        where = "could be reached" if error.attempted is Attempted.NOT_SENT else "answered"
+        return UpstreamTimedOut(f"The upstream has not {where} in time.")
+    if error.attempted is Attempted.NOT_SENT:
+        return UpstreamFailed("The upstream cannot be reached.")
+    return UpstreamFailed("The upstream broke off before its answer was complete.")
+
+
+def _models_of(status: int, body: bytes) -> dict[str, Any]:
+    if status in (404, 405, 501):
+        return {}
+    if status != 200:
+        raise error_of(status, body)
+    try:
+        page: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UpstreamFailed("The upstream's list of models is not JSON.") from error
+    return page
