@@ -1,0 +1,120 @@
+"""Speaks to a running server: finds its address and key, sends one request, tells errors in the server's own words."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from freehold.errors import FreeholdError
+
+_TIMEOUT_S = 30
+_LARGEST_ANSWER_BYTES = 64 << 20
+
+
+class NoServer(FreeholdError):
+    """No running server was found."""
+
+
+class Refused(FreeholdError):
+    """The server did not do it; the message is the server's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server answers, and the key to use there."""
+
+    url: str
+    key: str
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """GET as JSON.
+
+        Raises:
+            NoServer: nothing answers there.
+            Refused: it answered with an error.
+        """
+        return self._send("GET", f"{path}?{urlencode(query)}" if query else path, None)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST as JSON; raises as `get` does."""
+        return self._send("POST", path, json.dumps(body).encode())
+
+    def pages(self, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Every entry of a list, page after page."""
+        entries: list[dict[str, Any]] = []
+        page = self.get(path, query)
+        entries += page["data"]
+        while page.get("next_page"):
+            page = self.get(path, {**(query or {}), "page": page["next_page"]})
+            entries += page["data"]
+        return entries
+
+    def _send(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        request = urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=headers, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own server is not behind a proxy
+        try:
+            with opener.open(request, timeout=_TIMEOUT_S) as answer:
+                return _object(answer.read(_LARGEST_ANSWER_BYTES))
+        except urllib.error.HTTPError as error:
+            raise Refused(_told(error)) from error
+        except OSError as error:
+            raise NoServer(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+
+
+def find_server(data: Path, url: str | None, key_file: Path | None) -> Server:
+    """The server of that data folder, unless `url` (or `FREEHOLD_URL`) names another.
+
+    The key comes from `key_file`, from `FREEHOLD_KEY`, or is the admin key that the first start left in the folder. It
+    is no option of the command line, where every user of the machine could read it.
+
+    Raises:
+        NoServer: there is no address, or no key.
+    """
+    return Server(url or os.environ.get("FREEHOLD_URL") or _noted(data), _key(data, key_file))
+
+
+def _noted(data: Path) -> str:
+    try:
+        address = json.loads((data / "server.json").read_text("utf-8"))["address"]
+    except (OSError, ValueError, KeyError) as error:
+        raise NoServer(
+            f"no server runs on the data folder {data}. Start one with `freehold serve`, or name it by --url or --data."
+        ) from error
+    return str(address)
+
+
+def _key(data: Path, key_file: Path | None) -> str:
+    if key_file is None and (given := os.environ.get("FREEHOLD_KEY") or os.environ.get("FREEHOLD_ADMIN_KEY")):
+        return given
+    path = key_file or data / "admin-key"
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoServer(f"no key: {path} cannot be read ({error}). Set FREEHOLD_KEY or give --key-file.") from error
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise Refused("the answer is not JSON; is this a Freehold server?") from error
+    if not isinstance(value, dict):
+        raise Refused("the answer is no JSON object; is this a Freehold server?")
+    return value
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    try:
+        message = json.loads(error.read(1 << 20))["error"]["message"]
+    except (OSError, ValueError, KeyError, TypeError):
+        message = error.reason
+    host = urlsplit(error.url or "").netloc
+    return f"{host} answered {error.code}: {message}"

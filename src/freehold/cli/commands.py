@@ -1,0 +1,36 @@
+"""The table of contents of the command line. Commands import what they need when they run, so `--help` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+from freehold import __version__
+from freehold.cli import configuration, demo, doctor, keys, serve, workspaces
+
+
+def commands() -> typer.Typer:
+    """All commands, in the order in which `--help` shows them."""
+    app = typer.Typer(
+        help="The Claude agent platform you own: one server that speaks the whole Claude API.",
+        epilog="Begin with `freehold demo`, then `freehold serve`.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command()(serve.serve)
+    app.command()(demo.demo)
+    app.command()(doctor.doctor)
+    app.command("config")(configuration.config)
+    app.add_typer(workspaces.commands(), name="workspaces")
+    app.add_typer(keys.commands(), name="keys")
+    return app
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+) -> None:
+    if version:
+        print(f"freehold {__version__}")
+        raise typer.Exit

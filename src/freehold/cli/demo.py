@@ -1,0 +1,33 @@
+"""`freehold demo`: the main job, told live against a real server that it starts, kills and stops itself."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    live: Annotated[bool, typer.Option("--live", help="On Claude, with ANTHROPIC_API_KEY; stops at $0.25.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Data folder of the demo.", show_default="a new one")] = None,
+) -> None:
+    """Show the main job: a conversation, an agent in a box with your tools, a crash survived, the bill."""
+    from freehold.cli.story.tell import Places, tell
+    from freehold.errors import Misconfigured
+
+    if live and not os.environ.get("ANTHROPIC_API_KEY"):
+        raise Misconfigured("the demo on Claude needs a key: export ANTHROPIC_API_KEY=…")
+    folder = data or Path("freehold-data") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
+    tell(Places(_files(), folder), live=live)
+
+
+def _files() -> Path:
+    from freehold.errors import Misconfigured
+
+    folder = Path(__file__).resolve().parents[3] / "examples" / "demo"
+    if not (folder / "company.py").is_file():
+        raise Misconfigured("the demo's files are not installed; run it from a checkout of the repository: make demo")
+    return folder

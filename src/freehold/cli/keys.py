@@ -1,0 +1,67 @@
+"""`freehold keys`: who may use a running server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+
+_PATH = "/freehold/v1/keys"
+
+
+def commands() -> typer.Typer:
+    """The group."""
+    group = typer.Typer(help="The API keys of a running server.", no_args_is_help=True)
+    group.command("create")(create)
+    group.command("list")(list_them)
+    group.command("revoke")(revoke)
+    return group
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    workspace: Annotated[str | None, typer.Option(help="Id of its workspace; the default one if left out.")] = None,
+    role: Annotated[
+        Literal["admin", "member"], typer.Option(help="An admin may also make keys and workspaces.")
+    ] = "member",
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Create a key. It is shown this once; the server keeps only its hash."""
+    from freehold.cli.settings import server_of
+
+    body = {"name": name, "role": role, **({"workspace_id": workspace} if workspace else {})}
+    made = server_of(data, url, key_file).post(_PATH, body)
+    if as_json:
+        print_json(made)
+        return
+    print(made["secret"])
+    typer.echo(f"{made['id']} ({role}). The key above is shown only now.", err=True)
+
+
+def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False) -> None:
+    """List the keys, without their secrets."""
+    from freehold.cli.settings import server_of
+
+    entries = server_of(data, url, key_file).pages(_PATH)
+    if as_json:
+        print_json(entries)
+        return
+    print_table(["id", "name", "role", "workspace_id", "hint", "created_at", "revoked_at"], entries, "There is no key.")
+
+
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="Id of the key, as `freehold keys list` shows it.")],
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Revoke a key: from now on it opens nothing."""
+    from freehold.cli.settings import server_of
+
+    server_of(data, url, key_file).post(f"{_PATH}/{key_id}/revoke", {})
+    print(f"{key_id} is revoked.")
