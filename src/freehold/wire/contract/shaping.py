@@ -17,6 +17,7 @@ A name that ends in `+` is the GA and the beta type in one.
 from __future__ import annotations
 
 import datetime
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,6 +78,7 @@ class Shaper:
             self._classes[name] = kind
             hints = typing.get_type_hints(kind, include_extras=True)
             self.objects[name] = {}
+            hints |= {key: hints[key] | None for key in _null_in_answers(kind, hints)}
             self.objects[name] |= {
                 "fields": {key: self.of(hint) for key, hint in sorted(hints.items())},
                 "required": sorted(key for key, hint in hints.items() if _is_required(hint)),
@@ -205,6 +207,15 @@ def _literal(values: Sequence[Any]) -> Shape:
 def _is_left_out(hint: Any) -> bool:
     kind = typing.get_origin(hint) or hint
     return getattr(kind, "__name__", "") in _NOT_JSON or hasattr(kind, "model_fields")
+
+
+def _null_in_answers(kind: type[Any], hints: Mapping[str, Any]) -> Iterable[str]:
+    """Members that may be null in the answered block of the same name: clients send blocks back as they got them."""
+    if not kind.__name__.endswith("BlockParam"):
+        return []
+    answer = getattr(sys.modules[kind.__module__.rpartition(".")[0]], kind.__name__.removesuffix("Param"), None)
+    known = getattr(answer, "model_fields", {})
+    return [key for key in hints if key in known and known[key].default is None and not _is_required(hints[key])]
 
 
 def _is_open(kind: type[Any]) -> bool:
