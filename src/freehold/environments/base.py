@@ -67,6 +67,15 @@ class BoxSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxToolSpec:
+    """One of the six tools as the model sees it."""
+
+    name: ToolName
+    description: str
+    input_schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolOutcome:
     """What a tool call brought: content blocks as the API has them (`[{"type": "text", "text": "…"}]`)."""
 

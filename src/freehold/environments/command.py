@@ -1,0 +1,109 @@
+"""The exact options of a bubblewrap box, as a value. What each is for stands beside it.
+
+This module starts nothing and touches no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from freehold.environments.base import Limits
+from freehold.environments.rootfs import AGENT_UID, Base
+
+OPTIONS_FD = "{options}"
+SECCOMP_FD = "{seccomp}"
+INFO_FD = "{info}"
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+_RUN_BYTES = 16 << 20
+_SHM_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder or socket of the host, and where the box sees it."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What one box is made of."""
+
+    base: Base
+    mounts: Sequence[Mount]
+    limits: Limits
+    directory: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def options(layout: Layout) -> bytes:
+    """All options, each ended by NUL, as `bwrap --args FD` reads them.
+
+    They go through a descriptor because a command line can be read by every user of the host.
+    """
+    words = [*_namespaces(), *_base(layout.base), *_own_folders(layout.limits), *_mounts(layout.mounts)]
+    words += ["--remount-ro", "/", "--chdir", layout.directory]
+    return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
+
+
+def command(bwrap: str, setpriv: str | None, user: int | None, inside: Sequence[str]) -> list[str]:
+    """The command line. `{options}`, `{seccomp}` and `{info}` stand for the numbers of those descriptors."""
+    drop: list[str] = []
+    if user is not None and setpriv is not None:
+        drop = [setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"]
+    return [*drop, bwrap, "--args", OPTIONS_FD, "--seccomp", SECCOMP_FD, "--info-fd", INFO_FD, "--", *inside]
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The variables of everything that runs in a box. Nothing of the server's is among them."""
+    return {
+        "PATH": _SYSTEM_PATH,
+        "HOME": "/home/agent",
+        "USER": "agent",
+        "LOGNAME": "agent",
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "TMPDIR": "/tmp",
+        **extra,
+    }
+
+
+def _namespaces() -> Iterator[str]:
+    yield from ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+    yield "--unshare-net"  # no interface but loopback
+    yield "--as-pid-1"  # the supervisor is pid 1: `kill -9 -1` spares it, and no bwrap with an environment is in sight
+    yield "--die-with-parent"  # nothing survives the server
+    yield "--new-session"  # no terminal to type into
+    yield from ("--uid", str(AGENT_UID), "--gid", str(AGENT_UID), "--hostname", "sandbox")
+    yield from ("--cap-drop", "ALL")
+    yield "--clearenv"
+
+
+def _base(base: Base) -> Iterator[str]:
+    """The root is an empty tmpfs of bwrap's own, so that any mount point can be made in it."""
+    for source, target in base.binds:
+        yield from ("--ro-bind", str(source), target)
+    for source_name, link in base.links:
+        yield from ("--symlink", source_name, link)
+    yield from ("--proc", "/proc", "--dev", "/dev", "--dir", "/opt", "--dir", "/var/lib", "--dir", "/mnt/session")
+    yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run")
+
+
+def _own_folders(limits: Limits) -> Iterator[str]:
+    """Memory that looks like a disk: together less than half of what the box may use, or one `head -c` ends it."""
+    shares = {"/tmp": limits.tmp_bytes, "/run": _RUN_BYTES, "/dev/shm": _SHM_BYTES}
+    scale = min(1.0, limits.memory_bytes / 2 / sum(shares.values()))
+    for target, size in shares.items():
+        yield from ("--size", str(int(size * scale)), "--tmpfs", target)
+    yield from ("--chmod", "1777", "/tmp", "--remount-ro", "/dev")
+
+
+def _mounts(mounts: Sequence[Mount]) -> Iterator[str]:
+    """After the tmpfs mounts, which would hide them."""
+    for mount in mounts:
+        yield from ("--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target)

@@ -1,0 +1,104 @@
+"""What the supervisor asks of the kernel that Python has no function for, and the list of processes."""
+
+from __future__ import annotations
+
+import os
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> int:
+    try:
+        import _ctypes
+
+        program = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+        address = _ctypes.dlsym(program, "prctl")
+        return int(_ctypes.call_function(address, (option, value, 0, 0, 0)))
+    except (ImportError, AttributeError, TypeError):
+        import ctypes
+
+        return int(ctypes.CDLL(None).prctl(option, value, 0, 0, 0))
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Not dumpable: other processes of the same user can neither open its descriptors nor read its memory.
+
+    Raises:
+        OSError: the kernel did not do it. A supervisor must not go on then.
+    """
+    if _prctl(_PR_SET_DUMPABLE, int(dumpable)) != 0:
+        raise OSError("prctl(PR_SET_DUMPABLE) failed")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every orphan below this process, as pid 1 is by nature."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_first() -> None:
+    """When memory runs out, the kernel shall take this process and its children, not the supervisor.
+
+    The file belongs to root while a process is not dumpable, so it is made dumpable for that moment; only a fork that
+    has already let go of every descriptor may call this.
+    """
+    set_dumpable(True)
+    try:
+        with open("/proc/self/oom_score_adj", "wb") as file:
+            file.write(b"1000")
+    except OSError:
+        return  # no such file: a kernel without it has no OOM killer to direct
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Every visible process: its parent and its state (`R`, `S`, `T`, `Z` ...)."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    rest = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue  # it ended meanwhile
+            found[int(name)] = (int(rest[1]), rest[0].decode())
+    return found
+
+
+def below(root: int, keep: set[int], table: dict[int, tuple[int, str]]) -> list[int]:
+    """The living descendants of `root`, without `keep` and what stands under it."""
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _) in table.items():
+        children.setdefault(parent, []).append(pid)
+    found, waiting = [], [root]
+    while waiting:
+        for pid in children.get(waiting.pop(), []):
+            if pid not in keep:
+                waiting.append(pid)
+                if table[pid][1] not in "ZX":
+                    found.append(pid)
+    return found
+
+
+def end_all(keep: set[int], *, rounds: int = 100) -> int:
+    """Kill every descendant of this process except `keep`, however it forks, ignores signals or left its group.
+
+    All are stopped before any is killed, again and again until nothing new shows: a stopped process cannot fork.
+    Returns how many were killed.
+    """
+    own, stopped = os.getpid(), set[int]()
+    for _ in range(rounds):
+        fresh = [pid for pid in below(own, keep, processes()) if pid not in stopped]
+        if not fresh:
+            break
+        _send(fresh, 19)  # SIGSTOP
+        stopped.update(fresh)
+    _send(stopped, 9)  # SIGKILL
+    return len(stopped)
+
+
+def _send(pids: list[int] | set[int], signal: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal)
+        except (ProcessLookupError, PermissionError):
+            continue  # gone, or (without isolation only) not ours

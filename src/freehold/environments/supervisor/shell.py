@@ -1,0 +1,163 @@
+"""The persistent shell of a box: one bash that keeps its directory, variables and jobs from command to command.
+
+A command is handed over quoted, through `eval`, so that an open quote in it is a syntax error and not a shell that
+waits for ever. Its exit status comes back on a descriptor of its own that the command itself does not have: whatever
+it prints, it cannot pretend to have ended.
+"""
+
+from __future__ import annotations
+
+import os
+
+from freehold.environments.supervisor import kernel
+from freehold.environments.supervisor.loop import WRITE, Loop
+from freehold.environments.supervisor.output import Output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from freehold.environments.supervisor.spawning import Spawner
+
+_STATUS_FD = 250
+_READ_BYTES = 1 << 16
+
+
+class Ended:
+    """How a command ended: `how` is `status`, `exit` (the shell went with it), `timeout` or `cancelled`."""
+
+    def __init__(self, how: str, status: int, output: Output) -> None:
+        self.how = how
+        self.status = status
+        self.output = output
+
+
+class Shell:
+    """At most one command at a time; `run` starts the bash when there is none."""
+
+    def __init__(self, loop: Loop, spawner: Spawner, directory: str, output_bytes: int) -> None:
+        self._loop = loop
+        self._spawner = spawner
+        self._directory = directory
+        self._output_bytes = output_bytes
+        self._pid = 0
+        self._fds: list[int] = []
+        self._unsent = b""
+        self._status = b""
+        self._output = Output(output_bytes)
+        self._done: Callable[[Ended], None] | None = None
+        self._deadline: object = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a bash that the next command will run in."""
+        return self._pid != 0
+
+    @property
+    def pid(self) -> int:
+        """Of the bash; 0 when there is none."""
+        return self._pid
+
+    def run(self, command: str, timeout_s: float, done: Callable[[Ended], None]) -> None:
+        """Run one command; `done` is called once with how it ended."""
+        if not self.alive:
+            self._start()
+        quoted = "'" + command.replace("'", "'\\''") + "'"
+        self._done = done
+        self._deadline = self._loop.after(timeout_s, self._time_out)
+        line = f"eval {quoted} </dev/null {_STATUS_FD}>&-\nbuiltin printf '%d\\n' $? >&{_STATUS_FD}\n"
+        self._unsent = line.encode("utf-8", "surrogateescape")
+        self._loop.watch(self._fds[0], self._send, WRITE)
+
+    def stop(self, keep: set[int], how: str = "cancelled") -> None:
+        """Kill bash and everything else in the box but `keep`; a command that runs ends as `how`."""
+        kernel.end_all(keep)
+        if self.alive:
+            self._drain()
+        self._gone(how, -9)
+
+    def _start(self) -> None:
+        in_out, in_in = os.pipe2(os.O_CLOEXEC)
+        out_out, out_in = os.pipe2(os.O_CLOEXEC)
+        status_out, status_in = os.pipe2(os.O_CLOEXEC)
+        fds = {0: in_out, 1: out_in, 2: out_in, _STATUS_FD: status_in}
+        self._pid = self._spawner.program(["/bin/bash", "--noprofile", "--norc"], self._directory, fds)
+        for fd in (in_out, out_in, status_in):
+            os.close(fd)
+        self._fds = [in_in, out_out, status_out]
+        for fd in self._fds:
+            os.set_blocking(fd, False)
+        self._loop.watch(out_out, self._drain)
+        self._loop.watch(status_out, self._hear)
+        self._loop.on_end(self._pid, self._when_exits(self._pid))
+
+    def _send(self) -> None:
+        try:
+            self._unsent = self._unsent[os.write(self._fds[0], self._unsent) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._unsent = b""  # it is gone; its end is on the way
+        if not self._unsent:
+            self._loop.forget(self._fds[0])
+
+    def _drain(self) -> None:
+        """Take what was printed so far. Background jobs may print at any time; the next result shows it."""
+        for _ in range(64):
+            piece = _read(self._fds[1])
+            if piece is None:
+                return
+            if not piece:
+                self._loop.forget(self._fds[1])
+                return
+            self._output.add(piece)
+
+    def _hear(self) -> None:
+        piece = _read(self._fds[2])
+        if piece is None:
+            return
+        if not piece:
+            self._loop.forget(self._fds[2])
+        self._status += piece
+        if self._status.endswith(b"\n") and self._done:
+            self._drain()
+            status = int(self._status.split()[-1])
+            self._status = b""
+            self._finish("status", status)
+
+    def _time_out(self) -> None:
+        self._deadline = None
+        self.on_timeout()
+
+    def on_timeout(self) -> None:
+        """What a deadline does; the supervisor replaces it by one that spares the file tools at work."""
+        self.stop(set(), "timeout")
+
+    def _when_exits(self, pid: int) -> Callable[[int], None]:
+        def exited(status: int) -> None:
+            if self._pid == pid:  # else it was stopped, and there may be a new one
+                self._drain()
+                self._gone("exit", os.waitstatus_to_exitcode(status))
+
+        return exited
+
+    def _gone(self, how: str, status: int) -> None:
+        for fd in self._fds:
+            self._loop.forget(fd)
+            os.close(fd)
+        self._pid, self._fds, self._unsent, self._status = 0, [], b"", b""
+        self._finish(how, status)
+
+    def _finish(self, how: str, status: int) -> None:
+        self._loop.stop(self._deadline)
+        output, self._output = self._output, Output(self._output_bytes)
+        done, self._done = self._done, None
+        if done:
+            done(Ended(how, status, output))
+
+
+def _read(fd: int) -> bytes | None:
+    try:
+        return os.read(fd, _READ_BYTES)
+    except BlockingIOError:
+        return None
