@@ -2,23 +2,235 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+import asyncio
+import os
+from glob import glob
+from pathlib import Path
 
+import pytest
+from sqlalchemy import insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from freehold.clock import SystemClock
+from freehold.errors import Misconfigured, NotFound, Unavailable
+from freehold.store.base import Connection
 from freehold.store.engine import Store
-from freehold.store.tables import workspaces
+from freehold.store.tables import calls, workspaces
+from tests.store.seeds import eventually
 
 
-async def add(conn: AsyncConnection, name: str) -> str:
+async def add(conn: Connection, name: str) -> str:
     await conn.execute(insert(workspaces), {"id": f"wrkspc_{name}", "name": name, "created_us": 1})
     return name
 
 
 async def names(store: Store) -> set[str]:
     async with store.read() as conn:
-        return set((await conn.execute(select(workspaces.c.name))).scalars())
+        return set((await conn.execute(select(workspaces.c.name))).scalars().all())
+
+
+def call_row(number: int) -> tuple[object, ...]:
+    known: dict[str, object] = {"id": f"req_{number}", "route": "messages", "streamed": True, "status": 200}
+    known |= {"attempts": 1, "usage_known": "none", "latency_us": 1, "started_us": number}
+    return tuple(known.get(column.name) for column in calls.columns)
+
+
+async def call_ids(store: Store) -> set[str]:
+    async with store.read() as conn:
+        return set((await conn.execute(select(calls.c.id))).scalars().all())
 
 
 async def test_what_was_written_can_be_read(store: Store) -> None:
     assert await store.write(lambda conn: add(conn, "a")) == "a"
     assert await names(store) == {"a"}
+
+
+async def test_writes_that_come_together_share_a_commit(store: Store) -> None:
+    await store.write(lambda conn: add(conn, "first"))
+    before = store.commits
+    await asyncio.gather(*(store.write(lambda conn, n=n: add(conn, str(n))) for n in range(50)))
+    assert store.commits == before + 1
+    assert len(await names(store)) == 51
+
+
+async def test_a_write_that_fails_fails_alone_and_leaves_nothing(store: Store) -> None:
+    async def refused(conn: Connection) -> None:
+        await add(conn, "refused")
+        raise NotFound("no such thing")
+
+    async def doubled(conn: Connection) -> None:
+        await add(conn, "kept")
+        await add(conn, "kept")
+
+    good = [store.write(lambda conn, n=n: add(conn, f"good{n}")) for n in range(3)]
+    results = await asyncio.gather(
+        good[0], store.write(refused), good[1], store.write(doubled), good[2], return_exceptions=True
+    )
+    assert isinstance(results[1], NotFound)
+    assert isinstance(results[3], IntegrityError)
+    assert await names(store) == {"good0", "good1", "good2"}
+
+
+async def test_a_lone_write_that_fails_leaves_nothing_and_the_next_one_works(store: Store) -> None:
+    async def refused(conn: Connection) -> None:
+        await add(conn, "refused")
+        raise NotFound("no such thing")
+
+    with pytest.raises(NotFound):
+        await store.write(refused)
+    await store.write(lambda conn: add(conn, "next"))
+    assert await names(store) == {"next"}
+
+
+async def test_the_write_of_a_cancelled_caller_is_applied_whole(store: Store) -> None:
+    started = asyncio.Event()
+
+    async def slow(conn: Connection) -> None:
+        await add(conn, "one half")
+        started.set()
+        await add(conn, "other half")
+
+    caller = asyncio.create_task(store.write(slow))
+    waiting = asyncio.create_task(store.write(lambda conn: add(conn, "still waiting")))
+    await started.wait()
+    caller.cancel()
+    waiting.cancel()
+    await asyncio.gather(caller, waiting, return_exceptions=True)
+    await store.flush()
+    assert await names(store) == {"one half", "other half", "still waiting"}
+
+
+async def test_an_operation_that_writes_through_the_store_is_told_why_it_cannot(store: Store) -> None:
+    async def nested(_conn: Connection) -> None:
+        await store.write(lambda conn: add(conn, "inner"))
+
+    with pytest.raises(RuntimeError, match="would wait for itself"):
+        await store.write(nested)
+
+
+async def test_an_operation_that_commits_by_itself_is_an_error(store: Store) -> None:
+    async def commits(conn: Connection) -> None:
+        await add(conn, "early")
+        await conn.commit()
+
+    with pytest.raises(RuntimeError, match="must not commit"):
+        await store.write(commits)
+    await store.write(lambda conn: add(conn, "next"))
+    assert "next" in await names(store)
+
+
+async def test_one_block_of_reading_sees_one_moment(store: Store) -> None:
+    await store.write(lambda conn: add(conn, "before"))
+    async with store.read() as conn:
+        first = (await conn.execute(select(workspaces.c.name))).scalars().all()
+        await store.write(lambda conn: add(conn, "meanwhile"))
+        second = (await conn.execute(select(workspaces.c.name))).scalars().all()
+    assert first == second == ["before"]
+    assert await names(store) == {"before", "meanwhile"}
+
+
+async def test_a_reading_connection_cannot_write(store: Store) -> None:
+    with pytest.raises(DBAPIError):
+        async with store.read() as conn:
+            await add(conn, "smuggled")
+    assert await names(store) == set()
+
+
+async def test_rows_that_nobody_waits_for_are_there_after_flush(store: Store) -> None:
+    for number in range(7_000):
+        store.add_row(calls, call_row(number))
+    await store.flush()
+    assert len(await call_ids(store)) == 7_000
+
+
+async def test_rows_go_in_by_themselves(store: Store) -> None:
+    store.add_row(calls, call_row(1))
+    await eventually(lambda: store.commits > 0)
+    assert await call_ids(store) == {"req_1"}
+
+
+async def test_a_bad_row_harms_no_other_and_is_counted(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.add_row(calls, call_row(1))
+    store.add_row(calls, ("too short",))
+    store.add_row(calls, call_row(1))
+    store.add_row(calls, call_row(2))
+    assert await store.write(lambda conn: add(conn, "beside")) == "beside"
+    await store.flush()
+    assert await call_ids(store) == {"req_1", "req_2"}
+    assert store.rows_lost == 2
+    assert "2 so far" in caplog.text
+
+
+async def test_a_closed_store_refuses_writes_but_has_written_what_waited(database_url: str) -> None:
+    store = await Store.open(database_url, clock=SystemClock())
+    waiting = asyncio.create_task(store.write(lambda conn: add(conn, "waited")))
+    store.add_row(calls, call_row(1))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await waiting == "waited"
+    with pytest.raises(Unavailable, match="stopping"):
+        await store.write(lambda conn: add(conn, "late"))
+    again = await Store.open(database_url, clock=SystemClock())
+    assert await names(again) == {"waited"}
+    assert await call_ids(again) == {"req_1"}
+    await again.close()
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_a_full_disk_is_said_and_got_over(store: Store) -> None:
+    async def fill(conn: Connection) -> None:
+        pages = (await conn.execute(text("PRAGMA page_count"))).scalar_one()
+        await conn.execute(text(f"PRAGMA max_page_count = {pages}"))
+        for number in range(200):
+            await add(conn, f"{number}" + "x" * 200)
+
+    with pytest.raises(Unavailable, match=r"is full\. Nothing was written"):
+        await store.write(fill)
+    assert not store.healthy
+    assert await names(store) == set()
+    await eventually(lambda: store.healthy)
+    await store.write(lambda conn: add(conn, "room again"))
+    assert await names(store) == {"room again"}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_the_file_is_its_owners_alone_and_every_commit_is_synced(store: Store, tmp_path: Path) -> None:
+    async def pragmas(conn: Connection) -> list[object]:
+        asked = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        return [(await conn.execute(text(f"PRAGMA {name}"))).scalar_one() for name in asked]
+
+    assert await store.write(pragmas) == ["wal", 2, 1, 5000]
+    assert {os.stat(path).st_mode & 0o777 for path in glob(f"{tmp_path}/freehold.db*")} == {0o600}
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_a_connection_that_broke_is_replaced_unseen(store: Store) -> None:
+    async def mine(conn: Connection) -> int:
+        return int((await conn.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+    first = await store.write(mine)
+    async with store.read() as conn:
+        await conn.execute(text(f"SELECT pg_terminate_backend({first})"))
+    assert await store.write(lambda conn: add(conn, "after")) == "after"
+    assert await store.write(mine) != first
+    assert await names(store) == {"after"}
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mysql://somewhere/db", "neither sqlite"),
+        ("not an address", "neither sqlite"),
+        ("sqlite://", "name a file"),
+        ("sqlite:////no/such/folder/file.db", "cannot be opened"),
+    ],
+)
+async def test_an_address_that_leads_nowhere_stops_the_start(url: str, reason: str) -> None:
+    with pytest.raises(Misconfigured, match=reason):
+        await Store.open(url, clock=SystemClock())
+
+
+async def test_a_postgresql_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="cannot be reached") as caught:
+        await Store.open("postgresql://freehold:hidden-word@127.0.0.1:1/freehold", clock=SystemClock())
+    assert "hidden-word" not in str(caught.value)

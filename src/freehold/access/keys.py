@@ -128,7 +128,7 @@ class Keys:
     async def list(
         self, *, limit: int = 100, after: tuple[int, str] | None = None, workspace_id: str | None = None
     ) -> Sequence[KeyRow]:
-        """Keys, newest first, revoked ones too, from behind `after` (`created_us`, `id`) on: `limit`, and one if more follow."""
+        """Keys, newest first, revoked too, from behind (`created_us`, `id`) on: `limit`, and one if more follow."""
         async with self._store.read() as conn:
             return await rows.listed(conn, limit=limit, after=after, workspace_id=workspace_id)
 

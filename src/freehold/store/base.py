@@ -31,7 +31,7 @@ class Database(Protocol):
     writer: AsyncEngine
     """The pool of one connection whose `begin` takes what it needs to write."""
 
-    def is_gone(self, error: BaseException) -> bool:
+    def is_gone(self, error: BaseException, *, reading: bool = False) -> bool:
         """True if the database, disk or connection failed, not the statement: nothing wrong with the operation."""
 
     def is_contended(self, error: BaseException) -> bool:

@@ -86,7 +86,7 @@ class Store:
         try:
             yield connection
         except SQLAlchemyError as error:
-            if self._database.is_gone(error):
+            if self._database.is_gone(error, reading=True):
                 raise Unavailable(f"The database cannot be read: {self._database.spoken(error)}.") from error
             raise
         finally:

@@ -124,8 +124,7 @@ class Groups:
         taken: Mapping[Table, Sequence[Row]],
     ) -> AsyncConnection:
         try:
-            connection = self._connection or await self._database.writer.connect()
-            self._connection = connection
+            connection = await self._open()
             await connection.begin()
             await work(connection)
             await self._insert(connection, taken)
@@ -135,6 +134,16 @@ class Groups:
             await self._roll_back(broken=self._database.is_gone(error))
             raise
         return connection
+
+    async def _open(self) -> AsyncConnection:
+        if self._connection is None:
+            try:
+                self._connection = await self._database.writer.connect()
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
+                raise Unavailable(
+                    f"{self._database.spoken(error).capitalize()}. Nothing was written; try again later."
+                ) from error
+        return self._connection
 
     async def _commit(self, connection: AsyncConnection) -> None:
         try:

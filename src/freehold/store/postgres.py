@@ -36,7 +36,9 @@ PAYLOAD_BYTES = 7_900
 MIGRATION_LOCK = 7_298_165_020
 """Any number, the same in every version."""
 
-_GONE_CLASSES = ("08", "53", "57P", "58", "F0", "XX", "25006", "57014")
+_READ_ONLY = "25006"
+"""On the writer's connection: this server has become a standby."""
+_GONE_CLASSES = ("08", "53", "57P", "58", "F0", "XX", _READ_ONLY, "57014")
 _CONTENDED = ("40001", "40P01", "55P03")
 
 
@@ -52,9 +54,11 @@ class Postgres:
         self.writer = self._engine(1, "READ COMMITTED", lock)
         self.readers = self._engine(READERS, "REPEATABLE READ", {"default_transaction_read_only": "on"})
 
-    def is_gone(self, error: BaseException) -> bool:
+    def is_gone(self, error: BaseException, *, reading: bool = False) -> bool:
         """See `Database`."""
         state = _state(error)
+        if reading and state == _READ_ONLY:
+            return False  # one of our own mistakes
         if state:
             return state.startswith(_GONE_CLASSES)
         if getattr(error, "connection_invalidated", False):

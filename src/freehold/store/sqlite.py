@@ -84,8 +84,10 @@ class Sqlite:
         self.readers = self._engine(url, READERS, "BEGIN", ("query_only = ON",))
         event.listen(self.writer.sync_engine, "connect", self._remember)
 
-    def is_gone(self, error: BaseException) -> bool:
+    def is_gone(self, error: BaseException, *, reading: bool = False) -> bool:
         """See `Database`."""
+        if reading and _code(error) == sqlite3.SQLITE_READONLY:
+            return False  # `query_only` has stopped one of our own mistakes
         return _code(error) in _GONE or "connection closed" in str(_original(error)).lower()
 
     def is_contended(self, error: BaseException) -> bool:
