@@ -183,23 +183,30 @@ def application(
     organization_id: str = "org_freehold",
     ids: NewId = new_id,
     body_patience_s: float = BODY_PATIENCE_S,
+    bare: Mapping[str, ASGIApp] | None = None,
     lifespan: Callable[[Any], AbstractAsyncContextManager[None]] | None = None,
 ) -> Application:
-    """The ASGI app of these routes. Of several that match a path the first one answers."""
+    """The ASGI app of these routes. Of several that match a path the first one answers.
+
+    `bare` are whole paths whose apps do everything themselves, ids and envelopes included: the hot ones.
+    """
     router = Router(list(routes), redirect_slashes=False, lifespan=lifespan)
     fixed = [(b"anthropic-organization-id", organization_id.encode("latin-1"))]
 
     def begin() -> Exchange:
         return Exchange(ids("req"), clock.monotonic_ns(), keys, body_patience_s)
 
-    return Application(router, begin, fixed)
+    return Application(router, begin, fixed, dict(bare or {}))
 
 
 class Application:
     """Gives each request its id, and turns everything raised beneath it into an error envelope."""
 
-    def __init__(self, router: Router, begin: Callable[[], Exchange], fixed: Headers) -> None:
+    def __init__(
+        self, router: Router, begin: Callable[[], Exchange], fixed: Headers, bare: Mapping[str, ASGIApp]
+    ) -> None:
         self._inner: ASGIApp = router
+        self._bare = bare
         self._begin = begin
         self._fixed = fixed
         self.routes: Sequence[BaseRoute] = router.routes
@@ -208,6 +215,10 @@ class Application:
         """ASGI."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
+            return
+        bare = self._bare.get(scope["path"])
+        if bare is not None:
+            await bare(scope, receive, send)
             return
         exchange = self._begin()
         scope[_EXCHANGE] = exchange

@@ -44,6 +44,11 @@ class Window:
     after: Sequence[Any] | None
     _bound: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def key(self) -> tuple[int, str] | None:
+        """`after` where it is the usual time of making and id."""
+        return None if self.after is None else (self.after[0], self.after[1])
+
     def cursor(self, position: Sequence[Any]) -> str:
         """The `next_page` that goes on after `position`, good only for the same list, filters and order."""
         return encode_cursor({**self._bound, "at": list(position)})

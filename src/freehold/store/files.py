@@ -208,4 +208,4 @@ def _lock_key(sha256: str) -> int:
 
 
 def _row(row: Row[Any]) -> FileRow:
-    return FileRow(*row._tuple())
+    return FileRow(**row._mapping)
