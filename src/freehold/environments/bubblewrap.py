@@ -19,6 +19,7 @@ from freehold.environments import bundle, journal, probe, rootfs, seccomp, users
 from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, ToolOutcome
 from freehold.environments.channel import LiveBox
 from freehold.environments.command import Layout, Mount, command, environment, options
+from freehold.environments.disk import DiskWatch, Watched
 from freehold.environments.launcher import Launcher, find_program, sealed_file
 from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import Limiter, ProcessLimits
@@ -51,6 +52,7 @@ class Bubblewrap:
         self._launcher = Launcher([self._root, Path(os.path.realpath(sys.base_prefix))])
         self._limiter = limiter or ProcessLimits()
         self._open: set[LiveBox] = set()
+        self._disk = DiskWatch()
         self._kit: _Kit | None = None
 
     async def probe(self) -> Capabilities:
@@ -71,9 +73,11 @@ class Bubblewrap:
             on_error.pop_all()
         box = LiveBox(spec.session_id, ours, lambda: asyncio.to_thread(process.end))
         self._open.add(box)
-        box.on_end.append(lambda: self._open.discard(box))
+        watched = Watched(box, process, workdir, spec.limits.disk_bytes)
+        box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
         places = [(shown, shown, writable) for shown, writable in PLACES]
         await box.start(start_line(spec, places, environment({}), self._limiter))
+        self._disk.join(watched)
         return box
 
     async def outcome(self, spec: BoxSpec, key: str) -> ToolOutcome | None:
@@ -82,6 +86,7 @@ class Bubblewrap:
 
     async def close(self) -> None:
         """See `Boxes`."""
+        await self._disk.close()
         await asyncio.gather(*(box.close() for box in list(self._open)))
         await asyncio.to_thread(self._launcher.close)
 

@@ -81,6 +81,11 @@ class LiveBox:
             await self.close()
             raise BoxDied(f"the box of {self.session_id} answered what no tool answers; it was closed") from error
 
+    def stop(self, why: str) -> None:
+        """End everything that runs in the box; calls that run end with an error that says why. The box stays."""
+        if self.alive:
+            self._send({"do": "stop", "why": why})
+
     async def close(self) -> None:
         """See `Box`."""
         if self._writer is not None:

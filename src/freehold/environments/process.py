@@ -20,14 +20,28 @@ _END_S = 10
 class BoxProcess:
     """`outer` is the process we started, `inner` the box's pid 1 by a descriptor that cannot mean another process."""
 
-    def __init__(self, outer: subprocess.Popen[bytes], pid: int, group: Group, lease: BoxLease) -> None:
+    def __init__(
+        self, outer: subprocess.Popen[bytes], pid: int, group: Group, lease: BoxLease, *, gently: bool = False
+    ) -> None:
+        """`gently`: without a pid namespace the supervisor must end what it started, so it is given time to."""
         self._outer = outer
         self._inner = os.pidfd_open(pid)
         self._group = group
         self._lease = lease
+        self._gently = gently
+
+    def freeze(self) -> bool:
+        """Stop it where it stands; False where that cannot be done."""
+        return self._group.freeze()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._group.thaw()
 
     def end(self) -> str:
         """Kill it, wait until every process of it is gone, and give what it said on standard error. Blocks."""
+        if self._gently:
+            select.select([self._inner], [], [], _END_S)  # its connection is closed: it is ending
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._inner, signal.SIGKILL)
         select.select([self._inner], [], [], _END_S)  # ends when the whole pid namespace has ended

@@ -3,7 +3,8 @@
 Pid 1 of the box. It is not dumpable, so nothing in the box can reach its descriptors or its memory. It never touches
 a file of the agent itself: file tools run in forks of it, bash in a child; what hangs, eats memory or breaks is they.
 
-Lines in:  {"do":"call","id":1,"key":"sevt_1","epoch":3,"name":"bash","arguments":{…}}, {"do":"cancel","id":1}
+Lines in:  {"do":"call","id":1,"key":"sevt_1","epoch":3,"name":"bash","arguments":{…}}, {"do":"cancel","id":1},
+           {"do":"stop","why":"…"}
 Lines out: {"ready":{…}} once, {"id":1,"content":[…],"is_error":false}, {"id":1,"fenced":4}
 """
 
@@ -58,6 +59,8 @@ class Supervisor:
     def _take(self, order: dict[str, Any]) -> None:
         if order["do"] == "cancel":
             self._bench.cancel(order["id"])
+        elif order["do"] == "stop":
+            self._bench.stop(order["why"])
         elif order["epoch"] < self._epoch:
             self._say({"id": order["id"], "fenced": self._epoch})
         else:

@@ -48,6 +48,7 @@ class Bench:
         self._shell = Shell(loop, spawner, self._places.directory, start["limits"]["output_bytes"])
         self._shell.on_timeout = lambda: self._shell.stop(self._at_work(), "timeout")  # type: ignore[method-assign]
         self._was_lost = False
+        self._why = ""
         self._queue: list[tuple[dict[str, Any], Done]] = []
 
     def begin(self, order: dict[str, Any], done: Done) -> None:
@@ -73,6 +74,13 @@ class Bench:
                 done(error("the call was cancelled before it began"))
                 return
 
+    def stop(self, why: str) -> None:
+        """End everything that runs, calls and background jobs alike; the calls' outcomes say why."""
+        for number in list(self._forks):
+            self._end_fork(number, error(why))
+        self._why = why
+        self._shell.stop(set(), "stopped")
+
     # bash
 
     def _next_command(self) -> None:
@@ -90,6 +98,8 @@ class Bench:
         lost, self._was_lost = self._was_lost, ended.how != "status"
         order, _ = self._queue[0]
         outcome = bash.outcome(ended.how, ended.status, ended.output.text(), order["arguments"], lost)
+        if ended.how == "stopped":
+            outcome = error(f"{outcome['content'][0]['text']}\n[{self._why}]")
         self._pop(outcome)
         self._next_command()
 

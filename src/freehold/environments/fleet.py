@@ -1,0 +1,163 @@
+"""All live boxes of this server: opened when a session first needs one, closed when idle or too many, and at the end.
+
+This module does not know what kind of boxes they are, or what a session is beyond its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from freehold.clock import Clock
+from freehold.config import setting
+from freehold.environments.base import Box, BoxDied, Boxes, BoxSpec, Fenced, ToolName, ToolOutcome
+from freehold.environments.workdirs import Workdir
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSettings:
+    """How long boxes stay, and how many."""
+
+    box_idle_s: float = setting(600.0, "A session's box is closed after this long without a call.", unit="s")
+    max_boxes: int = setting(100, "More boxes than this are not kept open; the one idle longest is closed first.")
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What a call brought. `shell_lost`: its box is a new one, and the session had another before.
+
+    Whoever asked tells the model, once: files are still there, but processes, variables and directory are gone.
+    """
+
+    outcome: ToolOutcome
+    shell_lost: bool
+
+
+class _Berth:
+    """One session's place: its box, if it is open, and how it is used."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.lock = asyncio.Lock()
+        self.box: Box | None = None
+        self.calls = 0
+        self.used_ns = now_ns
+        self.lost_untold = False
+
+
+class Fleet:
+    """Keeps at most `max_boxes` open, each for `box_idle_s` after its last call."""
+
+    def __init__(self, boxes: Boxes, settings: BoxSettings, clock: Clock) -> None:
+        self._boxes = boxes
+        self._settings = settings
+        self._clock = clock
+        self._berths: dict[str, _Berth] = {}
+        self._closing = False
+
+    async def call(
+        self, spec: BoxSpec, name: ToolName, arguments: Mapping[str, Any], *, key: str, epoch: int
+    ) -> CallResult:
+        """Run a tool in the session's box, opening it first where there is none.
+
+        Raises:
+            BoxFailed: it could not be opened; nothing was run.
+            BoxDied: it went away during the call; `Boxes.outcome` may know what became of it.
+            Fenced: a newer epoch has this session.
+        """
+        with self._in_use(spec.session_id) as berth:
+            box = await self._box(spec, berth)
+            lost, berth.lost_untold = berth.lost_untold, False
+            return CallResult(await box.call(name, arguments, key=key, epoch=epoch), lost)
+
+    async def warm(self, spec: BoxSpec) -> None:
+        """Open the session's box now, because a call is likely to come (the model is thinking)."""
+        with self._in_use(spec.session_id) as berth:
+            await self._box(spec, berth)
+
+    def is_open(self, session_id: str) -> bool:
+        """Whether that session has a live box here."""
+        berth = self._berths.get(session_id)
+        return bool(berth and berth.box and berth.box.alive)
+
+    def count(self) -> int:
+        """How many boxes are open."""
+        return sum(1 for session_id in self._berths if self.is_open(session_id))
+
+    async def end(self, session_id: str) -> None:
+        """Close that session's box: it was deleted, archived or interrupted for good. Its files stay."""
+        berth = self._berths.get(session_id)
+        if berth is not None:
+            async with berth.lock:
+                await self._close(session_id, berth)
+
+    async def sweep(self) -> None:
+        """Close what has been idle for too long, then the oldest of what is too many."""
+        idle = sorted((berth.used_ns, session_id) for session_id, berth in self._berths.items() if not berth.calls)
+        now_ns = self._clock.monotonic_ns()
+        surplus = len(self._berths) - self._settings.max_boxes
+        for place, (used_ns, session_id) in enumerate(idle):
+            if place < surplus or now_ns - used_ns >= self._settings.box_idle_s * 1e9:
+                await self._close_if_idle(session_id)
+
+    async def run(self) -> None:
+        """Sweep for ever; `app.py` starts this as a task and cancels it."""
+        while True:
+            await self._clock.sleep(min(30.0, self._settings.box_idle_s / 4))
+            await self.sweep()
+
+    async def close(self) -> None:
+        """Close every box; calls that run end with `BoxDied`."""
+        self._closing = True
+        await asyncio.gather(*(self.end(session_id) for session_id in list(self._berths)))
+        await self._boxes.close()
+
+    @contextlib.contextmanager
+    def _in_use(self, session_id: str) -> Iterator[_Berth]:
+        """The session's place, which is not closed meanwhile for being idle."""
+        berth = self._berths.setdefault(session_id, _Berth(self._clock.monotonic_ns()))
+        berth.calls += 1
+        try:
+            yield berth
+        finally:
+            berth.calls -= 1
+            berth.used_ns = self._clock.monotonic_ns()
+
+    async def _box(self, spec: BoxSpec, berth: _Berth) -> Box:
+        async with berth.lock:
+            if self._closing:
+                raise BoxDied("the server is stopping; nothing was run")
+            if berth.box is not None and berth.box.alive:
+                return berth.box
+            had_one = berth.box is not None or await asyncio.to_thread(_had_box, spec)
+            berth.box = await self._boxes.open(spec)
+            berth.lost_untold = had_one
+            log.debug("box of %s opened%s", spec.session_id, " again" if had_one else "")
+        if len(self._berths) > self._settings.max_boxes:
+            await self.sweep()
+        return berth.box
+
+    async def _close_if_idle(self, session_id: str) -> None:
+        berth = self._berths.get(session_id)
+        if berth is None:
+            return
+        async with berth.lock:
+            if not berth.calls:
+                await self._close(session_id, berth)
+
+    async def _close(self, session_id: str, berth: _Berth) -> None:
+        """Under the berth's lock."""
+        if berth.box is not None:
+            with contextlib.suppress(BoxDied, Fenced):
+                await berth.box.close()
+        if self._berths.get(session_id) is berth and not berth.calls:
+            del self._berths[session_id]
+
+
+def _had_box(spec: BoxSpec) -> bool:
+    return "epoch" in Workdir(spec.workdir).meta()
