@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from glob import glob
 from pathlib import Path
 
@@ -48,7 +49,7 @@ async def test_what_was_written_can_be_read(store: Store) -> None:
 async def test_writes_that_come_together_share_a_commit(store: Store) -> None:
     await store.write(lambda conn: add(conn, "first"))
     before = store.commits
-    await asyncio.gather(*(store.write(lambda conn, n=n: add(conn, str(n))) for n in range(50)))
+    await asyncio.gather(*(store.write(partial(add, name=str(n))) for n in range(50)))
     assert store.commits == before + 1
     assert len(await names(store)) == 51
 
@@ -62,7 +63,7 @@ async def test_a_write_that_fails_fails_alone_and_leaves_nothing(store: Store) -
         await add(conn, "kept")
         await add(conn, "kept")
 
-    good = [store.write(lambda conn, n=n: add(conn, f"good{n}")) for n in range(3)]
+    good = [store.write(partial(add, name=f"good{n}")) for n in range(3)]
     results = await asyncio.gather(
         good[0], store.write(refused), good[1], store.write(doubled), good[2], return_exceptions=True
     )

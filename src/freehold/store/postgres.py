@@ -147,7 +147,7 @@ class Postgres:
 
     async def _listen(self, wakes: Wakes) -> None:
         """Listen until the connection breaks, with a beat while somebody waits."""
-        engine = self._engine(1, "AUTOCOMMIT", {})
+        engine = self._engine(1, "AUTOCOMMIT", {"application_name": "freehold listener"})
         beats = asyncio.Event()
 
         def heard(_connection: object, _pid: int, _channel: str, payload: str) -> None:
