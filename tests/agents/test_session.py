@@ -154,7 +154,7 @@ def test_a_call_that_asks_waits_until_it_is_confirmed() -> None:
     start = ("span.model_request_start", {}, None)
     log = log_of(SAID, RUNNING, start, asks, end([CALL], "tool_use", 3))
     step = next_step(folded(log))
-    assert step == Finish({"type": "requires_action", "event_ids": ["sevt_4"]})
+    assert step == Finish({"type": "requires_action", "event_ids": ["sevt_4"]}, waiting="kept")
     allow = ("user.tool_confirmation", {"tool_use_id": "sevt_4", "result": "allow"}, None)
     session = folded(log_of(SAID, RUNNING, start, asks, end([CALL], "tool_use", 3), allow))
     step = next_step(session)

@@ -116,11 +116,12 @@ class Walk:
                 self._idle({"type": "end_turn"}, None)
             case Resume():
                 self.write(*self.voice.running())
-            case Finish(stop_reason=reason, stop_details=details, hard=hard):
-                if self.queue and not hard:
+            case Finish(waiting="this_turn") if self.queue:
+                self._drain()
+            case Finish(stop_reason=reason, stop_details=details, waiting=waiting):
+                if waiting == "flushed":
                     self._drain()
-                else:
-                    self._idle(reason, details)
+                self._idle(reason, details)
 
     def _drain(self) -> None:
         self.write(*self.queue)

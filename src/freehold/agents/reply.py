@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from freehold.agents.events import Draft, Voice
 from freehold.agents.permissions import REFUSED, evaluate
@@ -29,14 +29,14 @@ class Planned:
 
     event_id: str
     name: str
-    repeat: Repeat
+    policy: Repeat | Literal["client"]
     runs_now: bool
-    """Nobody must be asked and it can be run, so it may be started in the same commit."""
+    """Nobody must be asked, so it may be started in the same commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The events of one reply, and the calls in it."""
+    """The events of one reply, and the calls in it that somebody can run: others are answered without the journal."""
 
     drafts: list[Draft]
     calls: list[Planned]
@@ -63,7 +63,7 @@ def read(message: Mapping[str, Any], tokens: Tokens, ids: Ids, catalog: Catalog,
             cut = _CUT_OFF.get(stop_reason) if block is blocks[-1] else None
             draft, planned = _call(block, _given(message, block["id"]), cut, catalog, voice)
             drafts.append(draft)
-            calls.append(planned)
+            calls += [planned] if planned else []
     hidden = {
         "content": blocks,
         "stop_reason": stop_reason,
@@ -93,7 +93,7 @@ def _said(blocks: list[Json], ids: Ids) -> list[Draft]:
     return drafts
 
 
-def _call(block: Json, given: Any, cut: str | None, catalog: Catalog, voice: Voice) -> tuple[Draft, Planned]:
+def _call(block: Json, given: Any, cut: str | None, catalog: Catalog, voice: Voice) -> tuple[Draft, Planned | None]:
     tool = catalog.find(block["name"])
     problem = _problem(block["name"], given, tool, cut, catalog)
     evaluation = evaluate(tool.policy) if tool is not None else REFUSED
@@ -108,9 +108,11 @@ def _call(block: Json, given: Any, cut: str | None, catalog: Catalog, voice: Voi
         fields.update(evaluation.fields())
     hidden = {"model_id": block["id"]} | ({"problem": problem} if problem else {})
     draft = voice.event(kind, fields, hidden)
-    repeat: Repeat = tool.repeat if tool else "once"
-    runs_now = problem is None and kind != "agent.custom_tool_use" and evaluation.verdict == "allow"
-    return draft, Planned(draft.id, block["name"], repeat, runs_now)
+    if problem is not None or tool is None:
+        return draft, None
+    if tool.kind == "custom":
+        return draft, Planned(draft.id, block["name"], "client", False)
+    return draft, Planned(draft.id, block["name"], tool.repeat, evaluation.verdict == "allow")
 
 
 def _problem(name: str, given: Any, tool: Tool | None, cut: str | None, catalog: Catalog) -> str | None:
@@ -159,8 +161,8 @@ def _complaints(stop_reason: str | None, message: Mapping[str, Any], voice: Voic
     """A reply that ended too early says so in the log: idle alone would look like a finished turn."""
     if stop_reason == "max_tokens" and not any(block["type"] == "tool_use" for block in message["content"]):
         text = "The model's reply was cut off at its limit of output tokens. Ask it to go on."
-        return [voice.error("model_request_failed_error", text, "terminal")]
+        return [voice.error("model_request_failed_error", text, "exhausted")]
     if stop_reason == "model_context_window_exceeded":
         text = "The conversation has filled the model's context window. Go on in a new session."
-        return [voice.error("model_request_failed_error", text, "terminal")]
+        return [voice.error("model_request_failed_error", text, "exhausted")]
     return []

@@ -149,6 +149,14 @@ class Session:
         since = self._running_since_us
         return self.active_us + (max(0, now_us - since) if since is not None else 0)
 
+    def copied(self) -> Session:
+        """One of its own that may be folded further without changing this one."""
+        other = Session()
+        for name in Session.__slots__:
+            value = getattr(self, name)
+            setattr(other, name, value.copy() if isinstance(value, list | dict) else value)
+        return other
+
     def add(self, entry: Entry) -> None:
         """Take the next row of the log."""
         if entry.seq <= self.seq:
@@ -225,7 +233,8 @@ class Session:
         self._new_calls = []
 
     def _error(self, entry: Entry) -> None:
-        if entry.body["error"]["retry_status"]["type"] == "retrying":
+        error = entry.body["error"]
+        if error["type"].startswith("model_") and error["retry_status"]["type"] == "retrying":
             self.failures += 1
 
     def _running(self, entry: Entry) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from freehold.agents.session import Session, ToolCall
 
 MOST_PAUSES = 20
 """Replies in a row that stop with `pause_turn`: the API pauses after 10 rounds of its own tools each time."""
+
+
+Waiting = Literal["this_turn", "next_turn", "kept", "flushed"]
+"""What becomes of messages that wait when a turn ends: they are taken into this turn, which goes on; the session goes
+idle and they begin the next turn at once; they go on waiting (for results that the model is owed first); or they are
+put into the log and the session goes idle all the same (the turn is dead, a person must say how to go on)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +32,11 @@ class RunTools:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Go idle. If `hard`, also when messages wait: they begin the next turn; else they are taken into this one."""
+    """Go idle."""
 
     stop_reason: Mapping[str, Any]
     stop_details: Mapping[str, Any] | None = None
-    hard: bool = True
+    waiting: Waiting = "next_turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +79,12 @@ def _with_open_calls(calls: list[ToolCall]) -> Step:
     if runnable:
         return RunTools(runnable)
     waiting = [call.id for call in calls]
-    # Queued messages go on waiting: the model may hear them only after the results that it is owed.
-    return Finish({"type": "requires_action", "event_ids": waiting})
+    return Finish({"type": "requires_action", "event_ids": waiting}, waiting="kept")
 
 
 def _finish(session: Session) -> Finish:
     if session.last_stop == "refusal":
         return Finish({"type": "refusal"}, session.last_stop_details)
     if session.last_stop == "model_context_window_exceeded":
-        return Finish({"type": "retries_exhausted"})
-    return Finish({"type": "end_turn"}, hard=False)
+        return Finish({"type": "retries_exhausted"}, waiting="flushed")
+    return Finish({"type": "end_turn"}, waiting="this_turn")

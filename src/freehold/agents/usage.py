@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
 from freehold.money import NANODOLLARS_PER_CENT
 
 
@@ -46,6 +48,17 @@ class Tokens:
     def from_json(cls, stored: dict[str, Any]) -> Tokens:
         """What `as_json` gave."""
         return cls(**stored)
+
+
+def stored(tokens: Tokens, active_us: int) -> str:
+    """For the `usage` column of a session."""
+    return msgspec.json.encode({"tokens": tokens.as_json(), "active_us": active_us}).decode()
+
+
+def shown(stored_usage: dict[str, Any]) -> dict[str, Any]:
+    """The `usage` that the API shows, from that column; `{}` is a session that has not run yet."""
+    tokens = Tokens.from_json(stored_usage["tokens"]) if stored_usage else Tokens()
+    return snapshot(tokens, stored_usage.get("active_us", 0))
 
 
 def model_usage(tokens: Tokens, speed: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""Where clients speak to a session: all of a request's events are taken, in one commit, or none.
+
+Interrupts, confirmations and results go straight into the log. Messages go there when nothing else is under way, and
+begin a turn; else they wait and are taken by the turn that runs. It writes under the session's row lock and without a
+lease; whoever has the lease sees it in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.agents.events import Draft, Voice
+from freehold.agents.incoming import MOST_EVENTS, checked
+from freehold.agents.log import inbox, new_event, waiting_event
+from freehold.agents.session import Json
+from freehold.clock import Clock
+from freehold.errors import InvalidRequest
+from freehold.ids import NewId
+from freehold.jobs.driver import WAKE
+from freehold.store import session_log
+from freehold.store.engine import Store
+from freehold.store.session_log import Move, Place
+from freehold.store.sessions import SessionRow, read_session
+
+_ASKS = frozenset({"agent.tool_use", "agent.mcp_tool_use"})
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The events of one request, by where they go."""
+
+    straight: list[Draft]
+    waiting: list[Draft]
+    moves: list[Move]
+    answers: int = 0
+    interrupts: int = 0
+
+
+class Inbox:
+    """Takes events of clients for all sessions."""
+
+    def __init__(self, store: Store, *, clock: Clock, ids: NewId) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+
+    async def send(self, workspace_id: str, session_id: str, events: Sequence[Mapping[str, Any]]) -> list[Json]:
+        """Take the events and give them back with their ids; `processed_at` is null for those that wait.
+
+        Raises:
+            NotFound: no such session in this workspace.
+            InvalidRequest: one of them cannot be taken now; then none is.
+        """
+        if not 1 <= len(events) <= MOST_EVENTS:
+            raise InvalidRequest(f"events: {len(events)} events; from 1 to {MOST_EVENTS} are taken.")
+        drafts = [
+            Draft(self._ids("sevt"), event["type"], checked(f"events.{index}", event))
+            for index, event in enumerate(events)
+        ]
+        now_us = self._clock.now_us()
+
+        async def op(connection: AsyncConnection) -> set[str]:
+            row = await read_session(connection, workspace_id, session_id, lock=True)
+            _refuse_ended(row)
+            taken = await self._sort(connection, row, drafts)
+            return await self._write(connection, row, taken, now_us)
+
+        waiting = await self._store.write(op, wake=[session_id, inbox(session_id), WAKE])
+        return [_shown(draft, now_us, waits=draft.id in waiting) for draft in drafts]
+
+    async def _sort(self, connection: AsyncConnection, row: SessionRow, drafts: Sequence[Draft]) -> _Sorted:
+        taken = _Sorted([], [], [])
+        answered: set[str] = set()
+        for index, draft in enumerate(drafts):
+            match draft.type:
+                case "user.message":
+                    taken.waiting.append(draft)
+                    continue
+                case "user.interrupt":
+                    _refuse_other_thread(f"events.{index}", row, draft)
+                    taken.interrupts += 1
+                case "user.tool_confirmation":
+                    await _check_confirmation(connection, f"events.{index}", row.id, draft, answered)
+                    taken.answers += 1
+                case _:
+                    await _check_result(connection, f"events.{index}", row.id, draft, answered)
+                    taken.moves.append(Move(draft.fields["custom_tool_use_id"], "done"))
+                    taken.answers += 1
+            taken.straight.append(draft)
+        return taken
+
+    async def _write(self, connection: AsyncConnection, row: SessionRow, taken: _Sorted, now_us: int) -> set[str]:
+        """Append and queue; gives the ids of those that wait."""
+        values: dict[str, str | int | None] = {}
+        drafts = taken.straight
+        if row.status == "idle":
+            blocked = bool(await session_log.open_calls(connection, row.id))
+            if taken.waiting and not blocked:
+                drafts, taken.waiting = [*taken.straight, *taken.waiting], []
+                values["status"] = "running"
+            elif taken.answers or (taken.interrupts and blocked):
+                values["status"] = "running"
+        elif taken.interrupts:
+            values["wake_at_us"] = None  # a session that waits for a later try need not wait for its end
+        if "status" in values:
+            voice = Voice(self._ids, row.thread_id, row.agent["name"])
+            drafts = [*drafts, *voice.running()]
+        if drafts:
+            written = [new_event(draft, now_us) for draft in drafts]
+            await session_log.append(connection, row.id, written, now_us=now_us, values=values, tool_calls=taken.moves)
+        if taken.waiting:
+            await session_log.queue(connection, row.id, [waiting_event(d) for d in taken.waiting], now_us=now_us)
+        return {draft.id for draft in taken.waiting}
+
+
+def _shown(draft: Draft, now_us: int, *, waits: bool) -> Json:
+    body = draft.body(now_us)
+    if waits:
+        body["processed_at"] = None
+    return body
+
+
+def _refuse_ended(row: SessionRow) -> None:
+    if row.archived_us is not None or row.status == "terminated":
+        raise InvalidRequest(f"The session {row.id} has ended and takes no more events. Create a new one.")
+
+
+def _refuse_other_thread(place: str, row: SessionRow, draft: Draft) -> None:
+    thread = draft.fields.get("session_thread_id")
+    if thread not in (None, row.thread_id):
+        raise InvalidRequest(f"{place}.session_thread_id: this session has one thread, {row.thread_id}.")
+
+
+async def _check_confirmation(
+    connection: AsyncConnection, place: str, session_id: str, draft: Draft, answered: set[str]
+) -> None:
+    call_id = draft.fields["tool_use_id"]
+    place = f"{place}.tool_use_id"
+    call = await session_log.event(connection, session_id, call_id)
+    if call is None or call.type not in _ASKS or call.seq is None:
+        raise InvalidRequest(
+            f"{place}: {call_id[:80]!r} is no agent.tool_use or agent.mcp_tool_use event of this session."
+        )
+    if msgspec.json.decode(call.body).get("evaluated_permission") != "ask":
+        raise InvalidRequest(f"{place}: {call_id} does not ask for a confirmation.")
+    if not await _planned(connection, session_id, call_id):
+        raise InvalidRequest(f"{place}: {call_id} was answered already.")
+    later = await session_log.page(
+        connection, session_id, limit=MOST_EVENTS, behind=Place(False, call.seq), types=[draft.type]
+    )
+    confirmed = {msgspec.json.decode(event.body)["tool_use_id"] for event in later}
+    if call_id in confirmed | answered:
+        raise InvalidRequest(f"{place}: {call_id} was confirmed already.")
+    answered.add(call_id)
+
+
+async def _check_result(
+    connection: AsyncConnection, place: str, session_id: str, draft: Draft, answered: set[str]
+) -> None:
+    call_id = draft.fields["custom_tool_use_id"]
+    place = f"{place}.custom_tool_use_id"
+    call = await session_log.event(connection, session_id, call_id)
+    if call is None or call.type != "agent.custom_tool_use":
+        raise InvalidRequest(f"{place}: {call_id[:80]!r} is no agent.custom_tool_use event of this session.")
+    if call_id in answered or not await _planned(connection, session_id, call_id):
+        raise InvalidRequest(f"{place}: {call_id} was answered already.")
+    answered.add(call_id)
+
+
+async def _planned(connection: AsyncConnection, session_id: str, call_id: str) -> bool:
+    planned = await session_log.tool_calls(connection, session_id, ["planned"])
+    return any(call.event_id == call_id for call in planned)

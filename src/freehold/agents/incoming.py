@@ -1,0 +1,147 @@
+"""What a client may say to a session: its events, checked one by one and brought into the form that is stored. Pure.
+
+The contract has checked types and unknown fields already; here stand the rules that types cannot say (Claude API docs,
+Managed Agents events, read 2026-11-23). What this server does not do is refused by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from freehold.agents.session import Json
+from freehold.errors import InvalidRequest, NotBuilt
+
+MOST_EVENTS = 1000
+"""In one request."""
+MOST_INITIAL_EVENTS = 50
+_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+
+
+def checked(place: str, event: Mapping[str, Any]) -> Json:
+    """The event's own fields as they are stored, without its type.
+
+    Raises:
+        InvalidRequest: a rule is broken; the message names the field, beginning with `place`.
+        NotBuilt: (an InvalidRequest) this server has no such thing.
+    """
+    check = _CHECKS.get(event["type"])
+    if check is None:
+        raise NotBuilt(f"{place}.type: {event['type']!r} is not built yet.")
+    return check(place, event)
+
+
+def checked_initial(place: str, event: Mapping[str, Any]) -> Json:
+    """The same for an event that a session is created with."""
+    if event["type"] != "user.message":
+        raise NotBuilt(f"{place}.type: {event['type']!r} is not built yet; initial_events takes user.message.")
+    return checked(place, event)
+
+
+def _message(place: str, event: Mapping[str, Any]) -> Json:
+    if not event["content"]:
+        raise InvalidRequest(f"{place}.content: must hold at least one block.")
+    return {"content": _blocks(f"{place}.content", event["content"], _SAID)}
+
+
+def _interrupt(place: str, event: Mapping[str, Any]) -> Json:
+    thread = event.get("session_thread_id")
+    return {} if thread is None else {"session_thread_id": thread}
+
+
+def _confirmation(place: str, event: Mapping[str, Any]) -> Json:
+    fields: Json = {"tool_use_id": event["tool_use_id"], "result": event["result"]}
+    message = event.get("deny_message")
+    if message is not None:
+        if event["result"] != "deny":
+            raise InvalidRequest(f"{place}.deny_message: only goes with result deny.")
+        fields["deny_message"] = message
+    return fields
+
+
+def _custom_result(place: str, event: Mapping[str, Any]) -> Json:
+    content = _blocks(f"{place}.content", event.get("content") or (), _ANSWERED)
+    is_error = bool(event.get("is_error"))
+    return {"custom_tool_use_id": event["custom_tool_use_id"], "content": content, "is_error": is_error}
+
+
+def _tool_result(place: str, event: Mapping[str, Any]) -> Json:
+    raise NotBuilt(
+        f"{place}.type: user.tool_result answers tools of self-hosted environments, which are not built yet. "
+        "This session runs its own tools."
+    )
+
+
+_CHECKS: Mapping[str, Callable[[str, Mapping[str, Any]], Json]] = {
+    "user.message": _message,
+    "user.interrupt": _interrupt,
+    "user.tool_confirmation": _confirmation,
+    "user.custom_tool_result": _custom_result,
+    "user.tool_result": _tool_result,
+}
+_Check = Callable[[str, Mapping[str, Any]], Json]
+
+
+def _blocks(place: str, blocks: Sequence[Mapping[str, Any]], known: Mapping[str, _Check]) -> list[Json]:
+    made = []
+    for index, block in enumerate(blocks):
+        check = known.get(block["type"])
+        if check is None:
+            raise InvalidRequest(f"{place}.{index}.type: must be one of {', '.join(known)}, not {block['type']!r}.")
+        made.append(check(f"{place}.{index}", block))
+    return made
+
+
+def _text(place: str, block: Mapping[str, Any]) -> Json:
+    if not block["text"].strip():
+        raise InvalidRequest(f"{place}.text: must hold more than white space.")
+    return {"type": "text", "text": block["text"]}
+
+
+def _any_text(_: str, block: Mapping[str, Any]) -> Json:
+    return {"type": "text", "text": block["text"]}  # a tool may well print nothing
+
+
+def _image(place: str, block: Mapping[str, Any]) -> Json:
+    return {"type": "image", "source": _source(f"{place}.source", block["source"], _IMAGES)}
+
+
+def _document(place: str, block: Mapping[str, Any]) -> Json:
+    made: Json = {"type": "document", "source": _source(f"{place}.source", block["source"], {"application/pdf"})}
+    made |= {key: block[key] for key in ("title", "context") if block.get(key) is not None}
+    return made
+
+
+def _search_result(_: str, block: Mapping[str, Any]) -> Json:
+    return {key: block[key] for key in ("type", "source", "title", "content", "citations")}
+
+
+def _source(place: str, source: Mapping[str, Any], media_types: frozenset[str] | set[str]) -> Json:
+    match source["type"]:
+        case "file":
+            raise NotBuilt(f"{place}.type: blocks from files are not built yet. Send base64, or add a file resource.")
+        case "url":
+            return {"type": "url", "url": source["url"]}
+        case "text":
+            return {"type": "text", "media_type": "text/plain", "data": source["data"]}
+    if source["media_type"] not in media_types:
+        known = ", ".join(sorted(media_types))
+        raise InvalidRequest(f"{place}.media_type: must be one of {known}, not {source['media_type'][:80]!r}.")
+    try:
+        data = base64.b64decode(source["data"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(f"{place}.data: is not base64 ({error}).") from error
+    if not data:
+        raise InvalidRequest(f"{place}.data: is empty.")
+    return {"type": "base64", "media_type": source["media_type"], "data": source["data"]}
+
+
+_SAID: Mapping[str, _Check] = {"text": _text, "image": _image, "document": _document}
+_ANSWERED: Mapping[str, _Check] = {
+    "text": _any_text,
+    "image": _image,
+    "document": _document,
+    "search_result": _search_result,
+}

@@ -1,0 +1,215 @@
+"""One session under one lease: its folded state, and the fenced writes that keep state and log the same.
+
+Every write gives back a state that holds all rows so far, those that clients wrote in between included. It knows events
+only as drafts and rows; what they mean is the fold's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.agents.events import Draft
+from freehold.agents.session import Entry, Session
+from freehold.agents.steps import Waiting
+from freehold.clock import Clock
+from freehold.store import session_log
+from freehold.store.engine import Store
+from freehold.store.session_log import Appended, Event, Lease, Move, NewEvent, Plan, Policy
+from freehold.store.sessions import SessionRow, find_session
+
+Values = Mapping[str, str | int | None]
+
+
+def inbox(session_id: str) -> str:
+    """The key that wakes the owner of a session. Its own writes do not signal it; `session_id` itself wakes readers."""
+    return f"{session_id}/in"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One commit of the owner."""
+
+    drafts: Sequence[Draft] = ()
+    calls: Sequence[Plan | Move] = ()
+    drain: bool = False
+    """Take the messages that wait into the log, behind `drafts`."""
+    then: Sequence[Draft] = ()
+    """Behind what was taken."""
+    values: Values = field(default_factory=dict)
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The end of a turn: the events, and what becomes of messages that wait."""
+
+    drafts: Sequence[Draft]
+    waiting: Waiting
+    begin: Sequence[Draft]
+    """The events of the next turn's begin, if messages begin it at once."""
+    values: Values
+
+
+class Log:
+    """The state of one session and the way to write it. Made by `load`."""
+
+    def __init__(self, store: Store, clock: Clock, lease: Lease, row: SessionRow, session: Session) -> None:
+        self._store = store
+        self._clock = clock
+        self._lease = lease
+        self.row = row
+        self.session = session
+        self.waiting = False
+        """Messages waited when the tables were last looked at."""
+        self.inherited: dict[str, Policy] = {}
+        """Calls that an earlier owner has started and not ended, by event id."""
+        self._seen = -1
+
+    @classmethod
+    async def load(cls, store: Store, clock: Clock, lease: Lease, folded: Session | None) -> Log | None:
+        """Read what there is beyond `folded`; `None` if the session is gone."""
+        seen = store.wakes.version(inbox(lease.session_id))
+        async with store.read() as connection:
+            row = await find_session(connection, lease.session_id)
+            if row is None:
+                return None
+            log = cls(store, clock, lease, row, folded or Session())
+            log._seen = seen
+            await log._read(connection)
+            for call in await session_log.open_calls(connection, lease.session_id):
+                if call.state == "started":
+                    log.inherited[call.event_id] = call.policy
+        return log
+
+    @property
+    def id(self) -> str:
+        """The session's."""
+        return self._lease.session_id
+
+    @property
+    def epoch(self) -> int:
+        """The lease's."""
+        return self._lease.epoch
+
+    async def changed(self, timeout_s: float) -> None:
+        """Return when a client has written something since the last look, or after that long; then look."""
+        await self._store.wakes.changed(inbox(self.id), self._seen, timeout_s)
+
+    async def catch_up(self) -> None:
+        """Fold what others have written."""
+        self._seen = self._store.wakes.version(inbox(self.id))
+        async with self._store.read() as connection:
+            await self._read(connection)
+
+    async def write(self, change: Change) -> None:
+        """Commit. Raises `Fenced`: then nothing was written, and nothing more may be."""
+        now_us = self._clock.now_us()
+
+        async def op(connection: AsyncConnection) -> tuple[Appended, list[Draft]]:
+            return await self._append(connection, change, now_us)
+
+        appended, drafts = await self._store.write(op, wake=[self.id])
+        await self._fold(appended, drafts, now_us)
+
+    async def write_idle(self, before: Change, idle: Idle, *, whole: bool) -> bool:
+        """Commit `before` and, in the same commit, the end of the turn, unless something came in meanwhile.
+
+        Gives whether the turn has ended. If not, the state holds what came in, and `before` was written, or nothing
+        at all if it must be `whole`.
+        """
+        now_us = self._clock.now_us()
+
+        async def op(connection: AsyncConnection) -> tuple[Appended | None, list[Draft], bool]:
+            head = await session_log.lock(connection, self.id, epoch=self.epoch)
+            if whole and head.last_seq != self.session.seq:
+                return None, [], False
+            waits = bool(await session_log.waiting(connection, self.id, limit=1))
+            if head.last_seq != self.session.seq:
+                return *(await self._append(connection, before, now_us)), False
+            if waits and idle.waiting == "this_turn":
+                return *(await self._append(connection, replace(before, drain=True), now_us)), False
+            begins = waits and idle.waiting == "next_turn"
+            flushes = waits and idle.waiting == "flushed"
+            ended = Change(
+                drafts=[*before.drafts, *(() if flushes else idle.drafts)],
+                calls=before.calls,
+                drain=begins or flushes,
+                then=idle.begin if begins else idle.drafts if flushes else (),
+                values={**idle.values, "status": "running" if begins else "idle"},
+                release=not begins,
+            )
+            return *(await self._append(connection, ended, now_us)), True
+
+        appended, drafts, ended = await self._store.write(op, wake=[self.id])
+        if appended is None:
+            await self.catch_up()
+        else:
+            await self._fold(appended, drafts, now_us)
+        return ended
+
+    async def _append(self, connection: AsyncConnection, change: Change, now_us: int) -> tuple[Appended, list[Draft]]:
+        drafts = list(change.drafts)
+        if change.drain:
+            taken = await session_log.take_waiting(connection, self.id, epoch=self.epoch)
+            drafts += [_draft(event) for event in taken]
+        drafts += change.then
+        appended = await session_log.append(
+            connection,
+            self.id,
+            [new_event(draft, now_us) for draft in drafts],
+            now_us=now_us,
+            epoch=self.epoch,
+            values=change.values,
+            tool_calls=change.calls,
+            release=change.release,
+        )
+        return appended, drafts
+
+    async def _fold(self, appended: Appended, drafts: Sequence[Draft], now_us: int) -> None:
+        if appended.first_seq != self.session.seq + 1:
+            await self.catch_up()
+            return
+        for seq, draft in enumerate(drafts, appended.first_seq):
+            self.session.add(draft.entry(seq, now_us))
+
+    async def _read(self, connection: AsyncConnection) -> None:
+        for event in await session_log.after(connection, self.id, self.session.seq):
+            self.session.add(entry_of(event))
+        self.waiting = bool(await session_log.waiting(connection, self.id, limit=1))
+
+
+def new_event(draft: Draft, now_us: int) -> NewEvent:
+    """A draft as a row to be written."""
+    hidden = None if draft.hidden is None else _text(draft.hidden)
+    return NewEvent(draft.id, draft.type, _text(draft.body(now_us)), hidden, now_us)
+
+
+def waiting_event(draft: Draft) -> NewEvent:
+    """A draft that is to wait: it has no time yet."""
+    return NewEvent(
+        draft.id, draft.type, _text({"id": draft.id, "type": draft.type, "processed_at": None, **draft.fields})
+    )
+
+
+def entry_of(event: Event) -> Entry:
+    """A row of the log for the fold."""
+    if event.seq is None or event.processed_us is None:
+        raise ValueError(f"{event.id} is not in the log yet")
+    hidden = None if event.hidden is None else msgspec.json.decode(event.hidden)
+    return Entry(event.seq, event.id, event.type, msgspec.json.decode(event.body), hidden, event.processed_us)
+
+
+def _draft(event: Event) -> Draft:
+    fields: dict[str, Any] = msgspec.json.decode(event.body)
+    for name in ("id", "type", "processed_at"):
+        fields.pop(name, None)
+    return Draft(event.id, event.type, fields)
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,288 @@
+"""The loop of one session: fold the log, take the next step, append what came of it; until the session is idle.
+
+What is written, and when, is the whole of its durability:
+
+* nothing before a model request but its start, which nobody waits for: a lost request costs tokens only;
+* the model's message, its calls (planned) and, where nobody must be asked, their start, are one commit;
+* the last results of a message, the messages that waited, and the start of the next request are one commit;
+* the last message of a turn and its end are one commit.
+
+It does not know HTTP, nor what answers the model's requests, nor how boxes are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from freehold.agents import failures, reply, request
+from freehold.agents.events import Draft, Voice
+from freehold.agents.log import Change, Idle, Log
+from freehold.agents.model import Answered, Failed, Model, Request
+from freehold.agents.previews import Previews, Writing
+from freehold.agents.session import Session
+from freehold.agents.steps import Ask, Finish, Interrupt, Rest, Resume, RunTools, next_step
+from freehold.agents.tools.catalog import catalog
+from freehold.agents.tools.execution import Execution, Place
+from freehold.agents.toolwork import ToolWork, after
+from freehold.agents.usage import Tokens, snapshot, stored
+from freehold.calls import Caller
+from freehold.clock import Clock
+from freehold.ids import NewId
+from freehold.jobs import chaos
+from freehold.store.session_log import Move, Plan
+
+RECHECK_S = 30.0
+"""A wake may be lost between processes; after this long the log is looked at anyway."""
+Collect = Callable[[Place], Awaitable[None]]
+"""Makes files of what the agent has put into its outputs. Must not raise for what is in them."""
+Uploads = Callable[[str], Awaitable[Sequence[str]]]
+"""The mount paths of a session's files, by the session's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every loop of a server shares."""
+
+    model: Model
+    execution: Execution
+    previews: Previews
+    clock: Clock
+    ids: NewId
+    collect_outputs: Collect
+    uploads: Uploads
+
+
+class Loop:
+    """Runs one session under one lease. `run` returns when there is nothing more to do for it here."""
+
+    def __init__(self, parts: Parts, log: Log) -> None:
+        self._parts = parts
+        self._log = log
+        row = log.row
+        self._agent = row.agent
+        self._caller = Caller(row.workspace_id, row.key_id, "member")
+        self._voice = Voice(parts.ids, row.thread_id, row.agent["name"])
+        self._place = Place(log.id, row.workspace_id, log.epoch, row.environment_config)
+        self._work = ToolWork(parts.execution, self._place, row.agent, log, self._voice)
+        self._catalog = catalog(row.agent, parts.execution.built_in(), parts.execution.offered(row.agent), {})
+        self._begun: reply.Ids | None = None
+        """Of a model request whose start is in the log already."""
+        self._used_box = False
+        self._stopping = False
+
+    @property
+    def session(self) -> Session:
+        """The state, as far as it is known here."""
+        return self._log.session
+
+    def stop(self) -> None:
+        """Come soon to a point where another process may go on. What runs may still end. Signal the inbox after it."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Take steps until the session rests, waits for a later try, or is to be handed over.
+
+        Raises:
+            Fenced: another process has it; nothing was written since.
+        """
+        await self._close_span(is_error=True)  # an owner before us died while the model answered
+        try:
+            while not self._stopping and await self._step():
+                pass
+        finally:
+            await self._work.cancel()
+
+    async def _step(self) -> bool:
+        step = next_step(self.session)
+        match step:
+            case Rest():
+                return False
+            case Ask():
+                await self._ask()
+            case RunTools():
+                await self._run_tools()
+            case Finish():
+                await self._finish(Change(), step)
+            case Interrupt():
+                await self._close_span(is_error=False)
+                await self._finish(self._work.closing(), Finish({"type": "end_turn"}), whole=True)
+            case Resume():
+                values: dict[str, str | int | None] = {"status": "running", "wake_at_us": None}
+                await self._log.write(Change(self._voice.running(), values=values))
+        return self.session.status == "running"
+
+    # The model.
+
+    async def _ask(self) -> None:
+        ids, starting = self._begun, None
+        self._begun = None
+        if ids is None:
+            ids = self._new_ids()
+            starting = Change(then=[_span_start(ids)])
+            if self._log.waiting:
+                await self._log.write(replace(starting, drain=True))
+                starting = None
+        writing = Writing(self._parts.previews, self._log.id, ids.message, ids.thinking)
+        asked = await self._request(writing)
+        outcome = await self._answer(asked, starting, writing)
+        if isinstance(outcome, Answered):
+            await self._answered(ids, outcome)
+        elif isinstance(outcome, Failed):
+            await self._failed(ids, outcome)
+        elif not self._stopping:
+            await self._log.write(self._with_usage(Change([self._broken_off(ids, asked.tokens, is_error=False)])))
+
+    async def _request(self, writing: Writing) -> Request:
+        has_box = "built_in" in self._catalog.kinds()
+        uploads = await self._parts.uploads(self._log.id) if has_box else ()
+        system = request.system_prompt(self._agent, has_box, uploads)
+        body = request.body(self._agent, system, self._catalog.definitions, self.session.transcript())
+        return self._parts.model.request(body, self._caller, self._log.id, writing.take)
+
+    async def _answer(self, asked: Request, starting: Change | None, writing: Writing) -> Answered | Failed | None:
+        """What came back; `None` if it was interrupted or we are stopping. Its start is written meanwhile."""
+        task = asyncio.create_task(asked.answer(), name=f"model request of {self._log.id}")
+        try:
+            if starting is not None:
+                await self._log.write(starting)
+            chaos.point("after_span_start")
+            writing.span_is_logged(self.session.seq)
+            while not task.done() and not self._must_leave:
+                await self._until([task])
+            return task.result() if task.done() else None
+        finally:
+            await _cancelled(task)
+
+    async def _answered(self, ids: reply.Ids, answered: Answered) -> None:
+        made = reply.read(answered.message, answered.tokens, ids, self._catalog, self._voice)
+        begun = [call.event_id for call in made.calls if call.runs_now]
+        plans = [Plan(call.event_id, call.name, call.policy) for call in made.calls]
+        change = Change(made.drafts, [*plans, *(Move(event_id, "started") for event_id in begun)])
+        chaos.point("before_reply")
+        step = next_step(self._after(change))
+        if isinstance(step, Finish):
+            await self._finish(change, step)
+        else:
+            await self._log.write(self._with_usage(change))
+        self._work.note_started(begun)
+        chaos.point("after_reply")
+
+    async def _failed(self, ids: reply.Ids, failed: Failed) -> None:
+        end = self._broken_off(ids, failed.tokens, is_error=True)
+        failure = failed.failure
+        wait_s = failures.wait_s(self.session.failures, failure)
+        if wait_s is None:
+            error = self._voice.error(failure.kind, failure.message, "exhausted")
+            await self._finish(Change([end, error]), Finish({"type": "retries_exhausted"}, waiting="flushed"))
+            return
+        error = self._voice.error(failure.kind, failure.message, "retrying")
+        wake_at_us = self._parts.clock.now_us() + round(wait_s * 1_000_000)
+        later: dict[str, str | int | None] = {"status": "rescheduling", "wake_at_us": wake_at_us}
+        await self._log.write(Change([end, error, *self._voice.rescheduled()], values=later, release=True))
+
+    async def _close_span(self, *, is_error: bool) -> None:
+        """End a model request that nobody waits for any more."""
+        self._begun = None
+        if self.session.open_span is not None:
+            ids = reply.Ids(self.session.open_span, "", "")
+            await self._log.write(Change([self._broken_off(ids, Tokens(), is_error=is_error)]))
+
+    def _broken_off(self, ids: reply.Ids, tokens: Tokens, *, is_error: bool) -> Draft:
+        return reply.broken_off(ids, tokens, self._voice, is_error=is_error)
+
+    # The tools.
+
+    async def _run_tools(self) -> None:
+        """Answer every call that can be answered here, side by side; those that wait for the client are left out."""
+        self._used_box = self._used_box or any(call.kind == "built_in" for call in self.session.open_calls)
+        while True:
+            if not self._stopping:
+                await self._work.start()
+            if self.session.interrupted:
+                await self._halt()
+                return
+            ready = self._work.ready()
+            if ready:
+                chaos.point("before_result")
+                await self._log.write(self._with_next_ask(self._work.posting(ready)))
+                chaos.point("after_result")
+            elif self._work.running:
+                await self._until(self._work.running)
+            else:
+                return
+
+    async def _halt(self) -> None:
+        """An interrupt: stop what runs, but keep what has come to its end."""
+        finished = self._work.finished()
+        await self._work.cancel()
+        if finished:
+            await self._log.write(self._work.posting(finished))
+
+    def _with_next_ask(self, change: Change) -> Change:
+        """If these results let the model be asked, its request begins in the same commit, with what waited."""
+        if self._stopping or not isinstance(next_step(self._after(change)), Ask):
+            return change
+        self._begun = self._new_ids()
+        return replace(change, drain=True, then=[_span_start(self._begun)])
+
+    # The end of a turn.
+
+    async def _finish(self, change: Change, step: Finish, *, whole: bool = False) -> None:
+        """End the turn. If something came in meanwhile, only `change` is written, or nothing if it must be `whole`."""
+        if self._used_box:
+            await self._parts.collect_outputs(self._place)
+            self._used_box = False
+        session = self._after(change)
+        active_us = session.active_until(self._parts.clock.now_us())
+        usage = stored(session.tokens, active_us)
+        idle = Idle(
+            drafts=self._voice.idle(step.stop_reason, step.stop_details, snapshot(session.tokens, active_us)),
+            waiting=step.waiting,
+            begin=self._voice.running(),
+            values={"usage": usage, "wake_at_us": None},
+        )
+        chaos.point("before_idle")
+        await self._log.write_idle(change, idle, whole=whole)
+        chaos.point("after_idle")
+
+    def _with_usage(self, change: Change) -> Change:
+        session = self._after(change)
+        active_us = session.active_until(self._parts.clock.now_us())
+        return replace(change, values={**change.values, "usage": stored(session.tokens, active_us)})
+
+    def _after(self, change: Change) -> Session:
+        return after(self.session, change.drafts, self._parts.clock.now_us())
+
+    # Waiting.
+
+    @property
+    def _must_leave(self) -> bool:
+        return self._stopping or self.session.interrupted
+
+    async def _until(self, tasks: Iterable[asyncio.Future[Any]]) -> None:
+        """Until one of the tasks has ended, or a client has written something, which is folded then."""
+        change = asyncio.ensure_future(self._log.changed(RECHECK_S))
+        try:
+            done, _ = await asyncio.wait([*tasks, change], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(change)
+        if change in done:
+            await self._log.catch_up()
+
+    def _new_ids(self) -> reply.Ids:
+        new = self._parts.ids
+        return reply.Ids(new("sevt"), new("sevt"), new("sevt"))
+
+
+def _span_start(ids: reply.Ids) -> Draft:
+    return Draft(ids.span_start, "span.model_request_start", {})
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    """Stop it, and wait until it has stopped; what it raised is of no interest any more."""
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
