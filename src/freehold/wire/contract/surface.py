@@ -32,11 +32,12 @@ HELPERS = frozenset(
         "beta.messages.thread",
         "beta.messages.tool_runner",
         "beta.sessions.events.tool_runner",
-        "beta.webhooks.parse_unverified",
-        "beta.webhooks.unwrap",
     }
 )
-"""They stand on other methods' routes, or on none, and add convenience in the client."""
+"""They stand on other methods' routes and add convenience in the client."""
+
+_WITHOUT_A_SERVER = frozenset({"beta.webhooks.parse_unverified", "beta.webhooks.unwrap"})
+"""They ask nobody for anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ def methods() -> list[Method]:
     """Every non-administrative method of the sync client, in order of name."""
     import anthropic
 
-    found = list(_walk(anthropic.Anthropic(api_key="unused"), ""))
-    return sorted((_method(name, function) for name, function in found if name not in HELPERS), key=lambda m: m.name)
+    found = dict(_walk(anthropic.Anthropic(api_key="unused"), ""))
+    return [_method(name, found[name]) for name in sorted(found.keys() - HELPERS - _WITHOUT_A_SERVER)]
 
 
 def session_event_types() -> dict[str, list[str]]:
