@@ -23,18 +23,18 @@ class Line:
     request_id: str
     key: str
     workspace: str
-    model: str
-    route: str
-    status: int
-    error_type: str | None
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_5m_tokens: int
-    cache_write_1h_tokens: int
-    nanodollars: int
-    batch: bool
     at_us: int
+    model: str = ""
+    route: str = "messages"
+    status: int = 200
+    error_type: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    nanodollars: int = 0
+    batch: bool = False
     message_id: str | None = None
     fault: str | None = None
 

@@ -25,8 +25,10 @@ from freehold.simulator.model.limits import Limits, RateLimits, check_context
 from freehold.simulator.model.prompt import FileBytes, Prompt, lay_out
 from freehold.simulator.model.request import Request
 from freehold.simulator.model.rules import thinking
+from freehold.wire import contract
 from freehold.wire.envelopes import error_from
 
+_SAMPLING = ("temperature", "top_p", "top_k")
 _TOO_DEEP = "the request is nested too deeply"
 
 
@@ -36,6 +38,8 @@ class Asked:
 
     body: bytes
     request_id: str
+    ids: Source
+    """Where the answer's ids come from; one per request."""
     workspace: str = "default"
     key: str = "default"
     batch: bool = False
@@ -52,7 +56,6 @@ class Outcome:
     mark: Fingerprint
     started_us: int
     waited_s: float = 0.0
-    ids: Source = field(default_factory=lambda: Source(b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Claude:
         self.account = Account(character.history)
         self.cache = PrefixCache()
         self._diagnoses = Diagnoses()
-        self._ids = Ids(character.seed)
+        self.ids = Ids(character.seed)
         self.limits = RateLimits(character.limits) if character.limits else None
 
     def message(self, asked: Asked, now_us: int) -> Outcome:
@@ -92,7 +95,7 @@ class Claude:
         try:
             return self._message(asked, now_us)
         except FreeholdError as error:
-            self._note_error(asked, error, "messages", now_us)
+            self.note_error(asked, error, "messages", now_us)
             raise
 
     def _message(self, asked: Asked, now_us: int) -> Outcome:
@@ -102,17 +105,16 @@ class Claude:
         plan = self.cache.plan(asked.workspace, prompt, points, request.model.cache_minimum, now_us)
         if self.limits and not asked.batch:
             self.limits.admit(asked.workspace, request.model, prompt.tokens - plan.read, now_us)
-        ids = self._ids.source(asked.workspace, asked.body)
         brain = self.character.brains.get(request.asked_model, self.character.brain)
         steps = brain.answer(request)
         failure, waited_s = answers.first_failure(steps)
         if failure is not None:
             raise _failed(failure)
-        answer = answers.compose(request, steps, ids, self.character.seed, plan, most, asked.batch)
+        answer = answers.compose(request, steps, asked.ids, self.character.seed, plan, most, asked.batch)
         mark = fingerprint(request, prompt)
         if request.diagnose:
             answer.message["diagnostics"] = self._diagnoses.diagnose(asked.workspace, request.previous_message_id, mark)
-        return Outcome(asked, request, answer, plan, mark, now_us, waited_s, ids)
+        return Outcome(asked, request, answer, plan, mark, now_us, waited_s)
 
     def begun(self, outcome: Outcome, now_us: int) -> None:
         """The reply begins: from now on others see what it wrote into the cache."""
@@ -130,23 +132,20 @@ class Claude:
             self.limits.spend_output(asked.workspace, request.model, output_tokens, now_us)
         self.account.add(
             Line(
-                asked.request_id,
-                asked.key,
-                asked.workspace,
-                request.model.id,
-                "messages",
-                200,
-                None,
-                plan.uncached,
-                output_tokens,
-                plan.read,
-                plan.write_5m,
-                plan.write_1h,
-                cost,
-                asked.batch,
-                outcome.started_us,
-                outcome.answer.message["id"],
-                fault,
+                request_id=asked.request_id,
+                key=asked.key,
+                workspace=asked.workspace,
+                at_us=outcome.started_us,
+                model=request.model.id,
+                input_tokens=plan.uncached,
+                output_tokens=output_tokens,
+                cache_read_tokens=plan.read,
+                cache_write_5m_tokens=plan.write_5m,
+                cache_write_1h_tokens=plan.write_1h,
+                nanodollars=cost,
+                batch=asked.batch,
+                message_id=outcome.answer.message["id"],
+                fault=fault,
             )
         )
 
@@ -161,7 +160,7 @@ class Claude:
             if self.limits:
                 self.limits.admit_count(asked.workspace, request.model, now_us)
         except FreeholdError as error:
-            self._note_error(asked, error, "count_tokens", now_us)
+            self.note_error(asked, error, "count_tokens", now_us)
             raise
         if self.character.exact_counts:
             return prompt.tokens
@@ -182,21 +181,21 @@ class Claude:
         except RecursionError:
             raise InvalidRequest(_TOO_DEEP) from None
 
-    def _note_error(self, asked: Asked, error: FreeholdError, route: str, now_us: int) -> None:
-        nothing = (0, 0, 0, 0, 0, 0)
-        line = Line(
-            asked.request_id,
-            asked.key,
-            asked.workspace,
-            "",
-            route,
-            error.status,
-            error.type,
-            *nothing,
-            asked.batch,
-            now_us,
+    def note_error(self, asked: Asked, error: FreeholdError, route: str, now_us: int, fault: str | None = None) -> None:
+        """Put a request that failed on the bill, at no cost."""
+        self.account.add(
+            Line(
+                request_id=asked.request_id,
+                key=asked.key,
+                workspace=asked.workspace,
+                route=route,
+                status=error.status,
+                error_type=error.type,
+                batch=asked.batch,
+                at_us=now_us,
+                fault=fault,
+            )
         )
-        self.account.add(line)
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
@@ -217,6 +216,7 @@ def _failed(step: Fail) -> FreeholdError:
 
 
 def _check_shape(operation: str, body: Mapping[str, Any]) -> None:
-    for name in ("messages",) if operation == "messages.count_tokens" else ("max_tokens", "messages"):
-        if name not in body:
-            raise InvalidRequest(f"{name}: Field required")
+    """The SDK's own types decide what fits; sampling parameters, gone from them, still come from older clients."""
+    if any(name in body for name in _SAMPLING):
+        body = {name: value for name, value in body.items() if name not in _SAMPLING}
+    contract.check(operation, body)

@@ -122,6 +122,6 @@ def _plain(situation: Situation) -> str:
         )
     opening = f"As {role}: " if role else ""
     return (
-        f"{opening}I read your message: “{topic}”. This answer comes from the offline simulator: it has no knowledge of "
-        "its own, but it calls the tools it is given, runs code blocks, works on files, and reports what came back."
+        f"{opening}I read your message: “{topic}”. This answer comes from the offline simulator: it has no knowledge "
+        "of its own, but it calls the tools it is given, runs code blocks, works on files, and reports what came back."
     )

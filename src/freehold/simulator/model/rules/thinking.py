@@ -70,8 +70,8 @@ def _returned(request: Request, seed: int) -> None:
     if request.thinking.type == "enabled" and any(turn.of_type("tool_use")) and not _begins_with_thinking(turn):
         raise InvalidRequest(
             f"{turn.path}.content.0.type: Expected `thinking` or `redacted_thinking`, but found "
-            f"`{turn.placed[0].type}`. When `thinking` is enabled, a final `assistant` message must start with a thinking "
-            "block (before its last `tool_use` and `tool_result` blocks)."
+            f"`{turn.placed[0].type}`. When `thinking` is enabled, a final `assistant` message must start with a "
+            "thinking block (before its last `tool_use` and `tool_result` blocks)."
         )
 
 
