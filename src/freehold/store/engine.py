@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -19,6 +20,8 @@ from freehold.store.migrations.schema import bring_up_to_date, touch
 from freehold.store.wakes import Wakes
 from freehold.store.writer import Writer
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
@@ -31,6 +34,7 @@ class Store:
         self.wakes = Wakes()
         self._writer = Writer(database, self.wakes, touch)
         self._watcher = asyncio.create_task(database.watch(self.wakes), name="store watcher")
+        self._watcher.add_done_callback(_watcher_ended)
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock) -> Store:
@@ -133,6 +137,12 @@ class Store:
         self._watcher.cancel()
         await asyncio.gather(self._watcher, return_exceptions=True)
         await self._database.close()
+
+
+def _watcher_ended(watcher: asyncio.Task[None]) -> None:
+    """It should run until it is cancelled; without it, other processes are only noticed by whoever looks."""
+    if not watcher.cancelled() and (error := watcher.exception()):
+        log.error("The watcher for other processes has ended.", exc_info=error)
 
 
 def _database(url: str) -> Database:

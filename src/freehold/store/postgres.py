@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 from sqlalchemy import Table, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -114,7 +115,7 @@ class Postgres:
         while True:
             try:
                 await self._listen(wakes)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("Notices from other processes are interrupted (%s); trying again.", type(error).__name__)
             wakes.signal_all()
             await asyncio.sleep(BEAT_S)
@@ -133,6 +134,7 @@ class Postgres:
         }
         return create_async_engine(
             self._url,
+            hide_parameters=True,  # an error's text must not hold what people wrote
             pool_size=connections,
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT_S,

@@ -152,6 +152,7 @@ class Sqlite:
     def _engine(self, url: URL, connections: int, begin: str, pragmas: Sequence[str]) -> AsyncEngine:
         engine = create_async_engine(
             url.set(drivername="sqlite+aiosqlite"),
+            hide_parameters=True,  # an error's text must not hold what people wrote
             pool_size=connections,
             max_overflow=0,
             pool_timeout=BUSY_TIMEOUT_S,

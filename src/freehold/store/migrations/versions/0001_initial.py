@@ -130,6 +130,25 @@ def upgrade() -> None:
         op.f("ix_files_workspace_id_created_us_id"), "files", ["workspace_id", "created_us", "id"], unique=False
     )
     op.create_table(
+        "memory_stores",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("archived_us", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_memory_stores_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_memory_stores")),
+    )
+    op.create_index(
+        op.f("ix_memory_stores_workspace_id_created_us_id"),
+        "memory_stores",
+        ["workspace_id", "created_us", "id"],
+        unique=False,
+    )
+    op.create_table(
         "sealed_secrets",
         sa.Column("workspace_id", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -137,6 +156,21 @@ def upgrade() -> None:
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_sealed_secrets_workspace_id")),
         sa.PrimaryKeyConstraint("workspace_id", "name", name=op.f("pk_sealed_secrets")),
+    )
+    op.create_table(
+        "skills",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("display_name", sa.String(length=255), nullable=False),
+        sa.Column("latest_version_id", sa.String(length=64), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_skills_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_skills")),
+    )
+    op.create_index(
+        op.f("ix_skills_workspace_id_created_us_id"), "skills", ["workspace_id", "created_us", "id"], unique=False
     )
     op.create_table(
         "agent_versions",
@@ -148,6 +182,48 @@ def upgrade() -> None:
             ["agent_id"], ["agents.id"], name=op.f("fk_agent_versions_agent_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("agent_id", "version", name=op.f("pk_agent_versions")),
+    )
+    op.create_table(
+        "memories",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("store_id", sa.String(length=64), nullable=False),
+        sa.Column("version_id", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.Column("content_sha256", sa.String(length=64), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["store_id"], ["memory_stores.id"], name=op.f("fk_memories_store_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_memories")),
+        sa.UniqueConstraint("store_id", "path", name=op.f("uq_memories_store_id_path")),
+    )
+    op.create_table(
+        "memory_versions",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("store_id", sa.String(length=64), nullable=False),
+        sa.Column("memory_id", sa.String(length=64), nullable=False),
+        sa.Column("operation", sa.String(length=16), nullable=False),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("content", sa.LargeBinary(), nullable=True),
+        sa.Column("content_sha256", sa.String(length=64), nullable=True),
+        sa.Column("actor_type", sa.String(length=32), nullable=False),
+        sa.Column("actor_id", sa.String(length=64), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("redacted_us", sa.BigInteger(), nullable=True),
+        sa.Column("redacted_by", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["store_id"], ["memory_stores.id"], name=op.f("fk_memory_versions_store_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_memory_versions")),
+    )
+    op.create_index(op.f("ix_memory_versions_memory_id"), "memory_versions", ["memory_id"], unique=False)
+    op.create_index(
+        op.f("ix_memory_versions_store_id_created_us_id"),
+        "memory_versions",
+        ["store_id", "created_us", "id"],
+        unique=False,
     )
     op.create_table(
         "sessions",
@@ -183,6 +259,22 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_sessions_workspace_id_created_us_id"), "sessions", ["workspace_id", "created_us", "id"], unique=False
     )
+    op.create_table(
+        "skill_versions",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("skill_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["skill_id"], ["skills.id"], name=op.f("fk_skill_versions_skill_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_skill_versions")),
+        sa.UniqueConstraint("skill_id", "created_us", name=op.f("uq_skill_versions_skill_id_created_us")),
+    )
+    op.create_index(op.f("ix_skill_versions_sha256"), "skill_versions", ["sha256"], unique=False)
     op.create_table(
         "events",
         sa.Column("session_id", sa.String(length=64), nullable=False),
