@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "freehold"
 ORDER = [
     "errors.py", "ids.py", "clock.py", "money.py", "config.py", "wire", "calls.py", "telemetry", "outbound", "store",
     "access", "ledger", "library", "upstreams", "environments", "toolboxes", "context", "jobs", "simulator", "gateway",
-    "agents", "batches", "knowledge", "worker", "api", "console", "app.py", "server.py", "inprocess.py", "cli", "testing",
+    "agents", "batches", "knowledge", "worker", "api", "console", "app.py", "server.py", "inprocess.py", "launch.py", "cli", "testing",
 ]  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def inside(folder: Path, indent: str) -> list[str]:
 
 def settings_page() -> str:
     """Every setting with its default, unit and meaning, by the part that declares it."""
-    from freehold.app import sections
+    from freehold.server import sections
 
     lines = [
         "# Settings",

@@ -11,8 +11,8 @@ from freehold.cli.serve import ConfigFile
 
 def config(config: ConfigFile = None, as_json: Json = False) -> None:
     """List every setting: its value as a server started here would have it, where that comes from, what it does."""
-    from freehold.app import sections
     from freehold.cli.settings import configured
+    from freehold.server import sections
 
     values = {source.name: source for source in configured({}, config).sources}
     entries = []

@@ -20,7 +20,7 @@ def configured(flags: Mapping[str, Any], file: Path | None) -> Configuration:
     Raises:
         Misconfigured: an unknown name or a wrong value; says where.
     """
-    from freehold.app import sections
+    from freehold.server import sections
 
     return load(sections(), flags=flags, environment=os.environ, file=file, reserved=READ_ELSEWHERE)
 

@@ -1,0 +1,295 @@
+"""The composition root: settings in, an ASGI application out. The only file that knows all parts, and that makes them.
+
+It decides nothing that a part could decide for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
+from freehold.access.keys import Keys
+from freehold.access.secrets import SecretSettings
+from freehold.access.workspaces import Workspaces
+from freehold.api import agents, base, bills, environments, files, health, keys, workspaces
+from freehold.api.definitions import Definitions
+from freehold.api.messages import ROUTES, MessagesRoute
+from freehold.api.toolsets import Toolsets
+from freehold.calls import Handler
+from freehold.clock import Clock, SystemClock
+from freehold.config import Configuration, setting
+from freehold.environments.fleet import BoxSettings
+from freehold.errors import Misconfigured
+from freehold.gateway import pipeline
+from freehold.gateway.backoff import RetrySettings
+from freehold.ids import NewId, new_id
+from freehold.jobs.driver import DriverSettings
+from freehold.ledger.rates import Rates
+from freehold.library.blobs import Blobs
+from freehold.library.files import Files, FilesSettings
+from freehold.outbound.client import Client
+from freehold.outbound.dial import Dialer, parse_url
+from freehold.simulator.upstream import Simulator
+from freehold.store.agents import AgentRows
+from freehold.store.engine import Store
+from freehold.store.environments import EnvironmentRows
+from freehold.store.files import FileRows
+from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.load import load_toolboxes
+from freehold.toolboxes.settings import ToolboxSettings
+from freehold.upstreams.base import Upstream
+from freehold.upstreams.claude import Claude, Credential
+
+log = logging.getLogger(__name__)
+
+CLAUDE_URL = "https://api.anthropic.com"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Where things are kept."""
+
+    data: Path = setting(
+        Path("freehold-data"), "Folder for everything that is kept: database, files, workspaces, keys."
+    )
+    database: str | None = setting(
+        None, "Address of the database, `sqlite:///path` or `postgresql://…`; left out: SQLite in the data folder."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """Who answers the calls."""
+
+    upstream: str = setting(
+        "auto",
+        "`simulator`, `claude`, or the base URL of a server that speaks Messages. `auto` is Claude when "
+        "ANTHROPIC_API_KEY is set, else the simulator.",
+    )
+    upstream_key: str | None = setting(None, "Key for the upstream; left out: ANTHROPIC_API_KEY.", secret=True)
+    model_aliases: dict[str, Any] = setting(
+        {}, "Which model the upstream is asked for when a client asks for another, as `[model_aliases]` in the file."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySettings:
+    """What is allowed although it is not safe."""
+
+    unsafe_no_isolation: bool = setting(
+        False, "Run agent tools as this server's own user where no box can be made. They can read what it can."
+    )
+
+
+def sections() -> list[type[Any]]:
+    """Every settings class of the parts that are made here, in the order of the reference page."""
+    return [
+        DataSettings,
+        UpstreamSettings,
+        RetrySettings,
+        ToolboxSettings,
+        BoxSettings,
+        DriverSettings,
+        FilesSettings,
+        AdminKeySettings,
+        SecretSettings,
+        SafetySettings,
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacements:
+    """Parts that a test or an embedding program brings along instead of what the settings say."""
+
+    upstream: Upstream | None = None
+    toolboxes: Mapping[str, Toolbox] | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    ids: NewId = new_id
+
+
+class Application:
+    """The parts, running or not. `asgi` serves; `start` before and `stop` after it."""
+
+    def __init__(self, parts: _Parts, asgi: ASGIApp, found: FirstStart) -> None:
+        self.asgi = asgi
+        self.store = parts.store
+        self.handler = parts.handler
+        self.first_start = found
+        self._parts = parts
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin the work that nobody asks for: sweeps, sessions that were interrupted."""
+        self._tasks = [asyncio.create_task(self._parts.sweep_files(), name="files sweep")]
+
+    def drain(self) -> None:
+        """The server was asked to stop: end the streams that would never end, so that it can."""
+
+    async def stop(self) -> None:
+        """Let every part go, the store last. Everything acknowledged is on disk after it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.upstream.close()
+        await self._parts.keys.close()
+        await self._parts.store.close()
+
+    def describe(self) -> Sequence[str]:
+        """What the ready line tells, a few words each."""
+        lines = [f"answers come from {self._parts.answered_by}"]
+        if self._parts.toolboxes:
+            lines.append(f"toolboxes: {', '.join(sorted(self._parts.toolboxes))}")
+        return lines
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Everything that was made, by name."""
+
+    configuration: Configuration
+    clock: Clock
+    ids: NewId
+    data: Path
+    store: Store
+    keys: Keys
+    upstream: Upstream
+    answered_by: str
+    handler: Handler
+    toolboxes: Mapping[str, Toolbox]
+    files: Files
+
+    async def sweep_files(self) -> None:
+        """Remove what uploads that died have left, and files whose time is over; then every ten minutes."""
+        while True:
+            try:
+                await self.files.sweep()
+            except Exception:  # the outer edge of a job
+                log.exception("the sweep of files failed; it is tried again")
+            await self.clock.sleep(600)
+
+
+async def build(configuration: Configuration, replacements: Replacements | None = None) -> Application:
+    """Make every part and the application of them. What was made is let go again if a later part refuses.
+
+    Raises:
+        Misconfigured: a setting does not fit; the message names it.
+    """
+    replaced = replacements or Replacements()
+    data = _data_folder(configuration.section(DataSettings).data)
+    async with contextlib.AsyncExitStack() as on_error:
+        toolboxes = replaced.toolboxes
+        if toolboxes is None:
+            toolboxes = load_toolboxes(configuration.section(ToolboxSettings), replaced.clock)
+        upstream, answered_by = _upstream(configuration.section(UpstreamSettings), replaced)
+        on_error.push_async_callback(upstream.close)
+        store = await Store.open(_database(configuration.section(DataSettings), data), clock=replaced.clock)
+        on_error.push_async_callback(store.close)
+        parts = await _make(configuration, replaced, data, store, upstream, answered_by, toolboxes)
+        on_error.push_async_callback(parts.keys.close)
+        found = await first_start(
+            store, configuration.section(AdminKeySettings), data, clock=replaced.clock, ids=replaced.ids
+        )
+        await parts.keys.refresh()
+        application = Application(parts, _asgi(parts), found)
+        on_error.pop_all()
+        return application
+
+
+async def _make(
+    configuration: Configuration,
+    replaced: Replacements,
+    data: Path,
+    store: Store,
+    upstream: Upstream,
+    answered_by: str,
+    toolboxes: Mapping[str, Toolbox],
+) -> _Parts:
+    clock, ids = replaced.clock, replaced.ids
+    checker = await Keys.open(store, clock=clock, ids=ids)
+    handler = pipeline.build(
+        upstream=upstream,
+        keys=checker,
+        store=store,
+        rates=Rates.load(),
+        clock=clock,
+        retries=configuration.section(RetrySettings),
+    )
+    limits = configuration.section(FilesSettings)
+    blobs = Blobs(data / "blobs", floor_bytes=limits.disk_floor_bytes)
+    kept = Files(FileRows(store), blobs, clock=clock, ids=ids, settings=limits)
+    return _Parts(configuration, clock, ids, data, store, checker, upstream, answered_by, handler, toolboxes, kept)
+
+
+def _asgi(parts: _Parts) -> ASGIApp:
+    hot = MessagesRoute(parts.handler, clock=parts.clock, ids=parts.ids)
+    bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)
+    return base.application(_routes(parts), keys=parts.keys, clock=parts.clock, ids=parts.ids, bare=bare)
+
+
+def _routes(parts: _Parts) -> list[BaseRoute]:
+    store, clock, ids = parts.store, parts.clock, parts.ids
+    definitions = Definitions(Toolsets(parts.toolboxes))
+
+    async def ready() -> str | None:
+        return None if store.healthy else "The database cannot be written; see the server's log."
+
+    return [
+        *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids),
+        *environments.routes(EnvironmentRows(store), clock=clock, ids=ids),
+        *files.routes(parts.files),
+        *workspaces.routes(Workspaces(store, clock=clock, ids=ids)),
+        *keys.routes(parts.keys),
+        *bills.routes(store),
+        *health.routes(ready),
+    ]
+
+
+def _data_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise Misconfigured(f"the data folder {folder} cannot be used: {error.strerror}") from error
+    return folder.resolve()
+
+
+def _database(settings: DataSettings, data: Path) -> str:
+    return settings.database or f"sqlite:///{data / 'freehold.db'}"
+
+
+def _upstream(settings: UpstreamSettings, replaced: Replacements) -> tuple[Upstream, str]:
+    """The upstream, and how the ready line calls it."""
+    if replaced.upstream is not None:
+        return replaced.upstream, replaced.upstream.name
+    key = settings.upstream_key or os.environ.get("ANTHROPIC_API_KEY")
+    chosen = settings.upstream
+    if chosen == "auto":
+        chosen = "claude" if key else "simulator"
+    if chosen == "simulator":
+        return Simulator(replaced.clock), "the simulator"
+    if chosen == "claude" and not key:
+        raise Misconfigured("the upstream is claude, but neither ANTHROPIC_API_KEY nor upstream_key is set")
+    url = CLAUDE_URL if chosen == "claude" else chosen
+    return _over_http("claude" if chosen == "claude" else "http", url, key, settings.model_aliases), url
+
+
+def _over_http(name: str, url: str, key: str | None, aliases: Mapping[str, Any]) -> Claude:
+    if not all(isinstance(model, str) for model in aliases.values()):
+        raise Misconfigured("model_aliases: each alias names one model, as text")
+    try:
+        origin, prefix = parse_url(url)
+        credential = Credential.of(key)
+    except ValueError as error:
+        raise Misconfigured(f"upstream: {error}. Say `simulator`, `claude`, or the base URL of a server.") from error
+    client = Client(origin, Dialer(public_only=False))
+    return Claude(name, client, prefix=prefix, credential=credential, aliases=dict(aliases))

@@ -1,0 +1,166 @@
+"""Listens, says when it is ready, drains on SIGTERM, stops. The application behind it is `app.py`'s.
+
+It does not know what is served; it knows the socket, the signals and the ready line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from freehold import app
+from freehold.app import Application, DataSettings, build
+from freehold.config import Configuration, setting
+from freehold.errors import Misconfigured
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Listening and stopping."""
+
+    host: str = setting("127.0.0.1", "Address to listen on; only this machine can reach the default.")
+    port: int = setting(8788, "Port to listen on; 0 picks a free one, and the ready line names it.")
+    answers_drain_s: int = setting(30, "After SIGTERM: how long open answers may take to finish.", unit="s")
+    keep_alive_s: int = setting(75, "How long an idle client connection is kept.", unit="s")
+    backlog: int = setting(2048, "Connections that may wait to be accepted.")
+
+
+def sections() -> list[type[Any]]:
+    """Every settings class of the server: how it listens, and all of its application's."""
+    return [ListenSettings, *app.sections()]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, telling us when it listens and when it was asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._stopping = stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C drain, a second one ends at once.
+
+        uvicorn's own way raises the signal again once it has drained, which would end the process before its parts
+        have stopped.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _asked_to_stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._stopping()
+
+
+def serve(configuration: Configuration) -> int:
+    """Serve until SIGTERM or Ctrl-C; the exit code. Prints one line when ready and one when it has stopped.
+
+    Raises:
+        Misconfigured: the address is taken, the data folder cannot be used, or a part refuses its settings.
+    """
+    listen = configuration.section(ListenSettings)
+    listening = _bind(listen)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(configuration, listen, listening))
+
+
+async def _serve(configuration: Configuration, listen: ListenSettings, listening: socket.socket) -> int:
+    address = _address(listening)
+    application = await build(configuration)
+    note = _Note(configuration.section(DataSettings).data / "server.json")
+    config = uvicorn.Config(
+        application.asgi,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=listen.backlog,
+        timeout_keep_alive=listen.keep_alive_s,
+        timeout_graceful_shutdown=listen.answers_drain_s,
+    )
+
+    def ready() -> None:
+        note.write(address)
+        print(_ready_line(application, address), flush=True)
+
+    try:
+        await application.start()
+        await _Server(config, ready, application.drain).serve(sockets=[listening])
+    finally:
+        note.remove()
+        await application.stop()
+    print("Freehold has stopped; everything acknowledged is on disk.", flush=True)
+    return 0
+
+
+def _ready_line(application: Application, address: str) -> str:
+    return f"Freehold is ready at {address} ({', '.join(application.describe())})"
+
+
+def _bind(listen: ListenSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((listen.host, listen.port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        hint = "Another server may be running there; `--port 0` picks a free port."
+        raise Misconfigured(f"cannot listen on {listen.host}:{listen.port}: {error}. {hint}") from error
+    listening.set_inheritable(False)
+    return listening
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"
+
+
+class _Note:
+    """`server.json` in the data folder: where this server listens, so that the command line finds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, address: str) -> None:
+        """Replace the note in one step, readable by this user only."""
+        fresh = self._path.with_suffix(f".{os.getpid()}.tmp")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"address": address, "pid": os.getpid()}, file)
+        fresh.replace(self._path)
+
+    def remove(self) -> None:
+        """Take the note away if it is still ours."""
+        try:
+            if json.loads(self._path.read_text("utf-8")).get("pid") == os.getpid():
+                self._path.unlink()
+        except (OSError, ValueError):
+            return
