@@ -7,10 +7,10 @@ How to prove something: put the decorator on a test anywhere under `tests/`.
     def … / @proves("messages.create", clients=("sync", "async"))   a `def` test the sync one; say so if it does both
     @proves("event session.status_idle")                            a session event, seen (or sent) on the wire
 
-then run `python -m tests.contract.manifest`, which takes what is proven now out of `manifest.toml`. That file holds what
-has no proof yet: `awaiting` (built or being built; must end up empty) and `not_built` (refused; each group named after
-its entry in `docs/reference/differences.toml`). `test_manifest.py` fails when a method is in none or in two of the
-states, when a proof names something that does not exist, or when the SDK has grown.
+then run `python -m tests.contract.manifest`, which takes what is proven now out of `manifest.toml`. That file holds
+what has no proof yet: `awaiting` (built or being built; must end up empty) and `not_built` (refused; each group named
+after its entry in `docs/reference/differences.toml`). `test_manifest.py` fails when a method is in none or in two of
+the states, when a proof names something that does not exist, or when the SDK has grown.
 
 Differences from Anthropic's behaviour stand in `docs/reference/differences.toml` and nowhere else. Each names the test
 that shows it, and that test carries `@shows_difference("its-id")`; both directions are checked.

@@ -80,7 +80,7 @@ _MAX_FOREIGN_CHARS = 500
 
 def error_body(error: FreeholdError, request_id: str) -> bytes:
     """The envelope: `{"type":"error","error":{"type":…,"message":…,"details":{…}?},"request_id":"req_…"}`."""
-    inner: dict[str, Any] = {"type": error.type, "message": error.message}
+    inner: dict[str, Any] = {"type": error.type, "message": error.message, **error.members}
     if error.details:
         inner["details"] = error.details
     return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})
@@ -208,17 +208,21 @@ def _check_utf8(body: bytes) -> None:
 
 
 def _spoken(complaint: str) -> str:
-    """`JSON is malformed: invalid character (byte 7)` → `invalid character at byte 7.`"""
-    complaint = complaint.removeprefix("JSON is malformed: ")
-    return re.sub(r" \(byte (\d+)\)$", r" at byte \1", complaint) + "."
+    """`JSON is malformed: invalid character (byte 7)` → `invalid character at byte 7.`, counted from 0."""
+    found = re.fullmatch(r"JSON is malformed: (.*) \(byte (\d+)\)", complaint)
+    if found is None:
+        return f"{complaint}."
+    late = found[1] == "trailing characters"  # of which msgspec gives the second
+    return f"{found[1]} at byte {int(found[2]) - late}."
 
 
 def replace_fields(body: bytes, fields: Mapping[str, bytes], changes: Mapping[str, bytes | None]) -> bytes:
     """The same JSON object with some members changed (raw JSON), added (at the end) or, with `None`, taken out.
 
-    Every other byte stays: white space, order, spelling of numbers and escapes. Of a name that is there twice, a change
-    replaces the last and takes out the others, so that no reader can see the old value. `fields` is what `parse_fields`
-    gave for this very body; it saves the search for where each value ends.
+    Every other byte stays: white space, order, spelling of numbers and escapes; what is taken out takes the comma and
+    the white space before it along. Of a name that is there twice, a change replaces the last and takes out the others,
+    so that no reader can see the old value. `fields` is what `parse_fields` gave for this very body; it saves the search
+    for where each value ends.
     """
     members = list(_members(body, fields))
     last = {member.name: index for index, member in enumerate(members)}
