@@ -221,8 +221,8 @@ def replace_fields(body: bytes, fields: Mapping[str, bytes], changes: Mapping[st
 
     Every other byte stays: white space, order, spelling of numbers and escapes; what is taken out takes the comma and
     the white space before it along. Of a name that is there twice, a change replaces the last and takes out the others,
-    so that no reader can see the old value. `fields` is what `parse_fields` gave for this very body; it saves the search
-    for where each value ends.
+    so that no reader can see the old value. `fields` is what `parse_fields` gave for this very body; it saves the
+    search for where each value ends.
     """
     members = list(_members(body, fields))
     last = {member.name: index for index, member in enumerate(members)}
