@@ -37,10 +37,12 @@ from freehold.jobs.driver import DriverSettings
 from freehold.ledger.rates import Rates
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
+from freehold.library.sweeper import Sweeper
 from freehold.outbound.client import Client
 from freehold.outbound.dial import Dialer, parse_url
 from freehold.simulator.upstream import Simulator
 from freehold.store.agents import AgentRows
+from freehold.store.blobs import BlobUsers
 from freehold.store.engine import Store
 from freehold.store.environments import EnvironmentRows
 from freehold.store.files import FileRows
@@ -156,10 +158,8 @@ class Application:
 class _Parts:
     """Everything that was made, by name."""
 
-    configuration: Configuration
     clock: Clock
     ids: NewId
-    data: Path
     store: Store
     keys: Keys
     upstream: Upstream
@@ -167,12 +167,13 @@ class _Parts:
     handler: Handler
     toolboxes: Mapping[str, Toolbox]
     files: Files
+    sweeper: Sweeper
 
     async def sweep_files(self) -> None:
         """Remove what uploads that died have left, and files whose time is over; then every ten minutes."""
         while True:
             try:
-                await self.files.sweep()
+                await self.sweeper.sweep()
             except Exception:  # the outer edge of a job
                 log.exception("the sweep of files failed; it is tried again")
             await self.clock.sleep(600)
@@ -226,8 +227,9 @@ async def _make(
     )
     limits = configuration.section(FilesSettings)
     blobs = Blobs(data / "blobs", floor_bytes=limits.disk_floor_bytes)
-    kept = Files(FileRows(store), blobs, clock=clock, ids=ids, settings=limits)
-    return _Parts(configuration, clock, ids, data, store, checker, upstream, answered_by, handler, toolboxes, kept)
+    sweeper = Sweeper(BlobUsers(store), blobs, clock=clock)
+    kept = Files(FileRows(store), blobs, sweeper, clock=clock, ids=ids, settings=limits)
+    return _Parts(clock, ids, store, checker, upstream, answered_by, handler, toolboxes, kept, sweeper)
 
 
 def _asgi(parts: _Parts) -> ASGIApp:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,8 @@ async def _serve(configuration: Configuration, listen: ListenSettings, listening
 
     def ready() -> None:
         note.write(address)
+        for line in _first_words(application, to_terminal=sys.stdout.isatty()):
+            print(line, flush=True)
         print(_ready_line(application, address), flush=True)
 
     try:
@@ -117,6 +120,15 @@ async def _serve(configuration: Configuration, listen: ListenSettings, listening
         await application.stop()
     print("Freehold has stopped; everything acknowledged is on disk.", flush=True)
     return 0
+
+
+def _first_words(application: Application, *, to_terminal: bool) -> list[str]:
+    """Where the admin key is that the first start has made; the key itself only for a person's eyes."""
+    found = application.first_start
+    if found.key_file is None:
+        return []
+    shown = f": {found.admin_key}" if to_terminal else ""
+    return [f"First start: the admin key is in {found.key_file}{shown}"]
 
 
 def _ready_line(application: Application, address: str) -> str:
