@@ -81,7 +81,9 @@ def test_every_call_gets_exactly_one_result_and_every_span_an_end(seed: int, mov
     log = walk.play(moves)
     calls = [entry.id for entry in log if entry.type.endswith("tool_use")]
     keys = ("tool_use_id", "mcp_tool_use_id", "custom_tool_use_id")
-    results = [entry.body[key] for entry in log if "result" in entry.type for key in keys if key in entry.body]
+    results: list[Row] = [
+        entry.body[key] for entry in log if "result" in entry.type for key in keys if key in entry.body
+    ]
     assert len(results) == len(set(results))
     assert set(calls) - set(results) == {call.id for call in walk.session.open_calls}
     starts = [entry.id for entry in log if entry.type == "span.model_request_start"]
@@ -102,32 +104,35 @@ def test_a_session_that_is_left_alone_comes_to_rest_or_waits_for_a_person(seed: 
     assert walk.session.stop_reason is not None or not walk.session.begun
 
 
-def log_of(*events: tuple[str, dict[str, Any], dict[str, Any] | None]) -> list[Entry]:
+Row = tuple[str, dict[str, Any], dict[str, Any] | None]
+
+
+def log_of(*events: Row) -> list[Entry]:
     return [
         Entry(seq, f"sevt_{seq}", kind, {"id": f"sevt_{seq}", "type": kind, **body}, hidden, seq * 1_000_000)
         for seq, (kind, body, hidden) in enumerate(events, 1)
     ]
 
 
-SAID = ("user.message", {"content": [{"type": "text", "text": "hello"}]}, None)
-RUNNING = ("session.status_running", {}, None)
+SAID: Row = ("user.message", {"content": [{"type": "text", "text": "hello"}]}, None)
+RUNNING: Row = ("session.status_running", {}, None)
 THINKING = {"type": "thinking", "thinking": "", "signature": "EqRkc2lnbmF0dXJl"}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"command": "ls"}}
-USE = (
+USE: Row = (
     "agent.tool_use",
     {"name": "bash", "input": {"command": "ls"}, "evaluated_permission": "allow"},
     {"model_id": "toolu_1"},
 )
 
 
-def end(content: list[dict[str, Any]], stop: str, start: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def end(content: list[dict[str, Any]], stop: str, start: int) -> Row:
     body = {"model_request_start_id": f"sevt_{start}", "model_usage": {}, "is_error": False}
     return ("span.model_request_end", body, {"content": content, "stop_reason": stop})
 
 
 def test_assistant_blocks_come_back_as_they_were_with_their_signatures() -> None:
-    start = ("span.model_request_start", {}, None)
-    result = ("agent.tool_result", {"tool_use_id": "sevt_4", "content": [{"type": "text", "text": "a.csv"}]}, None)
+    start: Row = ("span.model_request_start", {}, None)
+    result: Row = ("agent.tool_result", {"tool_use_id": "sevt_4", "content": [{"type": "text", "text": "a.csv"}]}, None)
     session = folded(log_of(SAID, RUNNING, start, USE, end([THINKING, CALL], "tool_use", 3), result))
     assert session.transcript() == [
         {"role": "user", "content": [{"type": "text", "text": "hello"}]},
@@ -143,19 +148,19 @@ def test_assistant_blocks_come_back_as_they_were_with_their_signatures() -> None
 
 
 def test_an_interrupt_stops_a_running_session_and_is_nothing_to_an_idle_one() -> None:
-    interrupt = ("user.interrupt", {}, None)
+    interrupt: Row = ("user.interrupt", {}, None)
     assert next_step(folded(log_of(SAID, RUNNING, interrupt))) == Interrupt()
-    idle = ("session.status_idle", {"stop_reason": {"type": "end_turn"}}, None)
+    idle: Row = ("session.status_idle", {"stop_reason": {"type": "end_turn"}}, None)
     assert next_step(folded(log_of(SAID, RUNNING, idle, interrupt))) == Rest()
 
 
 def test_a_call_that_asks_waits_until_it_is_confirmed() -> None:
-    asks = (USE[0], {**USE[1], "evaluated_permission": "ask"}, USE[2])
-    start = ("span.model_request_start", {}, None)
+    asks: Row = (USE[0], {**USE[1], "evaluated_permission": "ask"}, USE[2])
+    start: Row = ("span.model_request_start", {}, None)
     log = log_of(SAID, RUNNING, start, asks, end([CALL], "tool_use", 3))
     step = next_step(folded(log))
     assert step == Finish({"type": "requires_action", "event_ids": ["sevt_4"]}, waiting="kept")
-    allow = ("user.tool_confirmation", {"tool_use_id": "sevt_4", "result": "allow"}, None)
+    allow: Row = ("user.tool_confirmation", {"tool_use_id": "sevt_4", "result": "allow"}, None)
     session = folded(log_of(SAID, RUNNING, start, asks, end([CALL], "tool_use", 3), allow))
     step = next_step(session)
     assert isinstance(step, RunTools)
@@ -163,8 +168,8 @@ def test_a_call_that_asks_waits_until_it_is_confirmed() -> None:
 
 
 def test_a_result_that_comes_twice_counts_once() -> None:
-    start = ("span.model_request_start", {}, None)
-    results = [
+    start: Row = ("span.model_request_start", {}, None)
+    results: list[Row] = [
         ("agent.tool_result", {"tool_use_id": "sevt_4", "content": [{"type": "text", "text": text}]}, None)
         for text in ("first", "second")
     ]
@@ -173,7 +178,7 @@ def test_a_result_that_comes_twice_counts_once() -> None:
 
 
 def test_running_time_is_counted_from_running_to_idle() -> None:
-    idle = ("session.status_idle", {"stop_reason": {"type": "end_turn"}}, None)
+    idle: Row = ("session.status_idle", {"stop_reason": {"type": "end_turn"}}, None)
     session = folded(log_of(SAID, RUNNING, SAID, SAID, idle, SAID, RUNNING))
     assert session.active_us == 3_000_000
     assert session.active_until(9_000_000) == 5_000_000

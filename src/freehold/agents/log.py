@@ -19,7 +19,7 @@ from freehold.agents.steps import Waiting
 from freehold.clock import Clock
 from freehold.store import session_log
 from freehold.store.engine import Store
-from freehold.store.session_log import Appended, Event, Lease, Move, NewEvent, Plan, Policy
+from freehold.store.session_log import Appended, Event, Lease, Move, NewEvent, Plan
 from freehold.store.sessions import SessionRow, find_session
 
 Values = Mapping[str, str | int | None]
@@ -66,8 +66,8 @@ class Log:
         self.session = session
         self.waiting = False
         """Messages waited when the tables were last looked at."""
-        self.inherited: dict[str, Policy] = {}
-        """Calls that an earlier owner has started and not ended, by event id."""
+        self.journal: dict[str, session_log.ToolCall] = {}
+        """Calls without an end as the journal had them when it was loaded, by event id."""
         self._seen = -1
 
     @classmethod
@@ -81,9 +81,7 @@ class Log:
             log = cls(store, clock, lease, row, folded or Session())
             log._seen = seen
             await log._read(connection)
-            for call in await session_log.open_calls(connection, lease.session_id):
-                if call.state == "started":
-                    log.inherited[call.event_id] = call.policy
+            log.journal = {call.event_id: call for call in await session_log.open_calls(connection, log.id)}
         return log
 
     @property
@@ -95,6 +93,14 @@ class Log:
     def epoch(self) -> int:
         """The lease's."""
         return self._lease.epoch
+
+    def started_before(self, call_id: str) -> bool:
+        """An earlier owner has started this call, and nobody has written its end."""
+        return call_id in self.journal and self.journal[call_id].state == "started"
+
+    def may_repeat(self, call_id: str) -> bool:
+        """Its tool allows it to be run again."""
+        return call_id in self.journal and self.journal[call_id].policy == "retry"
 
     async def changed(self, timeout_s: float) -> None:
         """Return when a client has written something since the last look, or after that long; then look."""

@@ -38,8 +38,8 @@ RECHECK_S = 30.0
 """A wake may be lost between processes; after this long the log is looked at anyway."""
 Collect = Callable[[Place], Awaitable[None]]
 """Makes files of what the agent has put into its outputs. Must not raise for what is in them."""
-Uploads = Callable[[str], Awaitable[Sequence[str]]]
-"""The mount paths of a session's files, by the session's id."""
+Uploads = Callable[[str, str], Awaitable[Sequence[str]]]
+"""Puts a session's files in place and gives their mount paths, by workspace and session id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Loop:
 
     async def _request(self, writing: Writing) -> Request:
         has_box = "built_in" in self._catalog.kinds()
-        uploads = await self._parts.uploads(self._log.id) if has_box else ()
+        uploads = await self._parts.uploads(self._place.workspace_id, self._log.id) if has_box else ()
         system = request.system_prompt(self._agent, has_box, uploads)
         body = request.body(self._agent, system, self._catalog.definitions, self.session.transcript())
         return self._parts.model.request(body, self._caller, self._log.id, writing.take)

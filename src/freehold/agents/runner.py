@@ -15,7 +15,7 @@ from freehold.agents.session import Session
 from freehold.agents.usage import snapshot, stored
 from freehold.jobs import chaos
 from freehold.store.engine import Store
-from freehold.store.session_log import Lease
+from freehold.store.session_log import Lease, Move
 
 MOST_FAILURES = 4
 """Times in a row that a loop may fail inside the server before its session is brought to rest."""
@@ -101,6 +101,7 @@ class SessionWork:
         text = "The server failed several times at this session; its log says how. Send a message to try again."
         drafts = [voice.failed(call, text) for call in log.session.open_calls]
         drafts.append(voice.error("unknown_error", text, "exhausted"))
+        ends = [Move(call_id, "unknown" if log.started_before(call_id) else "denied") for call_id in log.journal]
         active_us = log.session.active_until(self._parts.clock.now_us())
         used = log.session.tokens
         idle = Idle(
@@ -109,4 +110,4 @@ class SessionWork:
             (),
             {"usage": stored(used, active_us), "wake_at_us": None},
         )
-        return await log.write_idle(Change(drafts), idle, whole=True)
+        return await log.write_idle(Change(drafts, ends), idle, whole=True)

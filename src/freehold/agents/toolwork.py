@@ -90,7 +90,7 @@ class ToolWork:
     def _needs_start(self, call: ToolCall) -> bool:
         if call.id in self._started or call.problem is not None or call.confirmed == "deny":
             return False
-        return self._log.inherited.get(call.id, "retry") == "retry"
+        return not self._log.started_before(call.id) or self._log.may_repeat(call.id)
 
     async def _run(self, call: ToolCall) -> Ran:
         if call.problem is not None:
@@ -112,8 +112,11 @@ class ToolWork:
 
     def _abandoned(self, calls: Iterable[ToolCall]) -> list[Move]:
         """What ran has an unknown outcome; what had not begun never will."""
-        begun = self._started | set(self._log.inherited)
-        return [Move(call.id, "unknown" if call.id in begun else "denied") for call in calls if call.problem is None]
+        return [
+            Move(call.id, "unknown" if call.id in self._started or self._log.started_before(call.id) else "denied")
+            for call in calls
+            if call.problem is None
+        ]
 
 
 def after(session: Session, drafts: Iterable[Draft], now_us: int) -> Session:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
@@ -167,10 +167,11 @@ async def delete_resource(connection: AsyncConnection, session_id: str, resource
     await connection.execute(delete(session_resources).where(*mine))
 
 
-async def count_resources(connection: AsyncConnection, session_id: str) -> int:
-    """How many resources a session has."""
-    query = select(func.count()).select_from(session_resources).where(session_resources.c.session_id == session_id)
-    return int((await connection.execute(query)).scalar_one())
+async def read_resources(connection: AsyncConnection, session_id: str) -> list[ResourceRow]:
+    """All of a session, oldest first."""
+    query = select(session_resources).where(session_resources.c.session_id == session_id)
+    ordered = query.order_by(session_resources.c.created_us, session_resources.c.id)
+    return [_resource(row) for row in await connection.execute(ordered)]
 
 
 def _filtered(query: Select[Any], wanted: SessionFilter) -> Select[Any]:

@@ -1,0 +1,351 @@
+"""Sessions as things: made from an agent and an environment, changed, listed, put away. Their events are `inbox`'s.
+
+It knows no HTTP, and not what an agent may be: a definition comes in complete and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.agents.events import Draft, Voice
+from freehold.agents.log import inbox, new_event
+from freehold.agents.mounts import UPLOADS, mount_path, refuse_clashes
+from freehold.agents.session import Json
+from freehold.calls import Caller
+from freehold.clock import Clock, rfc3339
+from freehold.errors import InvalidRequest
+from freehold.ids import NewId
+from freehold.jobs.driver import WAKE
+from freehold.store import session_log
+from freehold.store.agents import AgentRow, read_agent
+from freehold.store.engine import Store
+from freehold.store.environments import read_environment
+from freehold.store.files import FileRow
+from freehold.store.sessions import (
+    ResourceRow,
+    SessionRow,
+    SessionRows,
+    delete_resource,
+    delete_session,
+    insert_resource,
+    insert_session,
+    read_resource,
+    read_resources,
+    read_session,
+    update_session,
+)
+
+MOST_RESOURCES = 500
+_BUSY = ("running", "rescheduling")
+Snapshot = Callable[[AgentRow], Json]
+"""From the version of an agent that was asked for to the definition that the session keeps."""
+
+
+class SessionFiles(Protocol):
+    """The files of a session, as far as it makes and ends them."""
+
+    async def copy_for_session(self, workspace_id: str, file_id: str, session_id: str) -> FileRow:
+        """A copy of a file that belongs to the session. Raises `NotFound`."""
+        ...
+
+    async def delete(self, workspace_id: str, file_id: str) -> None:
+        """Delete a file."""
+        ...
+
+    async def forget_session(self, workspace_id: str, session_id: str) -> None:
+        """Delete every file of a session."""
+        ...
+
+
+Close = Callable[[str], Awaitable[None]]
+"""Closes the box of a session, by its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that a session is given: the original, and where its copy is to be seen (`None`: by its id)."""
+
+    file_id: str
+    mount_path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """What a session is made of."""
+
+    agent_id: str
+    agent_version: int | None
+    snapshot: Snapshot
+    environment_id: str
+    title: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[NewFile] = ()
+    messages: Sequence[Json] = ()
+    """The fields of `user.message` events to begin with; without any it starts idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a request changes; `None` leaves a part as it is."""
+
+    title: tuple[str | None] | None = None
+    """In a tuple, because a title may be set to nothing."""
+    metadata: Callable[[Mapping[str, str]], dict[str, str]] | None = None
+    agent: Callable[[Json], Json] | None = None
+
+
+class Sessions:
+    """Sessions of all workspaces; every call names the one that it may see, or its caller."""
+
+    def __init__(
+        self,
+        store: Store,
+        files: SessionFiles,
+        *,
+        clock: Clock,
+        ids: NewId,
+        close_box: Close,
+        remove_workdir: Close,
+    ) -> None:
+        self.rows = SessionRows(store)
+        self._store = store
+        self._files = files
+        self._clock = clock
+        self._ids = ids
+        self._close_box = close_box
+        self._remove_workdir = remove_workdir
+
+    async def create(self, caller: Caller, new: NewSession) -> tuple[SessionRow, list[ResourceRow]]:
+        """Make it.
+
+        Raises:
+            NotFound: no such agent, version, environment or file.
+            InvalidRequest: agent or environment are archived, or a mount path will not do.
+        """
+        session_id = self._ids("sesn")
+        async with self._store.read() as connection:  # refuse before files are copied
+            await self._snapshots(connection, caller.workspace_id, new)
+        try:
+            resources = await self._copies(caller.workspace_id, session_id, new.files)
+            return await self._insert(caller, session_id, new, resources), resources
+        except BaseException:
+            await self._files.forget_session(caller.workspace_id, session_id)
+            raise
+
+    async def update(self, workspace_id: str, session_id: str, change: Update) -> SessionRow:
+        """Change what differs, and say so in the log.
+
+        Raises:
+            NotFound: no such session.
+            InvalidRequest: it has ended, or it works and its agent is to change.
+        """
+        now_us = self._clock.now_us()
+
+        async def op(connection: AsyncConnection) -> SessionRow:
+            row = await read_session(connection, workspace_id, session_id, lock=True)
+            _refuse_ended(row)
+            changes = _changes(row, change)
+            if changes:
+                await update_session(connection, session_id, {**changes, "updated_us": now_us})
+                told = {key: value for key, value in changes.items() if (key, value) != ("metadata", {})}
+                await self._append(connection, row, [self._voice(row).event("session.updated", told)], now_us, {})
+            return await read_session(connection, workspace_id, session_id)
+
+        return await self._store.write(op, wake=[session_id])
+
+    async def archive(self, workspace_id: str, session_id: str) -> SessionRow:
+        """End it for good; what it was stays to be read. Once archived it stays as it was.
+
+        Raises:
+            NotFound: no such session.
+            InvalidRequest: it works.
+        """
+        now_us = self._clock.now_us()
+
+        async def op(connection: AsyncConnection) -> SessionRow:
+            row = await read_session(connection, workspace_id, session_id, lock=True)
+            if row.archived_us is None:
+                _refuse_busy(row, "archived")
+                ended: dict[str, str | int | None] = {"status": "terminated", "archived_us": now_us}
+                await self._append(connection, row, self._voice(row).terminated(), now_us, ended)
+            return await read_session(connection, workspace_id, session_id)
+
+        row = await self._store.write(op, wake=[session_id])
+        await self._close_box(session_id)
+        return row
+
+    async def delete(self, workspace_id: str, session_id: str) -> None:
+        """Delete it with its log, files and workspace; streams of it end.
+
+        Raises:
+            NotFound: no such session.
+            InvalidRequest: it works.
+        """
+
+        async def op(connection: AsyncConnection) -> None:
+            _refuse_busy(await read_session(connection, workspace_id, session_id, lock=True), "deleted")
+            await delete_session(connection, session_id)
+
+        await self._store.write(op, wake=[session_id, inbox(session_id)])
+        await self._close_box(session_id)
+        await self._files.forget_session(workspace_id, session_id)
+        await self._remove_workdir(session_id)
+
+    async def add_file(self, workspace_id: str, session_id: str, new: NewFile) -> ResourceRow:
+        """Give the session a copy of a file.
+
+        Raises:
+            NotFound: no such session or file.
+            InvalidRequest: it has ended, has too many, or the mount path will not do.
+        """
+        _refuse_ended(await self.rows.get(workspace_id, session_id))
+        resource = await self._copy(workspace_id, session_id, new)
+
+        async def op(connection: AsyncConnection) -> None:
+            _refuse_ended(await read_session(connection, workspace_id, session_id, lock=True))
+            others = await read_resources(connection, session_id)
+            if len(others) >= MOST_RESOURCES:
+                raise InvalidRequest(f"A session takes at most {MOST_RESOURCES} resources.")
+            refuse_clashes([*(other.body["mount_path"] for other in others), resource.body["mount_path"]])
+            await insert_resource(connection, session_id, resource)
+
+        try:
+            await self._store.write(op)
+        except BaseException:
+            await self._files.delete(workspace_id, resource.body["file_id"])
+            raise
+        return resource
+
+    async def remove_resource(self, workspace_id: str, session_id: str, resource_id: str) -> None:
+        """Take a resource away; a file that tools have already seen stays in the workspace of the session."""
+
+        async def op(connection: AsyncConnection) -> ResourceRow:
+            _refuse_ended(await read_session(connection, workspace_id, session_id, lock=True))
+            row = await read_resource(connection, session_id, resource_id)
+            await delete_resource(connection, session_id, resource_id)
+            return row
+
+        row = await self._store.write(op)
+        await self._files.delete(workspace_id, row.body["file_id"])
+
+    async def _insert(
+        self, caller: Caller, session_id: str, new: NewSession, resources: Sequence[ResourceRow]
+    ) -> SessionRow:
+        now_us = self._clock.now_us()
+        thread_id = self._ids("sthr")
+
+        async def op(connection: AsyncConnection) -> SessionRow:
+            agent, environment = await self._snapshots(connection, caller.workspace_id, new)
+            row = SessionRow(
+                id=session_id,
+                workspace_id=caller.workspace_id,
+                key_id=caller.key_id,
+                agent_id=new.agent_id,
+                agent_version=agent["version"],
+                environment_id=new.environment_id,
+                agent=agent,
+                environment_config=environment,
+                title=new.title,
+                metadata=dict(new.metadata),
+                thread_id=thread_id,
+                usage={},
+                status="idle",
+                epoch=0,
+                last_seq=0,
+                created_us=now_us,
+                updated_us=now_us,
+                archived_us=None,
+            )
+            await insert_session(connection, row)
+            for resource in resources:
+                await insert_resource(connection, session_id, resource)
+            if new.messages:
+                await self._begin(connection, row, new.messages, now_us)
+            return await read_session(connection, caller.workspace_id, session_id)
+
+        return await self._store.write(op, wake=[WAKE] if new.messages else [])
+
+    async def _snapshots(self, connection: AsyncConnection, workspace_id: str, new: NewSession) -> tuple[Json, Json]:
+        agent = await read_agent(connection, workspace_id, new.agent_id, new.agent_version)
+        if agent.archived_us is not None:
+            raise InvalidRequest(f"agent: {new.agent_id} is archived and takes no new sessions.")
+        environment = await read_environment(connection, workspace_id, new.environment_id)
+        if environment.archived_us is not None:
+            raise InvalidRequest(
+                f"environment_id: {new.environment_id} is archived and takes no new sessions.",
+                details={"error_code": "environment_archived"},
+            )
+        return new.snapshot(agent), environment.body["config"]
+
+    async def _begin(self, connection: AsyncConnection, row: SessionRow, messages: Sequence[Json], now_us: int) -> None:
+        drafts = [Draft(self._ids("sevt"), "user.message", fields) for fields in messages]
+        running = [*drafts, *self._voice(row).running()]
+        await self._append(connection, row, running, now_us, {"status": "running"})
+
+    async def _append(
+        self,
+        connection: AsyncConnection,
+        row: SessionRow,
+        drafts: Sequence[Draft],
+        now_us: int,
+        values: Mapping[str, str | int | None],
+    ) -> None:
+        events = [new_event(draft, now_us) for draft in drafts]
+        await session_log.append(connection, row.id, events, now_us=now_us, values=values)
+
+    async def _copies(self, workspace_id: str, session_id: str, files: Sequence[NewFile]) -> list[ResourceRow]:
+        if len(files) > MOST_RESOURCES:
+            raise InvalidRequest(f"resources: {len(files)} resources, at most {MOST_RESOURCES} are taken.")
+        refuse_clashes([_path(new) for new in files])
+        return [await self._copy(workspace_id, session_id, new) for new in files]
+
+    async def _copy(self, workspace_id: str, session_id: str, new: NewFile) -> ResourceRow:
+        path = _path(new)
+        copy = await self._files.copy_for_session(workspace_id, new.file_id, session_id)
+        now_us = self._clock.now_us()
+        return ResourceRow(self._ids("sesrsc"), "file", {"file_id": copy.id, "mount_path": path}, now_us, now_us)
+
+    def _voice(self, row: SessionRow) -> Voice:
+        return Voice(self._ids, row.thread_id, row.agent["name"])
+
+
+def _path(new: NewFile) -> str:
+    return mount_path(f"{UPLOADS}/{new.file_id}" if new.mount_path is None else new.mount_path)
+
+
+def shown_file(row: ResourceRow) -> Json:
+    """A file resource as the API shows it."""
+    times = {"created_at": rfc3339(row.created_us), "updated_at": rfc3339(row.updated_us)}
+    return {"id": row.id, "type": row.type, **row.body, **times}
+
+
+def _changes(row: SessionRow, change: Update) -> dict[str, Any]:
+    """The columns that differ, which are also the fields of the event."""
+    changes: dict[str, Any] = {}
+    if change.title is not None and change.title[0] != row.title:
+        changes["title"] = change.title[0]
+    if change.metadata is not None and (metadata := change.metadata(row.metadata)) != row.metadata:
+        changes["metadata"] = metadata
+    if change.agent is not None:
+        if row.status in _BUSY:
+            raise InvalidRequest(f"agent: {row.id} is {row.status}; its tools can be changed while it is idle.")
+        if (agent := change.agent(row.agent)) != row.agent:
+            changes["agent"] = agent
+    return changes
+
+
+def _refuse_ended(row: SessionRow) -> None:
+    if row.archived_us is not None or row.status == "terminated":
+        raise InvalidRequest(f"The session {row.id} has ended and cannot be changed. Create a new one.")
+
+
+def _refuse_busy(row: SessionRow, what: str) -> None:
+    if row.status in _BUSY:
+        raise InvalidRequest(
+            f"The session {row.id} is {row.status} and cannot be {what}. Send a user.interrupt and wait until it is "
+            "idle."
+        )
