@@ -28,7 +28,6 @@ from freehold.simulator.model.rules import thinking
 from freehold.wire import contract
 from freehold.wire.envelopes import error_from
 
-_SAMPLING = ("temperature", "top_p", "top_k")
 _TOO_DEEP = "the request is nested too deeply"
 
 
@@ -172,7 +171,7 @@ class Claude:
         if not isinstance(name, str):
             raise InvalidRequest("model: Field required" if name is None else "model: Input should be a valid string")
         try:
-            _check_shape(operation, body)
+            contract.check(operation, body)
             request = requests.read(body, catalog.find(name))
             seed = self.character.seed
             request = dataclasses.replace(request, dropped=thinking.unreadable(request, seed))
@@ -213,10 +212,3 @@ def _failed(step: Fail) -> FreeholdError:
     if step.retry_after_s is not None:
         error.headers["retry-after"] = f"{step.retry_after_s:g}"
     return error
-
-
-def _check_shape(operation: str, body: Mapping[str, Any]) -> None:
-    """The SDK's own types decide what fits; sampling parameters, gone from them, still come from older clients."""
-    if any(name in body for name in _SAMPLING):
-        body = {name: value for name, value in body.items() if name not in _SAMPLING}
-    contract.check(operation, body)

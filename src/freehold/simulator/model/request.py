@@ -145,7 +145,7 @@ def merge(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     for index, message in enumerate(messages):
         path = f"messages.{index}"
-        content = message["content"]
+        content = message.get("content") or ()
         if isinstance(content, str):
             text = {"type": "text", "text": content}
             placed: tuple[Placed, ...] = (Placed(f"{path}.content", text),) if content else ()

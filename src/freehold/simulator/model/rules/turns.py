@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.errors import InvalidRequest
+from freehold.errors import InvalidRequest, NotBuilt
 from freehold.simulator.model.request import Placed, Request, Turn
 
 _RESULTS_OF_SERVER_TOOLS = (
@@ -23,6 +23,7 @@ _ASSISTANT_ONLY = frozenset({"thinking", "redacted_thinking", "tool_use", "serve
 def check(request: Request) -> None:
     """See the module."""
     turns = request.turns
+    _members(request)
     if not turns:
         raise InvalidRequest("messages: at least one message is required")
     if turns[0].role != "user":
@@ -35,6 +36,13 @@ def check(request: Request) -> None:
     spoken = [turn for turn in turns if turn.role != "system"]
     _pairs(spoken)
     _prefill(request)
+
+
+def _members(request: Request) -> None:
+    for index, message in enumerate(request.body["messages"]):
+        for name in ("clear_at", "output_config"):
+            if message.get(name) is not None:
+                raise NotBuilt(f"messages.{index}.{name}: the simulator does not play this field. Leave it out.")
 
 
 def _content(turn: Turn, *, last: bool) -> None:
