@@ -104,7 +104,7 @@ class LiveBox:
             message: dict[str, Any] = await future
             return message
         except asyncio.CancelledError:
-            if self.alive and not future.done():
+            if self.alive:
                 self._send({"do": "cancel", "id": number})
             raise
         finally:
