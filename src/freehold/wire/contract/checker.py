@@ -26,6 +26,8 @@ _MAX_INTEGER = 2**63 - 1
 """What a database column holds."""
 _FEW = 40
 """So many known names are listed in a message at most."""
+_LONG = 80
+"""Characters of a name or value that a message shows."""
 
 
 def check(operation: str, value: object, *, extra: Extra = "refuse") -> None:
@@ -45,7 +47,7 @@ def check(operation: str, value: object, *, extra: Extra = "refuse") -> None:
     try:
         _Check(contract.objects, extra).members(operation_shape, value)
     except _Misfit as misfit:
-        raise InvalidRequest(f"{'.'.join(map(str, reversed(misfit.path)))}: {misfit.message}") from None
+        raise InvalidRequest(f"{_dotted(reversed(misfit.path))}: {misfit.message}") from None
 
 
 def operations() -> frozenset[str]:
@@ -150,6 +152,10 @@ class _Check:
             if kind in _kinds(shape):
                 return self.value(shape, value)
         raise _Misfit(f"Input should be {' or '.join(_spoken(shape) for shape in shapes)}")
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    return ".".join(str(step) if len(str(step)) <= _LONG else f"{str(step)[:_LONG]}…" for step in path)
 
 
 def _string(value: object) -> None:
@@ -262,4 +268,4 @@ def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return f"an {_kind(value)}" if isinstance(value, dict) else "a list"
     text = msgspec.json.encode(value).decode() if not isinstance(value, float) else repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
