@@ -19,6 +19,8 @@ class FreeholdError(Exception):
 
     type: ClassVar[str] = "api_error"
     status: ClassVar[int] = 500
+    members: Mapping[str, Any] = {}
+    """What a few types have in `error` besides `type`, `message` and `details`."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from freehold import inprocess
 from freehold.access.keys import Keys
 from freehold.access.workspaces import Workspaces
-from freehold.api import agents, environments, files, health, keys, workspaces
+from freehold.api import agents, environments, files, health, keys, skills, workspaces
 from freehold.api.base import Application, application
 from freehold.api.definitions import Definitions
 from freehold.api.toolsets import Toolsets
@@ -23,10 +23,14 @@ from freehold.clock import HandClock
 from freehold.ids import new_id
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
+from freehold.library.skills import Skills
+from freehold.library.sweeper import Sweeper
 from freehold.store.agents import AgentRows
+from freehold.store.blobs import BlobUsers
 from freehold.store.engine import Store
 from freehold.store.environments import EnvironmentRows
 from freehold.store.files import FileRows
+from freehold.store.skills import SkillRows
 from freehold.toolboxes.base import ToolResult, ToolSpec
 from tests.api.parts import http
 
@@ -63,6 +67,8 @@ class House:
     clock: HandClock
     files: Files
     blobs: Blobs
+    sweeper: Sweeper
+    skills: Skills
     keys: Keys
     secrets: Mapping[str, str]
     one: str
@@ -86,12 +92,15 @@ async def open_house(store: Store, folder: Path, *, settings: FilesSettings | No
     one, other = await spaces.create("one"), await spaces.create("other")
     keys_ = await Keys.open(store, clock=clock)
     blobs = Blobs(folder / "blobs", floor_bytes=0)
-    kept = Files(FileRows(store), blobs, clock=clock, ids=new_id, settings=settings or FilesSettings())
+    sweeper = Sweeper(BlobUsers(store), blobs, clock=clock)
+    kept = Files(FileRows(store), blobs, sweeper, clock=clock, ids=new_id, settings=settings or FilesSettings())
+    skills_ = Skills(SkillRows(store), blobs, sweeper, clock=clock, ids=new_id)
     routes = [
         *health.routes(_ready),
         *agents.routes(AgentRows(store), Definitions(Toolsets({"company": COMPANY})), clock=clock, ids=new_id),
         *environments.routes(EnvironmentRows(store), clock=clock, ids=new_id),
         *files.routes(kept),
+        *skills.routes(skills_),
         *workspaces.routes(spaces),
         *keys.routes(keys_),
     ]
@@ -102,7 +111,7 @@ async def open_house(store: Store, folder: Path, *, settings: FilesSettings | No
     }
     app = application(routes, keys=keys_, clock=clock)
     try:
-        yield House(store, app, clock, kept, blobs, keys_, secrets, one.id, other.id)
+        yield House(store, app, clock, kept, blobs, sweeper, skills_, keys_, secrets, one.id, other.id)
     finally:
         await keys_.close()
 

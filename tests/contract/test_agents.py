@@ -13,6 +13,7 @@ from anthropic import BadRequestError, ConflictError, NotFoundError
 
 from freehold.store.engine import Store
 from tests.api.house import House, open_house
+from tests.contract.manifest import proves
 
 COMPANY_SERVER: dict[str, Any] = {"type": "url", "name": "shop", "url": "toolbox:company"}
 COMPANY_TOOLS: dict[str, Any] = {
@@ -28,6 +29,7 @@ async def house(store: Store, tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
+@proves("beta.agents.create", "beta.agents.retrieve")
 async def test_an_agent_is_created_with_every_default_spelled_out(house: House) -> None:
     agent = await house.client().beta.agents.create(
         name="Helper", model="claude-sonnet-4-5", tools=[{"type": "agent_toolset_20260401"}]
@@ -90,6 +92,7 @@ async def test_a_toolset_keeps_what_was_said_and_takes_the_rest_from_its_default
     assert custom.type == "custom" and custom.input_schema.required == ["q"]
 
 
+@proves("beta.agents.update")
 async def test_an_update_keeps_what_is_left_out_and_clears_with_null(house: House) -> None:
     client = house.client()
     first = await client.beta.agents.create(
@@ -148,6 +151,7 @@ async def test_of_many_updates_at_once_with_the_same_version_one_wins(house: Hou
     assert (await client.beta.agents.retrieve(agent.id)).version == 2
 
 
+@proves("beta.agents.versions.list")
 async def test_every_version_can_be_read_and_listed_newest_first(house: House) -> None:
     client = house.client()
     agent = await client.beta.agents.create(name="v1", model="claude-haiku-4-5")
@@ -161,6 +165,7 @@ async def test_every_version_can_be_read_and_listed_newest_first(house: House) -
             await client.beta.agents.retrieve(agent.id, version=version)
 
 
+@proves("beta.agents.archive")
 async def test_an_archived_agent_can_be_read_but_not_changed_and_leaves_the_list(house: House) -> None:
     client = house.client()
     agent = await client.beta.agents.create(name="A", model="claude-haiku-4-5")
@@ -175,6 +180,7 @@ async def test_an_archived_agent_can_be_read_but_not_changed_and_leaves_the_list
     assert [a.id async for a in client.beta.agents.list(include_archived=True)] == [agent.id]
 
 
+@proves("beta.agents.list")
 async def test_a_list_pages_newest_first_without_gaps_while_agents_are_added(house: House) -> None:
     client = house.client()
     made = []
@@ -280,6 +286,15 @@ async def test_what_is_wrong_or_not_built_is_refused_by_name(
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
+@proves(
+    "beta.agents.create",
+    "beta.agents.retrieve",
+    "beta.agents.update",
+    "beta.agents.versions.list",
+    "beta.agents.list",
+    "beta.agents.archive",
+    clients=("sync",),
+)
 async def test_the_sync_client_drives_every_method_of_agents(house: House) -> None:
     client = house.sync_client()
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.store.engine import Store
 from freehold.store.tables import sessions
 from tests.api.house import House, open_house
+from tests.contract.manifest import proves
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ async def house(store: Store, tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
+@proves("beta.environments.create", "beta.environments.retrieve")
 async def test_an_environment_without_a_config_is_a_cloud_one_without_network_or_packages(house: House) -> None:
     environment = await house.client().beta.environments.create(name="plain")
     assert environment.id.startswith("env_")
@@ -37,6 +39,7 @@ async def test_an_environment_without_a_config_is_a_cloud_one_without_network_or
     assert await house.client().beta.environments.retrieve(environment.id) == environment
 
 
+@proves("beta.environments.update")
 async def test_an_update_keeps_what_is_left_out_and_tells_null_from_empty(house: House) -> None:
     client = house.client()
     made = await client.beta.environments.create(name="e", description="d", metadata={"a": "1", "b": "2", "c": "3"})
@@ -60,6 +63,7 @@ async def test_an_environment_cannot_become_another_type(house: House) -> None:
     assert _code(error.value) == "invalid_config_type_change"
 
 
+@proves("beta.environments.archive")
 async def test_an_archived_environment_is_read_only_and_leaves_the_list(house: House) -> None:
     client = house.client()
     environment = await client.beta.environments.create(name="e")
@@ -73,6 +77,7 @@ async def test_an_archived_environment_is_read_only_and_leaves_the_list(house: H
     assert [e.id async for e in client.beta.environments.list(include_archived=True)] == [environment.id]
 
 
+@proves("beta.environments.delete")
 async def test_a_deleted_environment_is_gone(house: House) -> None:
     client = house.client()
     environment = await client.beta.environments.create(name="e")
@@ -96,6 +101,7 @@ async def test_an_environment_that_a_session_refers_to_is_not_deleted(house: Hou
     assert (await client.beta.environments.retrieve(environment.id)).id == environment.id
 
 
+@proves("beta.environments.list")
 async def test_a_list_pages_newest_first(house: House) -> None:
     client = house.client()
     made = [(await client.beta.environments.create(name=f"e{n}")).id for n in range(5)]
@@ -134,6 +140,15 @@ async def test_what_is_wrong_or_not_built_is_refused_by_name(
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
+@proves(
+    "beta.environments.create",
+    "beta.environments.retrieve",
+    "beta.environments.update",
+    "beta.environments.list",
+    "beta.environments.archive",
+    "beta.environments.delete",
+    clients=("sync",),
+)
 async def test_the_sync_client_drives_every_method_of_environments(house: House) -> None:
     client = house.sync_client()
 

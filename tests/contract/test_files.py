@@ -13,6 +13,7 @@ from anthropic import BadRequestError, NotFoundError
 from freehold.library.files import FilesSettings
 from freehold.store.engine import Store
 from tests.api.house import House, open_house
+from tests.contract.manifest import proves
 
 BYTES = bytes(range(256)) * 1000
 
@@ -23,6 +24,7 @@ async def house(store: Store, tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
+@proves("files.upload", "files.retrieve_metadata", "beta.files.retrieve_metadata")
 async def test_an_upload_becomes_a_file_that_may_not_be_downloaded(house: House) -> None:
     client = house.client()
     file = await client.files.upload(file=("orders.csv", BYTES, "text/csv"))
@@ -36,6 +38,7 @@ async def test_an_upload_becomes_a_file_that_may_not_be_downloaded(house: House)
     assert _code(error.value) == "file_not_downloadable"
 
 
+@proves("beta.files.list", "files.download", "beta.files.download")
 async def test_an_output_of_a_session_is_listed_by_its_scope_and_comes_back_byte_for_byte(house: House) -> None:
     client = house.client()
     output = await house.files.register_output(house.one, "sesn_1", io.BytesIO(BYTES), "报告 1.png")
@@ -93,11 +96,11 @@ async def test_a_file_expires_in_two_steps(house: House) -> None:
     with pytest.raises(NotFoundError) as error:
         await client.files.download(file.id)
     assert _code(error.value) == "file_expired"
-    swept = await house.files.sweep()
-    assert (swept.rows, swept.blobs) == (0, 1)
+    assert await house.files.forget_expired() == 0
+    assert (await house.sweeper.sweep()).blobs == 1
     assert (await client.files.retrieve_metadata(file.id)).id == file.id
     await house.clock.advance(30 * 86_400 + 1)
-    assert (await house.files.sweep()).rows == 1
+    assert await house.files.forget_expired() == 1
     with pytest.raises(NotFoundError):
         await client.files.retrieve_metadata(file.id)
 
@@ -111,10 +114,11 @@ async def test_a_time_to_live_out_of_bounds_is_refused(house: House, seconds: in
     await _nothing_is_left(house)
 
 
+@proves("files.delete", "beta.files.delete", "beta.files.upload")
 async def test_a_deleted_file_is_gone_and_its_bytes_with_the_last_that_had_them(house: House) -> None:
     client = house.client()
     first = await client.files.upload(file=("a.txt", BYTES))
-    second = await client.files.upload(file=("b.txt", BYTES))
+    second = await client.beta.files.upload(file=("b.txt", BYTES))
     assert len(list(house.blobs.all())) == 1, "the same bytes are kept once"
     deleted = await client.files.delete(first.id)
     assert (deleted.id, deleted.type) == (first.id, "file_deleted")
@@ -126,6 +130,7 @@ async def test_a_deleted_file_is_gone_and_its_bytes_with_the_last_that_had_them(
         await client.files.delete(first.id)
 
 
+@proves("files.list")
 async def test_a_list_pages_newest_first_and_takes_ids(house: House) -> None:
     client = house.client()
     made = []
@@ -198,7 +203,7 @@ async def _fill(house: House) -> None:
     assert refused and {_code(error) for error in refused} == {"storage_quota_exceeded"}
     kept = [file async for file in client.files.list()]
     assert len(kept) == 5 - len(refused) <= 2
-    await house.files.sweep()
+    await house.sweeper.sweep()
     assert len(list(house.blobs.all())) == len(kept)
     await client.files.delete(kept[0].id)
     assert (await client.files.upload(file=("again.bin", b"y" * 1000))).size_bytes == 1000
@@ -206,6 +211,19 @@ async def _fill(house: House) -> None:
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
+@proves(
+    "files.upload",
+    "files.retrieve_metadata",
+    "files.list",
+    "files.download",
+    "files.delete",
+    "beta.files.upload",
+    "beta.files.retrieve_metadata",
+    "beta.files.list",
+    "beta.files.download",
+    "beta.files.delete",
+    clients=("sync",),
+)
 async def test_the_sync_client_drives_every_method_of_files(house: House) -> None:
     output = await house.files.register_output(house.one, "sesn_1", io.BytesIO(BYTES), "out.bin")
     client = house.sync_client()
@@ -222,7 +240,7 @@ async def test_the_sync_client_drives_every_method_of_files(house: House) -> Non
 
 
 async def _nothing_is_left(house: House) -> None:
-    await house.files.sweep()
+    await house.sweeper.sweep()
     assert list(house.blobs.all()) == []
     assert list((house.blobs.path("00").parent.parent / "incoming").iterdir()) == []
 

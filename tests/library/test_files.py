@@ -16,6 +16,8 @@ from freehold.errors import InvalidRequest, NotFound
 from freehold.ids import new_id
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
+from freehold.library.sweeper import Sweeper
+from freehold.store.blobs import BlobUsers
 from freehold.store.engine import Store
 from freehold.store.files import FileRow, FileRows
 
@@ -26,7 +28,10 @@ class Shelf:
     def __init__(self, store: Store, folder: Path, one: str, other: str) -> None:
         self.clock = HandClock()
         self.blobs = Blobs(folder, floor_bytes=0)
-        self.files = Files(FileRows(store), self.blobs, clock=self.clock, ids=new_id, settings=FilesSettings())
+        self.sweeper = Sweeper(BlobUsers(store), self.blobs, clock=self.clock)
+        self.files = Files(
+            FileRows(store), self.blobs, self.sweeper, clock=self.clock, ids=new_id, settings=FilesSettings()
+        )
         self.one, self.other = one, other
 
     async def add(self, data: bytes, *, expires_in_s: int | None = None) -> FileRow:
@@ -47,7 +52,7 @@ async def test_a_copy_in_a_session_outlives_the_file_it_was_made_of(shelf: Shelf
     assert copy.id != file.id
     assert (copy.scope_id, copy.downloadable, copy.expires_us) == ("sesn_1", False, None)
     await shelf.files.delete(shelf.one, file.id)
-    await shelf.files.sweep()
+    await shelf.sweeper.sweep()
     _, path = await shelf.files.open(shelf.one, copy.id)
     assert path.read_bytes() == b"data"
     await shelf.files.forget_session(shelf.one, "sesn_1")
@@ -79,7 +84,7 @@ async def test_the_same_output_stays_one_file_and_a_changed_one_replaces_it(shel
     other = await shelf.files.register_output(shelf.one, "sesn_2", io.BytesIO(b"v1"), "report.md")
     listed = await shelf.files.rows.page(shelf.one, scope_id="sesn_1", after=None, limit=10)
     assert listed == [changed]
-    await shelf.files.sweep()
+    await shelf.sweeper.sweep()
     assert len(list(shelf.blobs.all())) == 2
     assert (await shelf.files.open(shelf.one, other.id))[1].read_bytes() == b"v1"
 
@@ -110,7 +115,7 @@ async def test_sweeps_beside_uploads_of_the_same_bytes_lose_none(shelf: Shelf) -
 
     async def sweep() -> None:
         for _ in range(10):
-            await shelf.files.sweep()
+            await shelf.sweeper.sweep()
 
     await asyncio.gather(churn(), sweep(), churn(), sweep(), churn())
     assert len(kept) >= 5
@@ -123,8 +128,8 @@ async def test_an_orphan_blob_goes_with_the_sweep_and_one_in_use_stays(shelf: Sh
     async with shelf.blobs.incoming() as incoming:
         await incoming.write(b"kept by nobody")
         await incoming.keep()
-    swept = await shelf.files.sweep()
-    assert (swept.rows, swept.blobs, swept.uploads) == (0, 1, 0)
+    swept = await shelf.sweeper.sweep()
+    assert (swept.blobs, swept.uploads) == (1, 0)
     assert list(shelf.blobs.all()) == [file.sha256]
 
 

@@ -14,9 +14,11 @@ import fcntl
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from freehold.errors import Unavailable
 
@@ -46,6 +48,11 @@ class Blobs:
     def incoming(self) -> Incoming:
         """Begin to write a blob: `async with blobs.incoming() as incoming`."""
         return Incoming(self._incoming / secrets.token_hex(16), self._free, self)
+
+    def scratch(self) -> IO[bytes]:
+        """A file without a name on the same disk; whatever happens, it is gone when it is closed."""
+        self._free()
+        return tempfile.TemporaryFile(dir=self._incoming)
 
     async def chunks(self, sha256: str) -> AsyncIterator[bytes]:
         """The bytes of a blob. Raises `FileNotFoundError`."""

@@ -7,13 +7,12 @@ later what is known of it. Knows no HTTP.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from freehold.clock import Clock
 from freehold.config import setting
@@ -21,16 +20,15 @@ from freehold.errors import FreeholdError, InvalidRequest, NotFound, TooLarge
 from freehold.ids import NewId
 from freehold.library.blobs import READ_BYTES, Blobs, Incoming
 from freehold.library.names import checked_name, mime_of, name_of
+from freehold.library.sweeper import Sweeper
 from freehold.store.files import FileRow, FileRows
 
-T = TypeVar("T")
 FILE_LIMIT_BYTES = 500 * 1024 * 1024
 """Of one file (Claude API docs, Files, read 2026-11-23)."""
 LEAST_EXPIRY_S = 3600
 MOST_EXPIRY_S = 90 * 86_400
 REMEMBERED_US = 30 * 86_400 * 1_000_000
 """How long an expired file is still listed, without its bytes."""
-_SWEPT_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +62,12 @@ class Upload:
 class Files:
     """Files of all workspaces; every call names the one that it may see."""
 
-    def __init__(self, rows: FileRows, blobs: Blobs, *, clock: Clock, ids: NewId, settings: FilesSettings) -> None:
+    def __init__(
+        self, rows: FileRows, blobs: Blobs, sweeper: Sweeper, *, clock: Clock, ids: NewId, settings: FilesSettings
+    ) -> None:
         self.rows = rows
         self._blobs = blobs
+        self._sweeper = sweeper
         self._clock = clock
         self._ids = ids
         self._quota_bytes = settings.files_quota_bytes
@@ -148,7 +149,7 @@ class Files:
     async def delete(self, workspace_id: str, file_id: str) -> None:
         """Delete a file. Copies of it in sessions stay. Raises `NotFound`."""
         row = await self.rows.delete(workspace_id, file_id)
-        await self._remove_unused(row.sha256)
+        await self._sweeper.remove_unused(row.sha256)
 
     async def copy_for_session(self, workspace_id: str, file_id: str, session_id: str) -> FileRow:
         """A copy of a file with an id of its own that belongs to the session; it lives on when the file goes.
@@ -198,37 +199,17 @@ class Files:
     async def forget_session(self, workspace_id: str, session_id: str) -> None:
         """Delete every copy and output of a session that was deleted."""
         for sha256 in await self.rows.delete_scope(workspace_id, session_id):
-            await self._remove_unused(sha256)
+            await self._sweeper.remove_unused(sha256)
 
-    async def sweep(self) -> Swept:
-        """Delete what nobody needs: expired bytes, rows expired for long, blobs without a file, dead uploads."""
-        now_us = self._clock.now_us()
-        rows = await self.rows.delete_expired(now_us - REMEMBERED_US)
-        blobs = 0
-        for names in batches(self._blobs.all(), _SWEPT_AT_ONCE):
-            used = await self.rows.used_blobs(names, now_us)
-            for name in names:
-                if name not in used:
-                    blobs += await self._remove_unused(name)
-        return Swept(rows, blobs, self._blobs.sweep_incoming())
-
-    async def _remove_unused(self, sha256: str) -> bool:
-        return await self.rows.remove_unused(sha256, self._clock.now_us(), lambda: self._blobs.remove(sha256))
+    async def forget_expired(self) -> int:
+        """Delete what is known of files that expired thirty days ago; gives their number."""
+        return await self.rows.delete_expired(self._clock.now_us() - REMEMBERED_US)
 
     def _refuse_expired(self, row: FileRow) -> None:
         if row.expired(self._clock.now_us()):
             raise NotFound(
                 f"The file {row.id} has expired; its bytes are gone.", details={"error_code": "file_expired"}
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """How many of each a sweep deleted."""
-
-    rows: int
-    blobs: int
-    uploads: int
 
 
 def _checked_expiry(seconds: int) -> int:
@@ -244,10 +225,3 @@ def _over_quota() -> InvalidRequest:
         "The files of this workspace would go beyond its quota (files_quota_bytes). Delete some first.",
         details={"error_code": "storage_quota_exceeded"},
     )
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """`items` in lists of `size`, the last one shorter."""
-    rest = iter(items)
-    while batch := list(itertools.islice(rest, size)):
-        yield batch

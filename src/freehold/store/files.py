@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, or_, select
+from sqlalchemy import Row, Select, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
+from freehold.store.blobs import live, share_blob
 from freehold.store.engine import Store
 from freehold.store.keyset import page as page_of
 from freehold.store.tables import files
@@ -46,7 +47,7 @@ class FileRows:
         `ensure_blob` puts the blob back if a sweep has just removed it."""
 
         async def op(connection: AsyncConnection) -> FileRow:
-            await _share_blob(connection, row.sha256)
+            await share_blob(connection, row.sha256)
             admit(await _used_bytes(connection, row.workspace_id, row.created_us))
             ensure_blob()
             await connection.execute(insert(files).values(**asdict(row)))
@@ -59,7 +60,7 @@ class FileRows:
 
         async def op(connection: AsyncConnection) -> FileRow:
             source = await read_file(connection, workspace_id, file_id)
-            await _share_blob(connection, source.sha256)
+            await share_blob(connection, source.sha256)
             row = change(await read_file(connection, workspace_id, file_id))
             await connection.execute(insert(files).values(**asdict(row)))
             return row
@@ -70,7 +71,7 @@ class FileRows:
         """Insert an output of a session instead of the one of the same name; the same bytes keep the row they have."""
 
         async def op(connection: AsyncConnection) -> FileRow:
-            await _share_blob(connection, row.sha256)
+            await share_blob(connection, row.sha256)
             ensure_blob()
             same = (files.c.scope_id == row.scope_id, files.c.filename == row.filename, files.c.downloadable)
             found = (await connection.execute(select(files).where(*same))).first()
@@ -145,26 +146,6 @@ class FileRows:
 
         return await self._store.write(op)
 
-    async def used_blobs(self, names: Collection[str], now_us: int) -> set[str]:
-        """Those of `names` that some file, not expired, of any workspace refers to."""
-        async with self._store.read() as connection:
-            query = select(files.c.sha256).where(files.c.sha256.in_(names), _live(now_us)).distinct()
-            return set((await connection.execute(query)).scalars())
-
-    async def remove_unused(self, sha256: str, now_us: int, remove: Callable[[], None]) -> bool:
-        """Call `remove` while it is certain that no file refers to that blob, nor begins to."""
-
-        async def op(connection: AsyncConnection) -> bool:
-            if not await _own_blob(connection, sha256):
-                return False
-            query = select(files.c.id).where(files.c.sha256 == sha256, _live(now_us)).limit(1)
-            if (await connection.execute(query)).first() is not None:
-                return False
-            remove()
-            return True
-
-        return await self._store.write(op)
-
     async def _rows(self, query: Select[Any]) -> list[FileRow]:
         async with self._store.read() as connection:
             return [_row(row) for row in await connection.execute(query)]
@@ -181,30 +162,9 @@ async def read_file(connection: AsyncConnection, workspace_id: str, file_id: str
 
 async def _used_bytes(connection: AsyncConnection, workspace_id: str, now_us: int) -> int:
     query = select(func.coalesce(func.sum(files.c.size_bytes), 0)).where(
-        files.c.workspace_id == workspace_id, _live(now_us)
+        files.c.workspace_id == workspace_id, live(now_us)
     )
     return int((await connection.execute(query)).scalar_one())
-
-
-def _live(now_us: int) -> Any:
-    return or_(files.c.expires_us.is_(None), files.c.expires_us > now_us)
-
-
-async def _share_blob(connection: AsyncConnection, sha256: str) -> None:
-    """Until the commit nobody removes this blob. SQLite has one writer at a time, which is enough."""
-    if connection.dialect.name == "postgresql":
-        await connection.execute(select(func.pg_advisory_xact_lock_shared(_lock_key(sha256))))
-
-
-async def _own_blob(connection: AsyncConnection, sha256: str) -> bool:
-    """Until the commit nobody begins to refer to this blob; false if somebody just does."""
-    if connection.dialect.name != "postgresql":
-        return True
-    return bool((await connection.execute(select(func.pg_try_advisory_xact_lock(_lock_key(sha256))))).scalar())
-
-
-def _lock_key(sha256: str) -> int:
-    return int(sha256[:15], 16)
 
 
 def _row(row: Row[Any]) -> FileRow:

@@ -251,3 +251,77 @@ files = Table(
     Index(None, "scope_id"),
     Index(None, "sha256"),
 )
+
+skills = Table(
+    "skills",
+    metadata,
+    Column("id", String(64), primary_key=True),  # skill_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("name", String(64), nullable=False),  # the slug of SKILL.md; every version has the same
+    Column("display_name", String(255), nullable=False),
+    Column("latest_version_id", String(64), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Index(None, "workspace_id", "created_us", "id"),
+)
+
+skill_versions = Table(
+    "skill_versions",
+    metadata,
+    Column("id", String(64), primary_key=True),  # skver_…
+    Column("skill_id", ForeignKey("skills.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),  # of the zip archive, a blob
+    Column("created_us", BigInteger, nullable=False),  # differs within a skill: old clients address versions by it
+    UniqueConstraint("skill_id", "created_us"),
+    Index(None, "sha256"),
+)
+
+memory_stores = Table(
+    "memory_stores",
+    metadata,
+    Column("id", String(64), primary_key=True),  # memstore_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("archived_us", BigInteger),
+    Index(None, "workspace_id", "created_us", "id"),
+)
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("id", String(64), primary_key=True),  # mem_…
+    Column("store_id", ForeignKey("memory_stores.id", ondelete="CASCADE"), nullable=False),
+    Column("version_id", String(64), nullable=False),  # memver_…, the one that holds this content
+    Column("path", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # UTF-8, any character: PostgreSQL's text has no NUL
+    Column("content_sha256", String(64), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    UniqueConstraint("store_id", "path"),
+)
+
+memory_versions = Table(
+    "memory_versions",
+    metadata,
+    Column("id", String(64), primary_key=True),  # memver_…
+    Column("store_id", ForeignKey("memory_stores.id", ondelete="CASCADE"), nullable=False),
+    Column("memory_id", String(64), nullable=False),  # stays when the memory is deleted
+    Column("operation", String(16), nullable=False),  # created | modified | deleted
+    Column("path", Text),  # null: redacted
+    Column("content", LargeBinary),  # null: deleted or redacted
+    Column("content_sha256", String(64)),
+    Column("actor_type", String(32), nullable=False),  # session_actor | api_actor
+    Column("actor_id", String(64), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("redacted_us", BigInteger),
+    Column("redacted_by", String(64)),  # the API key
+    Index(None, "store_id", "created_us", "id"),
+    Index(None, "memory_id"),
+)
