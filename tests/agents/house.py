@@ -229,7 +229,7 @@ class House:
         self.owners = Owners(folder / "owners", new_id)
         runner = Runner(store, self.parts)
         self.driver = Driver(
-            store, self.owners, runner.work, clock=self.clock, settings=DriverSettings(drain_s=drain_s)
+            store, self.owners, runner.work, clock=self.clock, settings=DriverSettings(drain_s=drain_s), pause_s=0.0
         )
         self._numbers = itertools.count(1)
 

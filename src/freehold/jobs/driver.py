@@ -80,12 +80,15 @@ class Driver:
         *,
         clock: Clock,
         settings: DriverSettings,
+        pause_s: float = 2.0,
     ) -> None:
+        """`pause_s`: how long a session whose work has failed is left alone; doubled with every failure in a row."""
         self._store = store
         self._owners = owners
         self._make = make
         self._clock = clock
         self._settings = settings
+        self._pause_s = pause_s
         self._held: dict[str, _Held] = {}
         self._failures: dict[str, int] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -209,7 +212,7 @@ class Driver:
             if await work.give_up(failures):
                 del self._failures[lease.session_id]
                 return
-            pause_s = min(2.0**failures, _LONGEST_PAUSE_S)
+            pause_s = min(self._pause_s * (1 << (failures - 1)), _LONGEST_PAUSE_S)
             await self._postpone(lease, self._clock.now_us() + round(pause_s * 1_000_000))
         except Fenced:
             return
