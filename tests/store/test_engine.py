@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from functools import partial
 from glob import glob
 from pathlib import Path
@@ -84,21 +86,22 @@ async def test_a_lone_write_that_fails_leaves_nothing_and_the_next_one_works(sto
 
 
 async def test_the_write_of_a_cancelled_caller_is_applied_whole(store: Store) -> None:
-    started = asyncio.Event()
+    started = threading.Event()
 
     async def slow(conn: Connection) -> None:
-        await add(conn, "one half")
         started.set()
-        await add(conn, "other half")
+        for n in range(20):
+            await add(conn, f"part {n}")
 
     caller = asyncio.create_task(store.write(slow))
+    await eventually(started.is_set)
     waiting = asyncio.create_task(store.write(lambda conn: add(conn, "still waiting")))
-    await started.wait()
+    await asyncio.sleep(0)
     caller.cancel()
     waiting.cancel()
     await asyncio.gather(caller, waiting, return_exceptions=True)
     await store.flush()
-    assert await names(store) == {"one half", "other half", "still waiting"}
+    assert await names(store) == {f"part {n}" for n in range(20)} | {"still waiting"}
 
 
 async def test_an_operation_that_writes_through_the_store_is_told_why_it_cannot(store: Store) -> None:
@@ -107,6 +110,25 @@ async def test_an_operation_that_writes_through_the_store_is_told_why_it_cannot(
 
     with pytest.raises(RuntimeError, match="would wait for itself"):
         await store.write(nested)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_an_operation_that_awaits_anything_else_is_told_so_and_fails_alone(store: Store) -> None:
+    async def strays(conn: Connection) -> None:
+        await add(conn, "strayed")
+        await asyncio.sleep(0)
+
+    async def strays_stubbornly(conn: Connection) -> None:
+        with contextlib.suppress(RuntimeError):
+            await asyncio.sleep(0)
+        await add(conn, "came back")
+
+    async with asyncio.timeout(5):
+        writes = (strays, strays_stubbornly, partial(add, name="beside"))
+        results = await asyncio.gather(*(store.write(op) for op in writes), return_exceptions=True)
+    assert isinstance(results[0], RuntimeError)
+    assert "not its connection" in str(results[0])
+    assert await names(store) == {"came back", "beside"}
 
 
 async def test_an_operation_that_commits_by_itself_is_an_error(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
@@ -48,6 +48,9 @@ class Database(Protocol):
 
     def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection in a transaction that no other process's migration shares; committed at the end."""
+
+    async def transact(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what the writer does with its connection, wherever that is cheapest."""
 
     async def insert_rows(self, connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
         """Insert by the driver's own executemany, inside the open transaction."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 from sqlalchemy import Table, text
@@ -97,6 +98,10 @@ class Postgres:
             await connection.execute(text("SET LOCAL lock_timeout = '120s'"))
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             yield connection
+
+    async def transact(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `Database`."""
+        await work
 
     async def insert_rows(self, connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
         """See `Database`."""

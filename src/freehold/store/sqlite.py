@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import Connection, Table, event
+from sqlalchemy import AsyncAdaptedQueuePool, Connection, Table, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from freehold.errors import Misconfigured
 from freehold.store.base import Row
+from freehold.store.sqlite_driver import DriverConnection, Here, OwnThread, Runner, carried
 from freehold.store.wakes import Wakes
 
 READERS = 4
@@ -58,16 +62,6 @@ _SPOKEN = {
 }
 
 
-class Driver(Protocol):
-    """The part of an aiosqlite connection that is used past SQLAlchemy."""
-
-    async def execute_fetchall(self, sql: str) -> Sequence[Sequence[Any]]:
-        """Run one statement and give all its rows."""
-
-    async def executemany(self, sql: str, rows: Sequence[Row]) -> Any:
-        """Run one statement for each of the rows."""
-
-
 class Sqlite:
     """A `Database` (see `base.py`) in one file."""
 
@@ -79,9 +73,12 @@ class Sqlite:
                 f"{url}: name a file, as in sqlite:///freehold.db (an in-memory database survives nothing)"
             )
         _make_private(Path(url.database))
-        self._writing: Driver | None = None
-        self.writer = self._engine(url, 1, "BEGIN IMMEDIATE", ("synchronous = FULL", "journal_mode = WAL"))
-        self.readers = self._engine(url, READERS, "BEGIN", ("query_only = ON",))
+        self._path = url.database
+        self._writing: DriverConnection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite writer")
+        self.writer = self._engine(Here, 1, "BEGIN IMMEDIATE", ("synchronous = FULL", "journal_mode = WAL"))
+        reading = partial(OwnThread, "sqlite reader")
+        self.readers = self._engine(reading, READERS, "BEGIN", ("query_only = ON",))
         event.listen(self.writer.sync_engine, "connect", self._remember)
 
     def is_gone(self, error: BaseException, *, reading: bool = False) -> bool:
@@ -112,20 +109,23 @@ class Sqlite:
         and with them on, that would delete the rows that refer to it.
         """
         async with self.writer.connect() as connection:
-            driver: Driver = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
-            await driver.execute_fetchall("PRAGMA foreign_keys = OFF")
+            driver = _driver(await connection.get_raw_connection())
+            await driver.cursor().execute("PRAGMA foreign_keys = OFF")
             async with connection.begin():
                 yield connection
                 if broken := (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first():
                     raise Misconfigured(f"The migration would leave {broken[0]} with rows that refer to nothing.")
-            await driver.execute_fetchall("PRAGMA foreign_keys = ON")
+            await driver.cursor().execute("PRAGMA foreign_keys = ON")
+
+    async def transact(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `Database`: carried to the writer's thread as a whole."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, carried, work)
 
     async def insert_rows(self, connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
         """See `Database`."""
-        driver: Driver = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+        driver = _driver(await connection.get_raw_connection())
         marks = ", ".join("?" * len(table.columns))
-        cursor = await driver.executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)
-        await cursor.close()
+        await driver.cursor().executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)
 
     async def notify(self, connection: AsyncConnection, keys: Collection[str]) -> None:
         """See `Database`: the commit itself is the notice."""
@@ -148,15 +148,27 @@ class Sqlite:
         """See `Database`."""
         await self.readers.dispose()
         await self.writer.dispose()
+        self._thread.shutdown(wait=False)
 
-    def _engine(self, url: URL, connections: int, begin: str, pragmas: Sequence[str]) -> AsyncEngine:
+    def _engine(
+        self, runner: Callable[[], Runner], connections: int, begin: str, pragmas: Sequence[str]
+    ) -> AsyncEngine:
+        connect = partial(
+            sqlite3.connect,
+            self._path,
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT_S,
+            cached_statements=256,
+            check_same_thread=False,  # one at a time, but `close` may come from another
+        )
         engine = create_async_engine(
-            url.set(drivername="sqlite+aiosqlite"),
+            "sqlite+aiosqlite://",
+            async_creator=lambda: DriverConnection.open(connect, runner()),
+            poolclass=AsyncAdaptedQueuePool,
             hide_parameters=True,  # an error's text must not hold what people wrote
             pool_size=connections,
             max_overflow=0,
             pool_timeout=BUSY_TIMEOUT_S,
-            connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S, "cached_statements": 256},
         )
         common = ("foreign_keys = ON", f"journal_size_limit = {WAL_KEPT_BYTES}", "temp_store = MEMORY")
 
@@ -180,11 +192,21 @@ class Sqlite:
         driver = self._writing
         if driver is None:
             return None
-        try:
-            rows = await driver.execute_fetchall("PRAGMA data_version")
-        except (sqlite3.Error, ValueError):  # ValueError: the connection is closed and will be replaced
-            return None
-        return int(next(iter(rows))[0]), driver
+        look = partial(_data_version, driver)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, look)
+
+
+def _data_version(driver: DriverConnection) -> tuple[int, object] | None:
+    try:
+        return int(driver.raw.execute("PRAGMA data_version").fetchone()[0]), driver
+    except sqlite3.Error:
+        return None  # closed, and about to be replaced
+
+
+def _driver(connection: PoolProxiedConnection) -> DriverConnection:
+    driver = connection.driver_connection
+    assert isinstance(driver, DriverConnection)
+    return driver
 
 
 def _make_private(path: Path) -> None:

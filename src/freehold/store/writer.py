@@ -36,6 +36,7 @@ class Writer:
     """Queue, task and health. `probe` is a write that changes nothing, to find out that writing works again."""
 
     def __init__(self, database: Database, wakes: Wakes, probe: Operation) -> None:
+        self._database = database
         self._wakes = wakes
         self._probe = probe
         self.rows = Rows()
@@ -50,7 +51,7 @@ class Writer:
 
     async def write(self, operation: Operation, wake: Sequence[str]) -> Any:
         """See `Store.write`."""
-        if asyncio.current_task() is self._task:
+        if self._inside():
             raise RuntimeError("an operation called write: it would wait for itself; use the connection it was given")
         if self._closing:
             raise Unavailable("The server is stopping and takes no more writes.")
@@ -81,6 +82,13 @@ class Writer:
             self._timer.cancel()
         await self._groups.close()
 
+    def _inside(self) -> bool:
+        """True if an operation asks: it runs in the writer's task, or on a thread that has no event loop."""
+        try:
+            return asyncio.current_task() is self._task
+        except RuntimeError:
+            return True
+
     def _enter(self, operation: Operation, wake: Sequence[str]) -> asyncio.Future[Any]:
         """A caller that is cancelled cancels only the future: the operation stays in the queue and is applied whole."""
         future = asyncio.get_running_loop().create_future()
@@ -106,7 +114,7 @@ class Writer:
         entries = [self._waiting.popleft() for _ in range(min(len(self._waiting), GROUP_OPERATIONS))]
         taken = self.rows.take(GROUP_ROWS)
         try:
-            await self._groups.commit(entries, taken)
+            await self._database.transact(self._groups.commit(entries, taken))
         except Unavailable as error:
             self._went_away(error)
             self.rows.put_back(taken)
