@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from freehold import __version__
-from freehold.cli import configuration, demo, doctor, keys, serve, workspaces
+from freehold.cli import configuration, demo, doctor, keys, serve, simulate, workspaces
 
 
 def commands() -> typer.Typer:
@@ -22,15 +24,22 @@ def commands() -> typer.Typer:
     app.command()(serve.serve)
     app.command()(demo.demo)
     app.command()(doctor.doctor)
+    app.command()(simulate.simulate)
     app.command("config")(configuration.config)
     app.add_typer(workspaces.commands(), name="workspaces")
     app.add_typer(keys.commands(), name="keys")
     return app
 
 
-def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
-) -> None:
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         print(f"freehold {__version__}")
         raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before the command; there is nothing to do for it."""

@@ -89,18 +89,18 @@ def _tell(screen: Screen, places: Places, server: ServerProcess, live: bool) -> 
     from freehold.cli.story.talk import talk
     from freehold.cli.story.work import Work
 
-    client = anthropic.Anthropic(base_url=address, api_key=server.key, max_retries=1)
-    meter = Meter(client, LIVE_LIMIT_NANODOLLARS if live else None)
     try:
-        screen.chapter(2, "A conversation, streamed")
-        talk(client, screen, meter)
-        work = Work(client, screen, meter)
-        _work(screen, places, work, live)
-        _crash(screen, server, work)
-        _bill(screen, meter, time.monotonic() - began)
+        with anthropic.Anthropic(base_url=address, api_key=server.key, max_retries=1) as client:
+            meter = Meter(client, LIVE_LIMIT_NANODOLLARS if live else None)
+            screen.chapter(2, "A conversation, streamed")
+            talk(client, screen, meter)
+            work = Work(client, screen, meter)
+            _work(screen, places, work, live)
+            _crash(screen, server, work)
+            _bill(screen, meter, time.monotonic() - began)
     except anthropic.APIError as error:
         raise FreeholdError(f"{type(error).__name__}: {error}. The server said:\n{server.output}") from error
-    _next(screen, places, server, work)
+    _next(screen, places, server)
 
 
 def _work(screen: Screen, places: Places, work: Work, live: bool) -> None:
@@ -141,7 +141,7 @@ def _bill(screen: Screen, meter: Meter, passed_s: float) -> None:
     screen.fact("", f"{passed_s:.1f} s from the first command to here", "dim")
 
 
-def _next(screen: Screen, places: Places, server: ServerProcess, work: Work) -> None:
+def _next(screen: Screen, places: Places, server: ServerProcess) -> None:
     port = server.address.rsplit(":", 1)[1]
     screen.chapter(8, "Three things to try next")
     screen.fact("1", f"Bring this server back at {server.address}, with everything in it:")

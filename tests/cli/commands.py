@@ -1,0 +1,25 @@
+"""Runs the real command in a process of its own, as a user would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def freehold(
+    *arguments: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`freehold ARGUMENTS`, without the FREEHOLD_* and ANTHROPIC_* variables of whoever runs the tests."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FREEHOLD_", "ANTHROPIC_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "freehold", *map(str, arguments)],
+        cwd=cwd,
+        env={**inherited, "COLUMNS": "80", "NO_COLOR": "1", **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

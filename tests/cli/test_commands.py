@@ -1,0 +1,80 @@
+"""The command as a whole: quick to answer, one clear line when the user is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from freehold import __version__
+from tests.cli.commands import freehold
+
+
+def best_of_three(*arguments: str) -> float:
+    """Seconds of the quickest run: the others were disturbed by what else runs on this machine."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(3))
+
+
+def test_help_is_there_in_half_a_second() -> None:
+    assert best_of_three("-m", "freehold", "--help") <= 0.5
+
+
+def test_the_package_is_imported_in_three_tenths_of_a_second() -> None:
+    assert best_of_three("-c", "import freehold") <= 0.3
+
+
+def test_help_loads_no_server_and_no_sdk() -> None:
+    code = (
+        "import sys, freehold.cli.commands as c; c.commands(); "
+        "print([m for m in ('anthropic', 'sqlalchemy', 'uvicorn', 'freehold.app') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_version_is_told() -> None:
+    done = freehold("--version")
+    assert (done.returncode, done.stdout) == (0, f"freehold {__version__}\n")
+
+
+def test_every_command_is_named_in_the_help() -> None:
+    told = freehold("--help").stdout
+    for command in ("serve", "demo", "doctor", "config", "workspaces", "keys", "simulate"):
+        assert command in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["serve", "--port", "70000"], "--port"),
+        (["serve", "--tools", "none.py"], "none.py: there is no such Python file"),
+        (["serve", "--upstream", "claude"], "neither ANTHROPIC_API_KEY nor upstream_key is set"),
+        (["serve", "--config", "none.toml"], "none.toml"),
+        (["demo", "--live"], "export ANTHROPIC_API_KEY"),
+        (["keys", "list"], "no server runs on the data folder freehold-data"),
+        (["nothing"], "No such command 'nothing'"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_without_a_traceback(tmp_path: Path, arguments: list[str], told: str) -> None:
+    done = freehold(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_setting_stops_the_start_wherever_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "freehold.toml").write_text("prot = 8\n", "utf-8")
+    from_file = freehold("serve", "--config", "freehold.toml", cwd=tmp_path)
+    assert (from_file.returncode, from_file.stderr.count("\n")) == (2, 1)
+    assert "there is no setting 'prot'. Did you mean 'port'?" in from_file.stderr
+    from_environment = freehold("serve", cwd=tmp_path, environment={"FREEHOLD_PROT": "8"})
+    assert "there is no setting 'prot'" in from_environment.stderr
