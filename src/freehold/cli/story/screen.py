@@ -44,6 +44,7 @@ class Screen:
         """A labelled line; what does not fit goes on below itself."""
         room = self.width - _LABEL - 3
         for number, line in enumerate(Text(text, style).wrap(self._console, room) or [Text()]):
+            line.rstrip()
             shown = label if number == 0 else ""
             self._print(Text.assemble(("   " + _padded(shown, _LABEL), "dim"), line))
 

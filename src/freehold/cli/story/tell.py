@@ -19,6 +19,8 @@ from freehold.launch import ServerProcess
 from freehold.money import NANODOLLARS_PER_CENT
 
 if TYPE_CHECKING:
+    from anthropic import APIError
+
     from freehold.cli.story.work import Work
 
 LIVE_LIMIT_NANODOLLARS = 25 * NANODOLLARS_PER_CENT
@@ -99,7 +101,7 @@ def _tell(screen: Screen, places: Places, server: ServerProcess, live: bool) -> 
             _crash(screen, server, work)
             _bill(screen, meter, time.monotonic() - began)
     except anthropic.APIError as error:
-        raise FreeholdError(f"{type(error).__name__}: {error}. The server said:\n{server.output}") from error
+        raise FreeholdError(f"{_told(error)}\nThe server said:\n{server.output}") from error
     _next(screen, places, server)
 
 
@@ -170,6 +172,14 @@ def _orders(places: Places) -> Path:
     made = places.data / "orders.csv"
     runpy.run_path(str(places.files / "make_orders.py"))["write"](made)
     return made
+
+
+def _told(error: APIError) -> str:
+    """The message of the API's own envelope, where there is one."""
+    body = error.body
+    inner = body.get("error") if isinstance(body, dict) else None
+    message = inner.get("message") if isinstance(inner, dict) else None
+    return f"{type(error).__name__}: {message or error}"
 
 
 def _expect(turn: Turn, tools: set[str], live: bool) -> None:

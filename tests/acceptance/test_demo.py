@@ -1,0 +1,98 @@
+"""`freehold demo` as a user runs it: a real server, a real box, a real kill -9, told on 80 columns."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+LONGEST_S = 60.0
+"""Of one run, here where other tests may run beside it; the bar on a quiet machine is 20 s."""
+
+
+def run(folder: Path, *arguments: str, columns: int = 80) -> subprocess.CompletedProcess[str]:
+    hidden = ("FREEHOLD_", "ANTHROPIC_")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    return subprocess.run(
+        [sys.executable, "-m", "freehold", "demo", *arguments],
+        cwd=folder,
+        env={**environment, "COLUMNS": str(columns)},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S * 2,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> str:
+    began = time.monotonic()
+    done = run(tmp_path_factory.mktemp("demo"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert time.monotonic() - began <= LONGEST_S
+    return done.stdout
+
+
+def test_the_agent_worked_on_the_file_and_called_three_tools_in_the_same_turn(told: str) -> None:
+    turn = told.split("\n4  ", 1)[1].split("\n5  ", 1)[0]
+    assert "6000 rows read, 5 products" in turn
+    uses = [turn.index(f"company.{name}") for name in ("find_user", "list_orders", "recent_activity")]
+    assert max(uses) < turn.index("agent.mcp_tool_result"), "all three were asked for before any had answered"
+    assert "黄磊" in turn, "the user of the company's own database"
+    assert "# A year of orders: 6000 rows" in turn, "the file that the agent made was downloaded"
+
+
+def test_the_second_turn_is_in_english_about_another_user(told: str) -> None:
+    turn = told.split("\n5  ", 1)[1].split("\n6  ", 1)[0]
+    assert turn.count('{"user_id": 1007}') == 3
+
+
+def test_the_session_outlived_kill_9_with_its_files(told: str) -> None:
+    turn = told.split("\n6  ", 1)[1].split("\n7  ", 1)[0]
+    assert re.search(r"again after \d+\.\d s; all \d+ events of the log are there", turn)
+    assert "summary.json" in turn
+    assert "revenue_yuan" in turn, "what the analysis had written before the kill"
+
+
+def test_the_bill_has_every_model_call(told: str) -> None:
+    bill = told.split("\n7  ", 1)[1].split("\n8  ", 1)[0]
+    haiku = re.search(r"claude-haiku-5-5 +(\d+) +(\d+) +\d+ +(\d+) +\S+ s +\$(\S+)", bill)
+    sonnet = re.search(r"claude-sonnet-5-5 +(\d+) +(\d+) +\d+ +(\d+) +\S+ s +\$(\S+)", bill)
+    assert haiku and sonnet, bill
+    assert int(haiku[1]) == 3, "three turns of conversation"
+    assert int(sonnet[1]) == 6, "three turns of the session, each one call for tools and one to report"
+    assert float(haiku[4]) > 0
+    assert float(sonnet[4]) > float(haiku[4])
+
+
+def test_it_fits_80_columns_and_has_no_colour_when_piped(told: str) -> None:
+    assert max(cell_len(line) for line in told.splitlines()) <= 80
+    assert "\x1b" not in told
+
+
+def test_it_ends_with_the_address_and_three_things_to_try(told: str) -> None:
+    end = told.split("\n8  ", 1)[1]
+    assert re.search(r"http://127\.0\.0\.1:\d+", end)
+    assert [line.strip()[0] for line in end.splitlines() if re.match(r"   \d ", line)] == ["1", "2", "3"]
+
+
+def test_a_second_run_beside_the_first_one_s_folder_works_too(tmp_path: Path) -> None:
+    first = run(tmp_path, "--data", "kept")
+    second = run(tmp_path, "--data", "kept")
+    assert (first.returncode, second.returncode) == (0, 0), second.stdout + second.stderr
+
+
+def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "freehold.db").write_bytes(b"this is no database, and never was one\n" * 100)
+    done = run(tmp_path, "--data", "kept")
+    assert done.returncode == 2
+    assert "was not ready" in done.stderr
+    assert "Traceback" not in done.stderr
