@@ -16,6 +16,8 @@ from freehold.errors import FreeholdError, InvalidRequest
 from freehold.simulator import answers
 from freehold.simulator.account import Account, Line
 from freehold.simulator.brains.base import Brain, Fail
+from freehold.simulator.brains.echo import Echo
+from freehold.simulator.brains.planner import Planner
 from freehold.simulator.model import catalog, prices, rules, tokens
 from freehold.simulator.model import request as requests
 from freehold.simulator.model.cache import Plan, PrefixCache, breakpoints
@@ -84,6 +86,13 @@ class Claude:
         self._diagnoses = Diagnoses()
         self.ids = Ids(character.seed)
         self.limits = RateLimits(character.limits) if character.limits else None
+
+    @property
+    def scripted(self) -> bool:
+        """Whether a brain is at work that is not one of the quick ones, and may ask for waits."""
+        return any(
+            not isinstance(brain, Planner | Echo) for brain in (self.character.brain, *self.character.brains.values())
+        )
 
     def message(self, asked: Asked, now_us: int) -> Outcome:
         """The reply to a request for a message.

@@ -150,6 +150,11 @@ class Faults:
         self._standing = [one for one in self._standing if one.order.times is None or one.hit < one.order.times]
         return hits[0].order.fault if hits else None
 
+    @property
+    def any(self) -> bool:
+        """Whether an order stands."""
+        return bool(self._standing)
+
     def show(self) -> list[dict[str, Any]]:
         """The orders as JSON, with how many requests each has seen and hit."""
         return [{**dataclasses.asdict(one.order), "seen": one.seen, "hit": one.hit} for one in self._standing]

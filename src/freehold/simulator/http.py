@@ -5,10 +5,11 @@ It parses the HTTP part, hands calls to the `Simulator`, and renders what comes 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -67,7 +68,7 @@ class App:
         try:
             await self._answer(exchange)
         except NotAnswered:
-            exchange.reset()
+            await exchange.reset()
         except FreeholdError as error:
             await exchange.reply(refusal(error, exchange.request_id or "req_refused"))
         except Exception:  # noqa: BLE001  (the outer edge of a request: an answer for the caller, the traceback for us)
@@ -100,6 +101,12 @@ class App:
         started = self._clock.monotonic_ns()
         call = Call(exchange.request_id, route, body, {}, exchange.headers, model, stream, started, caller)
         call.notes[IDS] = ids
+        if self.simulator.may_wait or first(exchange.headers, b"x-freehold-fault"):
+            await exchange.unless_left(self._send(exchange, call))
+        else:
+            await self._send(exchange, call)
+
+    async def _send(self, exchange: Exchange, call: Call) -> None:
         async with self.simulator(call) as reply:
             await exchange.reply(reply)
 
@@ -170,10 +177,28 @@ class Exchange:
             message = await self._receive()
         return b"".join(parts)
 
+    async def unless_left(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work that may take long, but stop when the client has left. Costs two tasks."""
+        working = asyncio.ensure_future(work)
+        watching = asyncio.ensure_future(self._left())
+        try:
+            await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+            if not working.done():
+                working.cancel()
+            await asyncio.gather(working, watching, return_exceptions=True)
+        if not working.cancelled():
+            working.result()
+
+    async def _left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def reply(self, reply: Reply) -> None:
         """Send a reply in either form. One that has begun is broken off instead."""
         if self._started:
-            self.reset()
+            await self.reset()
             return
         self._started = True
         headers = reply.headers
@@ -198,11 +223,12 @@ class Exchange:
         headers: Headers = [(b"content-type", b"application/x-jsonl"), _request_id(self)]
         await self.reply(Reply(200, headers, whole=b"".join(line + b"\n" for line in lines)))
 
-    def reset(self) -> None:
+    async def reset(self) -> None:
         """Cut the connection without another byte, where the server lets us; else let it end unfinished."""
         transport: _Aborts | None = getattr(getattr(self._receive, "__self__", None), "transport", None)
         if transport is not None:
             transport.abort()
+            await self._left()
 
 
 async def _as_bytes(reply: Reply) -> AsyncIterator[bytes]:

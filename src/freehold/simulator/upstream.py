@@ -94,6 +94,11 @@ class Simulator:
         else:
             yield await self._whole(outcome, pace, fault)
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether replies can take time by the simulator's settings, so that it pays to notice a client that leaves."""
+        return self.pace is not AT_ONCE or self.faults.any or self.claude.scripted
+
     async def models(self) -> Sequence[dict[str, Any]]:
         """Every model it plays, newest first, by its id; aliases answer too."""
         return [catalog.info(model, self._clock.now_us()) for model in catalog.newest_first()]
@@ -106,7 +111,12 @@ class Simulator:
         retry = first(call.headers, b"x-stainless-retry-count") or "0"
         chance = asked.ids.fraction("fault")
         tried = int(retry) if retry.isdecimal() and len(retry) < 6 else 0
-        fault = self.faults.for_request(call.model, header, tried, chance, self._clock.now_us())
+        now_us = self._clock.now_us()
+        try:
+            fault = self.faults.for_request(call.model, header, tried, chance, now_us)
+        except FreeholdError as error:
+            self.claude.note_error(asked, error, call.route, now_us)
+            raise
         if fault is None:
             return None
         error = fault.error()
@@ -114,7 +124,9 @@ class Simulator:
             self.claude.note_error(asked, error, call.route, self._clock.now_us(), fault.kind)
             raise error
         if fault.kind == "reset" and (fault.after < 0 or not call.stream):
-            raise sending.broken_off()
+            lost = sending.broken_off()
+            self.claude.note_error(asked, lost.cause, call.route, self._clock.now_us(), fault.kind)
+            raise lost
         return fault
 
     def _drawn(self, outcome: Outcome, fault: Fault | None) -> Drawn:
@@ -134,11 +146,14 @@ class Simulator:
         seconds = pace.whole_s(outcome.answer.output_tokens) + sum(pause for _, pause in outcome.answer.waits)
         if fault is not None and fault.kind == "stall":
             seconds += fault.seconds
-        if seconds:
-            await self._clock.sleep(seconds)
-        now_us = self._clock.now_us()
-        self.claude.begun(outcome, now_us)
-        self.claude.billed(outcome, outcome.answer.output_tokens, now_us, fault.kind if fault else None)
+        try:
+            if seconds:
+                await self._clock.sleep(seconds)
+        finally:
+            # A whole answer is billed also when nobody waits for it any more.
+            now_us = self._clock.now_us()
+            self.claude.begun(outcome, now_us)
+            self.claude.billed(outcome, outcome.answer.output_tokens, now_us, fault.kind if fault else None)
         body = msgspec.json.encode(outcome.answer.message)
         if fault is not None and fault.kind in ("malformed", "truncated"):
             body = body[: len(body) // 2]
