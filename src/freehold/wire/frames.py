@@ -17,7 +17,6 @@ MAX_EVENT_BYTES = 32 << 20
 # Atomic groups: without them a lone `\r\n` would be read as `\r` and `\n`, two line ends.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_LONGEST_BLANK_LINE = 4
 
 
 class Frames:
@@ -26,11 +25,10 @@ class Frames:
     A read that ends exactly at a border, the common case, comes back as the same object: no copy.
     """
 
-    __slots__ = ("_has_cr", "_held", "_max_event_bytes")
+    __slots__ = ("_held", "_max_event_bytes")
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._held = bytearray()
-        self._has_cr = False
         self._max_event_bytes = max_event_bytes
 
     def feed(self, data: bytes) -> tuple[bytes, list[int]]:
@@ -57,7 +55,7 @@ class Frames:
 
     def _feed_held(self, data: bytes) -> tuple[bytes, list[int]]:
         held = self._held
-        start = max(0, len(held) - _LONGEST_BLANK_LINE + 1)
+        start = len(held) - 1  # of a blank line no more than one line end can be here; its last byte tells enough
         held += data
         borders = self._borders(held, start)
         if not borders:
@@ -70,8 +68,7 @@ class Frames:
         return whole, borders
 
     def _borders(self, data: bytes | bytearray, start: int) -> list[int]:
-        if self._has_cr or data.find(b"\r", start) >= 0:
-            self._has_cr = True
+        if data.find(b"\r", start) >= 0:
             return [match.end() for match in _BLANK_LINE.finditer(data, start)]
         borders = []
         find = data.find

@@ -217,8 +217,8 @@ _SCALARS: Mapping[str, Callable[[object], None]] = {
 }
 
 
-def _literal(allowed: list[Any], value: object) -> None:
-    if not isinstance(value, str | bool | int) or not any(one == value and type(one) is type(value) for one in allowed):
+def _literal(allowed: list[str], value: object) -> None:
+    if value not in allowed:
         raise _Misfit(f"Input should be {' or '.join(map(_shown, allowed))}, not {_shown(value)}")
 
 
@@ -238,7 +238,7 @@ def _kind(value: object) -> str:
 def _kinds(shape: Any) -> tuple[str, ...]:
     if isinstance(shape, dict):
         if "literal" in shape:
-            return tuple({_kind(value) for value in shape["literal"]})
+            return ("string",)
         return ("list",) if "list" in shape else ("object",)
     if shape.startswith("#"):
         return ("object",)

@@ -4,7 +4,7 @@ For `generate` only. A shape is one of
 
     "any" "null" "boolean" "integer" "number" "string" "datetime"
     "#Name"                                                            an object of the table of shapes
-    {"literal": ["5m", "1h"]}
+    {"literal": ["5m", "1h"]}                                          one of these texts
     {"list": shape}   {"map": shape}
     {"tag": "type", "of": {"text": "#Name", …}, "default": "custom"}   objects told apart by a member; if it is absent,
                                                                        by `default`
@@ -104,11 +104,9 @@ class Shaper:
 
     def _scalars(self, flat: Sequence[Shape]) -> list[Shape]:
         scalars = {one for one in flat if isinstance(one, str) and not one.startswith("#")}
-        literals = sorted({value for one in flat if "literal" in one for value in _members(one)}, key=str)
+        literals = sorted({value for one in flat for value in _members(one)})
         if "datetime" in scalars:  # on the wire a time is text
             scalars -= {"string"}
-        if set(literals) == {True, False}:
-            return sorted(scalars | {"boolean"})
         if literals and not scalars & {"string", "datetime"}:
             return [*sorted(scalars), {"literal": literals}]
         return sorted(scalars)
@@ -201,7 +199,11 @@ def _members(shape: Shape) -> list[Any]:
 
 
 def _literal(values: Sequence[Any]) -> Shape:
-    return "boolean" if set(values) == {True, False} else {"literal": sorted(values, key=str)}
+    if set(values) <= {True, False}:
+        return "boolean"
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"no shape for a literal of {values}")
+    return {"literal": sorted(values)}
 
 
 def _is_left_out(hint: Any) -> bool:
