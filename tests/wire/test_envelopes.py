@@ -12,6 +12,7 @@ from freehold import errors
 from freehold.errors import FreeholdError, InvalidRequest, Overloaded, RateLimited, UpstreamFailed
 from freehold.wire import envelopes
 from freehold.wire.envelopes import error_body, error_from, error_of, parse_fields, replace_fields
+from tests.contract.manifest import shows_difference
 
 
 def test_an_error_goes_out_in_the_envelope() -> None:
@@ -77,6 +78,7 @@ def test_every_type_leads_to_a_status_and_back() -> None:
         assert kind.startswith("memory_") or envelopes.TYPE_BY_STATUS[status] == kind
 
 
+@shows_difference("members-at-the-top")
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [

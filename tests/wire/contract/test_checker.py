@@ -16,6 +16,7 @@ from anthropic.types.beta import BetaContentBlock
 
 from freehold.errors import InvalidRequest
 from freehold.wire.contract import check, fields, operations
+from tests.contract.manifest import shows_difference
 
 MESSAGE: dict[str, Any] = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/bmp", "data": ""}}
@@ -156,6 +157,7 @@ def test_unknown_members_are_passed_where_the_caller_says_so() -> None:
         check("messages.create", {k: v for k, v in body.items() if k != "max_tokens"}, extra="allow")
 
 
+@shows_difference("depth-of-free-parts")
 def test_what_is_free_may_be_anything_but_not_endlessly_deep() -> None:
     def use(value: object) -> dict[str, Any]:
         block = {"type": "tool_use", "id": "t", "name": "n", "input": {"v": value}}

@@ -107,11 +107,11 @@ def files() -> dict[str, str]:
     return {name: json.dumps(origin | content, indent=1) + "\n" for name, content in contents.items()}
 
 
-def drift() -> list[str]:
-    """What is committed but not what the SDK says now, as lines of a diff; empty: nothing."""
+def drift(folder: Path = FOLDER) -> list[str]:
+    """What is written but not what the SDK says now, as lines of a diff; empty: nothing."""
     lines: list[str] = []
     for name, content in files().items():
-        path = FOLDER / name
+        path = folder / name
         committed = path.read_text() if path.exists() else ""
         lines += difflib.unified_diff(
             committed.splitlines(), content.splitlines(), name, f"{name} now", n=1, lineterm=""

@@ -199,7 +199,8 @@ def _members(shape: Shape) -> list[Any]:
 
 
 def _literal(values: Sequence[Any]) -> Shape:
-    if set(values) <= {True, False}:
+    """Of texts; a literal of truth values stands for both (`stream`, whose overloads say one each)."""
+    if all(isinstance(value, bool) for value in values):
         return "boolean"
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"no shape for a literal of {values}")
