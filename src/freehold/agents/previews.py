@@ -29,7 +29,7 @@ class Piece:
     body: Json
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Watcher:
     """One reader that asked for previews of some types."""
 

@@ -1,0 +1,226 @@
+"""What happens in sessions, live, for as many readers as there are: each log is read once, whoever listens.
+
+A reader hears what is written after it began to listen, in the order of the log, and nothing twice. One that is slow
+reads the table again instead of growing a queue. Events are sent as the bytes that are stored. It knows frames of a
+stream, not HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from freehold.agents.previews import Piece, Previews, Watcher
+from freehold.clock import Clock, rfc3339
+from freehold.errors import Unavailable
+from freehold.store import session_log
+from freehold.store.engine import Store
+from freehold.store.session_log import Event
+from freehold.store.sessions import find_session, read_session
+from freehold.wire.frames import frame
+
+log = logging.getLogger(__name__)
+
+PING_S = 15.0
+"""Of silence, after which the stream says that it is alive."""
+RECHECK_S = 20.0
+"""A wake may be lost between processes; after this long the table is looked at anyway."""
+PING = frame("ping", b'{"type":"ping"}')
+_KEPT = 256
+"""Events of one session that its readers share; who is further behind reads the table."""
+_READ_AT_ONCE = 200
+_ENDS_PREVIEWS = frozenset({"agent.message", "span.model_request_end"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    seq: int
+    type: str
+    frame: bytes
+
+
+class _Tail:
+    """The end of one session's log, followed for all its readers."""
+
+    def __init__(self, store: Store, session_id: str, last: int) -> None:
+        self._store = store
+        self._session_id = session_id
+        self.last = last
+        self.gone = False
+        self.readers = 0
+        self._kept: deque[_Row] = deque(maxlen=_KEPT)
+        self._changed = asyncio.Event()
+        self.task = asyncio.create_task(self._follow(), name=f"tail of {session_id}")
+
+    def change(self) -> asyncio.Event:
+        """Set as soon as there is more than now."""
+        return self._changed
+
+    async def after(self, seq: int) -> list[_Row]:
+        """What came behind `seq`, or the beginning of it."""
+        if self._kept and self._kept[0].seq <= seq + 1:
+            return [row for row in self._kept if row.seq > seq]
+        if seq >= self.last:
+            return []
+        async with self._store.read() as connection:
+            return [_row(e) for e in await session_log.after(connection, self._session_id, seq, limit=_READ_AT_ONCE)]
+
+    def end(self) -> None:
+        """Let every reader look again; they find that it is over."""
+        self.gone = True
+        self._tell()
+
+    async def _follow(self) -> None:
+        while not self.gone:
+            seen = self._store.wakes.version(self._session_id)
+            try:
+                more = await self._read()
+            except Unavailable as error:
+                log.warning("the log of %s cannot be read now: %s", self._session_id, error.message)
+                more = False
+            if more:
+                self._tell()
+            else:
+                await self._store.wakes.changed(self._session_id, seen, RECHECK_S)
+
+    async def _read(self) -> bool:
+        """Whether there was more, or the session is gone."""
+        async with self._store.read() as connection:
+            rows = [_row(e) for e in await session_log.after(connection, self._session_id, self.last)]
+            self.gone = not rows and await find_session(connection, self._session_id) is None
+        if rows:
+            self._kept.extend(rows)
+            self.last = rows[-1].seq
+        return bool(rows) or self.gone
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class Feed:
+    """Opens streams of sessions. `close` ends them all."""
+
+    def __init__(self, store: Store, previews: Previews, *, clock: Clock) -> None:
+        self._store = store
+        self._previews = previews
+        self._clock = clock
+        self._tails: dict[str, _Tail] = {}
+        self._closing = asyncio.Event()
+
+    async def open(
+        self, workspace_id: str, session_id: str, kinds: frozenset[str] = frozenset()
+    ) -> AsyncIterator[bytes]:
+        """Frames of everything that is written from now on; `kinds` are the types to preview.
+
+        It ends after `session.deleted`, or when the server stops. Close the iterator to stop listening.
+
+        Raises:
+            NotFound: no such session in this workspace.
+        """
+        async with self._store.read() as connection:
+            row = await read_session(connection, workspace_id, session_id)
+        return self._frames(session_id, row.last_seq, kinds)
+
+    def close(self) -> None:
+        """The server stops."""
+        self._closing.set()
+        for tail in self._tails.values():
+            tail.end()
+
+    async def _frames(self, session_id: str, last: int, kinds: frozenset[str]) -> AsyncIterator[bytes]:
+        with contextlib.ExitStack() as stack:
+            watcher = stack.enter_context(self._previews.watching(session_id, kinds)) if kinds else None
+            tail = self._tail(session_id, last)
+            try:
+                reader = _Reader(tail, last, watcher)
+                while True:
+                    change = tail.change()
+                    more = await reader.take()
+                    if more:
+                        yield b"".join(more)
+                    elif tail.gone:
+                        break
+                    elif not await reader.wait(change, PING_S):
+                        yield PING
+                if not self._closing.is_set():
+                    yield self._deleted(session_id)
+            finally:
+                self._leave(session_id, tail)
+
+    def _tail(self, session_id: str, last: int) -> _Tail:
+        tail = self._tails.get(session_id)
+        if tail is None or tail.task.done():
+            tail = self._tails[session_id] = _Tail(self._store, session_id, last)
+        tail.readers += 1
+        return tail
+
+    def _leave(self, session_id: str, tail: _Tail) -> None:
+        tail.readers -= 1
+        if tail.readers == 0:
+            tail.task.cancel()
+            if self._tails.get(session_id) is tail:
+                del self._tails[session_id]
+
+    def _deleted(self, session_id: str) -> bytes:
+        """The one event that is in no log, because there is none any more; its id is the same for every reader."""
+        event_id = f"sevt_{session_id.partition('_')[2]}"
+        body = {"id": event_id, "type": "session.deleted", "processed_at": rfc3339(self._clock.now_us())}
+        return frame("session.deleted", msgspec.json.encode(body))
+
+
+class _Reader:
+    """One stream: where it stands in the log, and the pieces of previews that it may show."""
+
+    def __init__(self, tail: _Tail, last: int, watcher: Watcher | None) -> None:
+        self._tail = tail
+        self._last = last
+        self._watcher = watcher
+        self._pieces: list[Piece] = []
+        self._ended_at = 0
+        """The place of the last event that ended a preview; pieces of earlier requests are late."""
+
+    async def take(self) -> list[bytes]:
+        """What may be sent now: what the log has, then pieces of what is being written."""
+        if self._watcher is not None:
+            while not self._watcher.pieces.empty():
+                self._pieces.append(self._watcher.pieces.get_nowait())
+        rows = await self._tail.after(self._last)
+        for row in rows:
+            self._last = row.seq
+            if row.type in _ENDS_PREVIEWS:
+                self._ended_at = row.seq
+        frames = [row.frame for row in rows]
+        early = [piece for piece in self._pieces if piece.after_seq > self._last]
+        for piece in self._pieces:
+            if self._ended_at < piece.after_seq <= self._last:
+                frames.append(frame(piece.body["type"], msgspec.json.encode(piece.body)))
+        self._pieces = early
+        return frames
+
+    async def wait(self, change: asyncio.Event, timeout_s: float) -> bool:
+        """Whether something came within that time."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(change.wait())]
+        if self._watcher is not None:
+            waits.append(asyncio.ensure_future(self._piece(self._watcher)))
+        try:
+            done, _ = await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        return bool(done)
+
+    async def _piece(self, watcher: Watcher) -> None:
+        self._pieces.append(await watcher.pieces.get())
+
+
+def _row(event: Event) -> _Row:
+    return _Row(event.seq or 0, event.type, frame(event.type, event.body.encode()))
