@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, Optional, Required, Union
+from typing import Any, Literal, Required
 
 import pytest
 from anthropic._types import Omit, SequenceNotStr
@@ -41,16 +41,16 @@ class Answer(BaseModel):
     ("hint", "shape"),
     [
         (str, "string"),
-        (Optional[int], {"any_of": ["integer", "null"]}),
-        (Union[str, datetime], "datetime"),
-        (Union[Literal["a", "b"], str], "string"),
+        (int | None, {"any_of": ["integer", "null"]}),
+        (str | datetime, "datetime"),
+        (Literal["a", "b"] | str, "string"),
         (Literal["b", "a"], {"literal": ["a", "b"]}),
-        (Union[Literal[True], Literal[False], Omit], "boolean"),
-        (Union[str, Iterable[str]], {"any_of": ["string", {"list": "string"}]}),
+        (Literal[True] | Literal[False] | Omit, "boolean"),
+        (str | Iterable[str], {"any_of": ["string", {"list": "string"}]}),
         (SequenceNotStr[str], {"list": "string"}),
         (dict[str, object], {"map": "any"}),
-        (Union[Cat, Omit], "#Cat"),
-        (Union[Cat, Answer], "#Cat"),
+        (Cat | Omit, "#Cat"),
+        (Cat | Answer, "#Cat"),
         (Iterable[Cat | Dog], {"list": {"tag": "type", "of": {"cat": "#Cat", "dog": "#Dog"}, "default": "dog"}}),
     ],
     ids=str,
@@ -76,7 +76,7 @@ def test_a_type_and_its_beta_face_become_one_that_takes_both() -> None:
 
 def test_types_that_nothing_tells_apart_stop_the_generator() -> None:
     with pytest.raises(TypeError, match="nothing tells these apart"):
-        Shaper().of(Union[Cat, Nameless])
+        Shaper().of(Cat | Nameless)
 
 
 def test_a_type_without_a_shape_stops_the_generator() -> None:
