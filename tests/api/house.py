@@ -15,7 +15,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from freehold import inprocess
 from freehold.access.keys import Keys
 from freehold.access.workspaces import Workspaces
-from freehold.api import agents, environments, files, health, keys, skills, workspaces
+from freehold.api import agents, environments, files, health, keys, memory_stores, skills, workspaces
 from freehold.api.base import Application, application
 from freehold.api.definitions import Definitions
 from freehold.api.toolsets import Toolsets
@@ -23,6 +23,7 @@ from freehold.clock import HandClock
 from freehold.ids import new_id
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
+from freehold.library.memories import Memories
 from freehold.library.skills import Skills
 from freehold.library.sweeper import Sweeper
 from freehold.store.agents import AgentRows
@@ -30,6 +31,9 @@ from freehold.store.blobs import BlobUsers
 from freehold.store.engine import Store
 from freehold.store.environments import EnvironmentRows
 from freehold.store.files import FileRows
+from freehold.store.memories import MemoryRows
+from freehold.store.memory_stores import MemoryStoreRows
+from freehold.store.memory_versions import MemoryVersionRows
 from freehold.store.skills import SkillRows
 from freehold.toolboxes.base import ToolResult, ToolSpec
 from tests.api.parts import http
@@ -69,6 +73,7 @@ class House:
     blobs: Blobs
     sweeper: Sweeper
     skills: Skills
+    memories: Memories
     keys: Keys
     secrets: Mapping[str, str]
     one: str
@@ -94,6 +99,9 @@ async def open_house(store: Store, folder: Path, *, settings: FilesSettings | No
     blobs = Blobs(folder / "blobs", floor_bytes=0)
     sweeper = Sweeper(BlobUsers(store), blobs, clock=clock)
     kept = Files(FileRows(store), blobs, sweeper, clock=clock, ids=new_id, settings=settings or FilesSettings())
+    memories = Memories(
+        MemoryStoreRows(store), MemoryRows(store, ids=new_id), MemoryVersionRows(store), clock=clock, ids=new_id
+    )
     skills_ = Skills(SkillRows(store), blobs, sweeper, clock=clock, ids=new_id)
     routes = [
         *health.routes(_ready),
@@ -101,6 +109,7 @@ async def open_house(store: Store, folder: Path, *, settings: FilesSettings | No
         *environments.routes(EnvironmentRows(store), clock=clock, ids=new_id),
         *files.routes(kept),
         *skills.routes(skills_),
+        *memory_stores.routes(memories),
         *workspaces.routes(spaces),
         *keys.routes(keys_),
     ]
@@ -111,7 +120,7 @@ async def open_house(store: Store, folder: Path, *, settings: FilesSettings | No
     }
     app = application(routes, keys=keys_, clock=clock)
     try:
-        yield House(store, app, clock, kept, blobs, sweeper, skills_, keys_, secrets, one.id, other.id)
+        yield House(store, app, clock, kept, blobs, sweeper, skills_, memories, keys_, secrets, one.id, other.id)
     finally:
         await keys_.close()
 

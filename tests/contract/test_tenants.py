@@ -50,6 +50,29 @@ ROWS: dict[str, Row] = {
     "GET /v1/files/{file_id}": HIDDEN,
     "GET /v1/files/{file_id}/content": HIDDEN,
     "DELETE /v1/files/{file_id}": HIDDEN,
+    "POST /v1/skills": Row("made"),
+    "GET /v1/skills": LISTED,
+    "GET /v1/skills/{skill_id}": HIDDEN,
+    "DELETE /v1/skills/{skill_id}": HIDDEN,
+    "POST /v1/skills/{skill_id}/versions": HIDDEN,
+    "GET /v1/skills/{skill_id}/versions": HIDDEN,
+    "GET /v1/skills/{skill_id}/versions/{version}": HIDDEN,
+    "DELETE /v1/skills/{skill_id}/versions/{version}": HIDDEN,
+    "GET /v1/skills/{skill_id}/versions/{version}/content": HIDDEN,
+    "POST /v1/memory_stores": Row("made", {"name": "mine"}),
+    "GET /v1/memory_stores": Row("listed", query="include_archived=true"),
+    "GET /v1/memory_stores/{memory_store_id}": HIDDEN,
+    "POST /v1/memory_stores/{memory_store_id}": Row("hidden", {"name": "stolen"}),
+    "DELETE /v1/memory_stores/{memory_store_id}": HIDDEN,
+    "POST /v1/memory_stores/{memory_store_id}/archive": HIDDEN,
+    "POST /v1/memory_stores/{memory_store_id}/memories": Row("hidden", {"path": "/stolen", "content": ""}),
+    "GET /v1/memory_stores/{memory_store_id}/memories": HIDDEN,
+    "GET /v1/memory_stores/{memory_store_id}/memories/{memory_id}": HIDDEN,
+    "POST /v1/memory_stores/{memory_store_id}/memories/{memory_id}": Row("hidden", {"content": "stolen"}),
+    "DELETE /v1/memory_stores/{memory_store_id}/memories/{memory_id}": HIDDEN,
+    "GET /v1/memory_stores/{memory_store_id}/memory_versions": HIDDEN,
+    "GET /v1/memory_stores/{memory_store_id}/memory_versions/{memory_version_id}": HIDDEN,
+    "POST /v1/memory_stores/{memory_store_id}/memory_versions/{memory_version_id}/redact": HIDDEN,
     "POST /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces/{workspace_id}": Row("admin"),
@@ -57,6 +80,14 @@ ROWS: dict[str, Row] = {
     "GET /freehold/v1/keys": Row("admin"),
     "GET /freehold/v1/keys/{key_id}": Row("admin"),
     "POST /freehold/v1/keys/{key_id}/revoke": Row("admin"),
+}
+
+
+SKILL_MD = b"---\nname: own\ndescription: Does things.\n---\n"
+UPLOADS: dict[str, Any] = {
+    "POST /v1/files": {"file": ("mine.txt", b"mine")},
+    "POST /v1/skills": {"files[]": ("own/SKILL.md", SKILL_MD)},
+    "POST /v1/skills/{skill_id}/versions": {"files[]": ("own/SKILL.md", SKILL_MD)},
 }
 
 
@@ -117,9 +148,24 @@ async def test_a_foreign_cursor_or_id_in_a_query_shows_nothing(tenant: Tenant) -
         assert reply.status_code == 404
 
 
+async def test_an_id_below_a_foreign_parent_is_hidden_even_when_the_parent_is_ones_own(tenant: Tenant) -> None:
+    stranger = tenant.house.client("other")
+    own = await stranger.beta.memory_stores.create(name="own")
+    skill = await stranger.skills.create(files=[("own/SKILL.md", SKILL_MD)])
+    ids = {**tenant.ids, "memory_store_id": own.id, "skill_id": skill.id}
+    async with tenant.house.http("other") as client:
+        for path in (
+            "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
+            "/v1/memory_stores/{memory_store_id}/memory_versions/{memory_version_id}",
+            "/v1/skills/{skill_id}/versions/{version}",
+            "/v1/skills/{skill_id}/versions/{version}/content",
+        ):
+            assert (await client.get(path.format(**ids))).status_code == 404, path
+
+
 async def _check(stranger: httpx2.AsyncClient, tenant: Tenant, name: str, row: Row) -> None:
     method, path = name.split(" ")
-    files = {"file": ("mine.txt", b"mine")} if name == "POST /v1/files" else None
+    files = UPLOADS.get(name)
     reply = await stranger.request(
         method, f"{path.format(**tenant.ids)}?{row.query}", json=row.json if files is None else None, files=files
     )
@@ -136,12 +182,20 @@ async def _one_of_everything(house: House) -> dict[str, str]:
     agent = await client.beta.agents.create(name="secret agent", model="claude-haiku-4-5")
     environment = await client.beta.environments.create(name="secret environment")
     output = await house.files.register_output(house.one, "sesn_secret", io.BytesIO(b"secret"), "secret.txt")
+    skill = await client.skills.create(files=[("own/SKILL.md", SKILL_MD)])
+    store = await client.beta.memory_stores.create(name="secret store")
+    memory = await client.beta.memory_stores.memories.create(store.id, path="/secret", content="secret")
     [key, *_] = [key.id for key in await house.keys.list(workspace_id=house.one)]
     return {
         "agent_id": agent.id,
         "environment_id": environment.id,
         "file_id": output.id,
         "session_id": "sesn_secret",
+        "skill_id": skill.id,
+        "version": skill.latest_version_id,
+        "memory_store_id": store.id,
+        "memory_id": memory.id,
+        "memory_version_id": memory.memory_version_id,
         "workspace_id": house.one,
         "key_id": key,
     }

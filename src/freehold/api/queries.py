@@ -58,10 +58,16 @@ class Window:
         rows: Sequence[T],
         shown: Callable[[T], dict[str, Any]],
         position: Callable[[T], Sequence[Any]],
+        *,
+        limit: int | None = None,
     ) -> dict[str, Any]:
-        """`{data, next_page}` from up to `limit` + 1 rows: the one too many only tells that there is a next page."""
-        kept = rows[: self.limit]
-        more = self.cursor(position(kept[-1])) if len(rows) > self.limit else None
+        """`{data, next_page}` from up to `limit` + 1 rows: the one too many only tells that there is a next page.
+
+        `limit` is for lists that may give fewer than were asked for.
+        """
+        most = self.limit if limit is None else limit
+        kept = rows[:most]
+        more = self.cursor(position(kept[-1])) if len(rows) > most else None
         return cursor_page([shown(row) for row in kept], more)
 
 
