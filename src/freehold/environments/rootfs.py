@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,30 +17,28 @@ from freehold.environments.base import BoxFailed
 from freehold.environments.workdirs import make_folder
 
 AGENT_UID = 1000
-_ETC_FROM_HOST = (
+_ETC_FOLDERS = (
     "alternatives",
-    "ca-certificates",
     "fonts",
     "java-11-openjdk",
     "java-17-openjdk",
     "java-21-openjdk",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+    "ssl/certs",
+)
+"""Bound as they are; what programs need and what tells nothing of this host. Private keys are not among them."""
+_ETC_FILES = (
     "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
     "localtime",
     "magic",
-    "magic.mime",
     "mime.types",
-    "nsswitch.conf",
-    "pki/tls",
     "protocols",
     "services",
-    "ssl/certs",
     "ssl/openssl.cnf",
-    "terminfo",
     "timezone",
 )
-"""What programs need and what tells nothing of this host. Links are kept as links, private keys are not among them."""
+"""Copied, links as links."""
 _ETC = {
     "passwd": (
         "root:x:0:0:root:/root:/usr/sbin/nologin\n"
@@ -72,9 +71,11 @@ def host_base(folder: Path) -> Base:
     Raises:
         BoxFailed: there is no Python 3 that a box could run.
     """
-    etc = _make_etc(folder)
+    folders = [Path("/etc", name) for name in _ETC_FOLDERS if Path("/etc", name).is_dir()]
+    etc = _make_etc(folder, folders)
     python, prefixes = _python()
-    binds = [(Path("/usr"), "/usr"), (etc, "/etc"), *((prefix, str(prefix)) for prefix in prefixes)]
+    binds = [(Path("/usr"), "/usr"), (etc, "/etc")]
+    binds += [(path.resolve(), str(path)) for path in folders] + [(prefix, str(prefix)) for prefix in prefixes]
     return Base("host", tuple(binds), tuple(_links()), python)
 
 
@@ -101,17 +102,21 @@ def _python() -> tuple[str, list[Path]]:
     return str(python), [prefix]
 
 
-def _make_etc(folder: Path) -> Path:
+def _make_etc(folder: Path, mount_points: Sequence[Path]) -> Path:
     """Named by its content: servers that share the folder share it, and a box that is open keeps what it has."""
     fresh = folder / f".etc.{os.getpid()}~"
     shutil.rmtree(fresh, ignore_errors=True)
     make_folder(folder, 0o755)
     make_folder(fresh, 0o755)
-    for name in _ETC_FROM_HOST:
+    for point in mount_points:
+        (fresh / point.relative_to("/etc")).mkdir(parents=True)
+    for name in _ETC_FILES:
         _copy(Path("/etc", name), fresh / name)
     for name, text in _ETC.items():
         (fresh / name).write_text(text, "utf-8")
         (fresh / name).chmod(0o644)
+    for inner in filter(Path.is_dir, fresh.rglob("*")):
+        inner.chmod(0o755)  # whatever the umask
     etc = folder / f"etc-{_digest(fresh)}"
     try:
         fresh.rename(etc)
@@ -130,16 +135,6 @@ def _digest(root: Path) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if not source.exists() and not source.is_symlink():
-        return
-    make_folder(target.parent, 0o755)
-    if source.is_dir() and not source.is_symlink():
-        shutil.copytree(source, target, symlinks=True, ignore=_unreadable, ignore_dangling_symlinks=True)
-    else:
+    if source.is_symlink() or (source.is_file() and source.stat().st_mode & 0o004):
+        make_folder(target.parent, 0o755)
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _unreadable(folder: str, names: list[str]) -> list[str]:
-    """What not everyone may read does not go into a box."""
-    paths = ((name, os.path.join(folder, name)) for name in names)
-    return [name for name, path in paths if not os.path.islink(path) and not os.stat(path).st_mode & 0o004]

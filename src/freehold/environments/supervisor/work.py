@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OUTCOME_BYTES = 40 << 20
 """More than the largest PDF in base64."""
 _READ_BYTES = 1 << 18
-_CUT_AT_CHARACTERS = 100_000
+_CUT_AT_CHARACTERS = 105_000
 
 
 class Fork:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_CUT_AT_CHARACTERS = 100_000
+_CUT_AT_CHARACTERS = 105_000
 
 
 def run(order: dict[str, Any], places: Places) -> dict[str, Any]:

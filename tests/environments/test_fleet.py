@@ -1,0 +1,162 @@
+"""When boxes open and close, on a clock turned by hand, with the box that has no walls (the cheapest real one)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from freehold.clock import HandClock
+from freehold.environments.base import BoxDied, BoxFailed, BoxSpec, Fenced, Limits, ToolOutcome
+from freehold.environments.channel import LiveBox
+from freehold.environments.fleet import BoxSettings, CallResult, Fleet
+from freehold.environments.local import Local
+from tests.environments.live import spec, text
+
+
+class Counting(Local):
+    """Counts how often a box is opened."""
+
+    opened = 0
+    fails = False
+
+    async def open(self, spec: BoxSpec) -> LiveBox:
+        self.opened += 1
+        if self.fails:
+            raise BoxFailed("on purpose")
+        return await super().open(spec)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def backend() -> Counting:
+    return Counting(unsafe_no_isolation=True)
+
+
+@pytest.fixture
+async def fleet(clock: HandClock, backend: Counting) -> AsyncIterator[Fleet]:
+    made = Fleet(backend, BoxSettings(box_idle_s=600, max_boxes=2), clock)
+    yield made
+    await made.close()
+
+
+async def bash(fleet: Fleet, wanted: BoxSpec, command: str) -> CallResult:
+    key = f"sevt_{command}_{id(object())}"
+    return await fleet.call(wanted, "bash", {"command": command}, key=key, epoch=wanted.epoch)
+
+
+async def test_a_box_opens_with_the_first_call_and_serves_the_next(fleet: Fleet, root: Path, backend: Counting) -> None:
+    wanted = spec(root)
+    assert fleet.count() == 0
+    first = await bash(fleet, wanted, "x=5")
+    second = await bash(fleet, wanted, "echo $x")
+    assert (first.shell_lost, second.shell_lost) == (False, False)
+    assert text(second.outcome) == "5"
+    assert backend.opened == 1
+
+
+async def test_calls_at_once_open_one_box(fleet: Fleet, root: Path, backend: Counting) -> None:
+    wanted = spec(root)
+    await asyncio.gather(*(fleet.call(wanted, "glob", {"pattern": "*"}, key=f"k{n}", epoch=1) for n in range(10)))
+    assert backend.opened == 1
+
+
+async def test_an_idle_box_is_closed_and_the_next_call_says_so_once(fleet: Fleet, root: Path, clock: HandClock) -> None:
+    wanted = spec(root)
+    await bash(fleet, wanted, "echo kept > a; x=5")
+    await clock.advance(599)
+    await fleet.sweep()
+    assert fleet.is_open(wanted.session_id)
+    await clock.advance(2)
+    await fleet.sweep()
+    assert not fleet.is_open(wanted.session_id)
+    again = await bash(fleet, wanted, 'cat a; echo "x=$x"')
+    assert again.shell_lost
+    assert text(again.outcome) == "kept\nx="
+    assert not (await bash(fleet, wanted, "true")).shell_lost
+
+
+async def test_a_session_that_had_a_box_of_another_server_is_told_too(root: Path, clock: HandClock) -> None:
+    wanted = spec(root)
+    for lost in (False, True):
+        fleet = Fleet(Local(unsafe_no_isolation=True), BoxSettings(), clock)
+        assert (await bash(fleet, wanted, "true")).shell_lost is lost
+        await fleet.close()
+
+
+async def test_a_box_at_work_is_not_idle(fleet: Fleet, root: Path, clock: HandClock) -> None:
+    wanted = spec(root)
+    task = asyncio.create_task(bash(fleet, wanted, "until [ -e go ]; do :; done; echo done"))
+    await fleet.warm(wanted)
+    await clock.advance(10_000)
+    await fleet.sweep()
+    await fleet.call(wanted, "write", {"file_path": "go", "content": ""}, key="w", epoch=1)
+    assert text((await task).outcome) == "done"
+
+
+async def test_beyond_the_most_the_one_idle_longest_goes(fleet: Fleet, root: Path, clock: HandClock) -> None:
+    for name in ("sesn_a", "sesn_b", "sesn_c"):
+        await bash(fleet, spec(root, name), "true")
+        await clock.advance(1)
+    await fleet.sweep()
+    assert [fleet.is_open(name) for name in ("sesn_a", "sesn_b", "sesn_c")] == [False, True, True]
+    assert fleet.count() == 2
+
+
+async def test_the_sweep_runs_by_itself(fleet: Fleet, root: Path, clock: HandClock) -> None:
+    wanted = spec(root)
+    await bash(fleet, wanted, "true")
+    task = asyncio.create_task(fleet.run())
+    await asyncio.sleep(0)
+    await clock.advance(700)
+    async with asyncio.timeout(10):
+        while fleet.is_open(wanted.session_id):  # noqa: ASYNC110 (nothing tells when a sweep has ended)
+            await asyncio.sleep(0)
+    task.cancel()
+
+
+async def test_a_dead_box_is_replaced_by_the_next_call(fleet: Fleet, root: Path, backend: Counting) -> None:
+    wanted = spec(root)
+    await bash(fleet, wanted, "echo kept > a")
+    with pytest.raises(BoxDied):
+        await bash(fleet, wanted, "kill -9 $PPID; sleep 60")
+    again = await bash(fleet, wanted, "cat a")
+    assert again.shell_lost
+    assert text(again.outcome) == "kept"
+    assert backend.opened == 2
+
+
+async def test_a_box_that_fails_to_open_fails_that_call_only(fleet: Fleet, root: Path, backend: Counting) -> None:
+    backend.fails = True
+    with pytest.raises(BoxFailed, match="on purpose"):
+        await bash(fleet, spec(root), "true")
+    backend.fails = False
+    assert not (await bash(fleet, spec(root), "true")).shell_lost
+
+
+async def test_an_ended_session_has_no_box(fleet: Fleet, root: Path) -> None:
+    await bash(fleet, spec(root), "true")
+    await fleet.end("sesn_test")
+    await fleet.end("sesn_unknown")
+    assert fleet.count() == 0
+
+
+async def test_a_closed_fleet_opens_nothing(root: Path, clock: HandClock) -> None:
+    fleet = Fleet(Local(unsafe_no_isolation=True), BoxSettings(), clock)
+    await bash(fleet, spec(root), "true")
+    await fleet.close()
+    with pytest.raises(BoxDied, match="stopping"):
+        await bash(fleet, spec(root, "sesn_b"), "true")
+
+
+async def test_an_older_epoch_of_the_same_box_is_refused(fleet: Fleet, root: Path) -> None:
+    outcome: ToolOutcome = (await bash(fleet, spec(root, epoch=2), "echo new")).outcome
+    assert text(outcome) == "new"
+    with pytest.raises(Fenced):
+        await bash(fleet, spec(root, epoch=1, limits=Limits()), "echo old")
