@@ -19,24 +19,55 @@ from starlette.types import ASGIApp
 
 from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
 from freehold.access.keys import Keys
-from freehold.access.secrets import SecretSettings
+from freehold.access.secrets import SecretSettings, secret_key
 from freehold.access.workspaces import Workspaces
-from freehold.api import agents, base, bills, environments, files, health, keys, workspaces
+from freehold.agents.feed import Feed
+from freehold.agents.inbox import Inbox
+from freehold.agents.loop import Parts
+from freehold.agents.model import Model
+from freehold.agents.previews import Previews
+from freehold.agents.runner import Runner
+from freehold.agents.sessions import Sessions
+from freehold.agents.tools.boxes import FleetTools, Outputs, Uploads
+from freehold.agents.tools.execution import Execution
+from freehold.api import (
+    agents,
+    base,
+    bills,
+    environments,
+    events,
+    files,
+    health,
+    keys,
+    memory_stores,
+    resources,
+    sessions,
+    skills,
+    threads,
+    workspaces,
+)
 from freehold.api.definitions import Definitions
 from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
 from freehold.calls import Handler
 from freehold.clock import Clock, SystemClock
 from freehold.config import Configuration, setting
-from freehold.environments.fleet import BoxSettings
+from freehold.environments.base import Boxes, Limits
+from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.fleet import BoxSettings, Fleet
+from freehold.environments.local import Local
+from freehold.environments.workdirs import Workdirs
 from freehold.errors import Misconfigured
 from freehold.gateway import pipeline
 from freehold.gateway.backoff import RetrySettings
 from freehold.ids import NewId, new_id
-from freehold.jobs.driver import DriverSettings
+from freehold.jobs.driver import Driver, DriverSettings
+from freehold.jobs.owners import Owners
 from freehold.ledger.rates import Rates
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
+from freehold.library.memories import Memories
+from freehold.library.skills import Skills
 from freehold.library.sweeper import Sweeper
 from freehold.outbound.client import Client
 from freehold.outbound.dial import Dialer, parse_url
@@ -46,6 +77,11 @@ from freehold.store.blobs import BlobUsers
 from freehold.store.engine import Store
 from freehold.store.environments import EnvironmentRows
 from freehold.store.files import FileRows
+from freehold.store.memories import MemoryRows
+from freehold.store.memory_stores import MemoryStoreRows
+from freehold.store.memory_versions import MemoryVersionRows
+from freehold.store.sessions import SessionRows
+from freehold.store.skills import SkillRows
 from freehold.toolboxes.base import Toolbox
 from freehold.toolboxes.load import load_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
@@ -55,6 +91,7 @@ from freehold.upstreams.claude import Claude, Credential
 log = logging.getLogger(__name__)
 
 CLAUDE_URL = "https://api.anthropic.com"
+_SWEEP_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,30 +168,97 @@ class Application:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin the work that nobody asks for: sweeps, sessions that were interrupted."""
-        self._tasks = [asyncio.create_task(self._parts.sweep_files(), name="files sweep")]
+        """Look at what boxes this machine can make, then begin the work that nobody asks for."""
+        parts = self._parts
+        await parts.sessions.boxes.look()
+        parts.sessions.driver.start()
+        self._tasks = [
+            asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
+            asyncio.create_task(parts.library.sweep(parts.clock), name="unused blobs"),
+        ]
 
     def drain(self) -> None:
         """The server was asked to stop: end the streams that would never end, so that it can."""
+        self._parts.sessions.feed.close()
 
     async def stop(self) -> None:
         """Let every part go, the store last. Everything acknowledged is on disk after it."""
+        self.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.sessions.close()
         await self._parts.upstream.close()
         await self._parts.keys.close()
         await self._parts.store.close()
 
     def describe(self) -> Sequence[str]:
         """What the ready line tells, a few words each."""
-        lines = [f"answers come from {self._parts.answered_by}"]
+        lines = [f"answers come from {self._parts.answered_by}", self._parts.sessions.boxes.described]
         if self._parts.toolboxes:
             lines.append(f"toolboxes: {', '.join(sorted(self._parts.toolboxes))}")
         return lines
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """What agents are given, and what keeps it tidy."""
+
+    files: Files
+    skills: Skills
+    memories: Memories
+    sweeper: Sweeper
+
+    async def sweep(self, clock: Clock) -> None:
+        """Remove what uploads that died have left, and blobs that nothing needs; then every ten minutes."""
+        while True:
+            try:
+                await self.sweeper.sweep()
+            except Exception:  # the outer edge of a job
+                log.exception("the sweep of blobs failed; it is tried again")
+            await clock.sleep(_SWEEP_S)
+
+
+class _Boxes:
+    """The backend that was chosen, what it was found to have, and the fleet of its boxes."""
+
+    def __init__(self, configuration: Configuration, data: Path, clock: Clock) -> None:
+        self.workdirs = Workdirs(data / "sessions")
+        self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
+        self.backend: Boxes = Local(unsafe_no_isolation=True) if self._unsafe else Bubblewrap(self.workdirs.root)
+        self.fleet = Fleet(self.backend, configuration.section(BoxSettings), clock)
+        self.described = "boxes: not looked at"
+
+    async def look(self) -> None:
+        """Open a box and see. Where there is no isolation, agent tools will be refused, and it is said here."""
+        found = await self.backend.probe()
+        if found.isolated:
+            self.described = f"boxes: {found.backend}"
+            return
+        self.described = "agent tools run WITHOUT ISOLATION" if self._unsafe else "no boxes: agent tools are refused"
+        if not self._unsafe:
+            log.warning("no box can be made, so agent tools are refused: %s (see `freehold doctor`)", found.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """What makes sessions run, and what shows them."""
+
+    own: Sessions
+    inbox: Inbox
+    feed: Feed
+    driver: Driver
+    owners: Owners
+    boxes: _Boxes
+
+    async def close(self) -> None:
+        """Hand sessions over, end the boxes, give our name back."""
+        await self.driver.stop()
+        await self.boxes.fleet.close()
+        self.owners.close()
+
+
+@dataclass(frozen=True, slots=True)
 class _Parts:
     """Everything that was made, by name."""
 
@@ -166,17 +270,8 @@ class _Parts:
     answered_by: str
     handler: Handler
     toolboxes: Mapping[str, Toolbox]
-    files: Files
-    sweeper: Sweeper
-
-    async def sweep_files(self) -> None:
-        """Remove what uploads that died have left, and files whose time is over; then every ten minutes."""
-        while True:
-            try:
-                await self.sweeper.sweep()
-            except Exception:  # the outer edge of a job
-                log.exception("the sweep of files failed; it is tried again")
-            await self.clock.sleep(600)
+    library: _Library
+    sessions: _Sessions
 
 
 async def build(configuration: Configuration, replacements: Replacements | None = None) -> Application:
@@ -195,41 +290,85 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         on_error.push_async_callback(upstream.close)
         store = await Store.open(_database(configuration.section(DataSettings), data), clock=replaced.clock)
         on_error.push_async_callback(store.close)
-        parts = await _make(configuration, replaced, data, store, upstream, answered_by, toolboxes)
-        on_error.push_async_callback(parts.keys.close)
-        found = await first_start(
-            store, configuration.section(AdminKeySettings), data, clock=replaced.clock, ids=replaced.ids
+        checker = await Keys.open(store, clock=replaced.clock, ids=replaced.ids)
+        on_error.push_async_callback(checker.close)
+        admin = configuration.section(AdminKeySettings)
+        found = await first_start(store, admin, data, clock=replaced.clock, ids=replaced.ids)
+        await checker.refresh()
+        secret_key(configuration.section(SecretSettings), data)  # made or refused now, not when it is first needed
+        rates = Rates.load()
+        retries = configuration.section(RetrySettings)
+        handler = pipeline.build(
+            upstream=upstream, keys=checker, store=store, rates=rates, clock=replaced.clock, retries=retries
         )
-        await parts.keys.refresh()
+        library = _library(configuration, replaced, data, store)
+        sessions = _sessions(configuration, replaced, data, store, handler, rates, toolboxes, library)
+        parts = _Parts(
+            replaced.clock,
+            replaced.ids,
+            store,
+            checker,
+            upstream,
+            answered_by,
+            handler,
+            toolboxes,
+            library,
+            sessions,
+        )
         application = Application(parts, _asgi(parts), found)
         on_error.pop_all()
         return application
 
 
-async def _make(
+def _library(configuration: Configuration, replaced: Replacements, data: Path, store: Store) -> _Library:
+    clock, ids, settings = replaced.clock, replaced.ids, configuration.section(FilesSettings)
+    blobs = Blobs(data / "blobs", floor_bytes=settings.disk_floor_bytes)
+    sweeper = Sweeper(BlobUsers(store), blobs, clock=clock)
+    return _Library(
+        Files(FileRows(store), blobs, sweeper, clock=clock, ids=ids, settings=settings),
+        Skills(SkillRows(store), blobs, sweeper, clock=clock, ids=ids),
+        Memories(MemoryStoreRows(store), MemoryRows(store, ids=ids), MemoryVersionRows(store), clock=clock, ids=ids),
+        sweeper,
+    )
+
+
+def _sessions(
     configuration: Configuration,
     replaced: Replacements,
     data: Path,
     store: Store,
-    upstream: Upstream,
-    answered_by: str,
+    handler: Handler,
+    rates: Rates,
     toolboxes: Mapping[str, Toolbox],
-) -> _Parts:
+    library: _Library,
+) -> _Sessions:
     clock, ids = replaced.clock, replaced.ids
-    checker = await Keys.open(store, clock=clock, ids=ids)
-    handler = pipeline.build(
-        upstream=upstream,
-        keys=checker,
-        store=store,
-        rates=Rates.load(),
+    boxes = _Boxes(configuration, data, clock)
+    uploads = Uploads(SessionRows(store), library.files, boxes.workdirs)
+    outputs = Outputs(library.files, boxes.workdirs)
+    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, Limits())
+
+    async def remove_workdir(session_id: str) -> None:
+        uploads.forget(session_id)
+        outputs.forget(session_id)
+        await asyncio.to_thread(boxes.workdirs.of(session_id).delete)
+
+    own = Sessions(store, library.files, clock=clock, ids=ids, close_box=boxes.fleet.end, remove_workdir=remove_workdir)
+    previews = Previews()
+    parts = Parts(
+        model=Model(handler, clock=clock, ids=ids, price=rates.cost),
+        execution=Execution(tools, toolboxes),
+        previews=previews,
         clock=clock,
-        retries=configuration.section(RetrySettings),
+        ids=ids,
+        collect_outputs=outputs.collect,
+        uploads=uploads.refresh,
     )
-    limits = configuration.section(FilesSettings)
-    blobs = Blobs(data / "blobs", floor_bytes=limits.disk_floor_bytes)
-    sweeper = Sweeper(BlobUsers(store), blobs, clock=clock)
-    kept = Files(FileRows(store), blobs, sweeper, clock=clock, ids=ids, settings=limits)
-    return _Parts(clock, ids, store, checker, upstream, answered_by, handler, toolboxes, kept, sweeper)
+    owners = Owners(data / "owners", ids)
+    settings = configuration.section(DriverSettings)
+    driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
+    inbox, feed = Inbox(store, clock=clock, ids=ids), Feed(store, previews, clock=clock)
+    return _Sessions(own, inbox, feed, driver, owners, boxes)
 
 
 def _asgi(parts: _Parts) -> ASGIApp:
@@ -239,7 +378,7 @@ def _asgi(parts: _Parts) -> ASGIApp:
 
 
 def _routes(parts: _Parts) -> list[BaseRoute]:
-    store, clock, ids = parts.store, parts.clock, parts.ids
+    store, clock, ids, of_sessions = parts.store, parts.clock, parts.ids, parts.sessions
     definitions = Definitions(Toolsets(parts.toolboxes))
 
     async def ready() -> str | None:
@@ -248,7 +387,13 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
     return [
         *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids),
         *environments.routes(EnvironmentRows(store), clock=clock, ids=ids),
-        *files.routes(parts.files),
+        *sessions.routes(of_sessions.own, definitions, clock=clock),
+        *events.routes(store, of_sessions.inbox, of_sessions.feed),
+        *threads.routes(of_sessions.own, store, of_sessions.feed, clock=clock),
+        *resources.routes(of_sessions.own),
+        *files.routes(parts.library.files),
+        *skills.routes(parts.library.skills),
+        *memory_stores.routes(parts.library.memories),
         *workspaces.routes(Workspaces(store, clock=clock, ids=ids)),
         *keys.routes(parts.keys),
         *bills.routes(store),
