@@ -7,10 +7,14 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+
+from freehold.cli.story.bill import OverBudget
+from freehold.cli.story.tell import Plan, tell
 
 LONGEST_S = 60.0
 """Of one run, here where other tests may run beside it; the bar on a quiet machine is 20 s."""
@@ -96,3 +100,20 @@ def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -
     assert done.returncode == 2
     assert "was not ready" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_on_a_paid_upstream_it_stops_by_its_own_bill(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "for-the-simulator")
+    files = Path(__file__).resolve().parents[2] / "examples" / "demo"
+    command = [sys.executable, "-m", "freehold", "simulate", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator, ExitStack() as at_end:
+        at_end.callback(simulator.terminate)
+        assert simulator.stdout is not None
+        address = simulator.stdout.readline().split()[-1]
+        with pytest.raises(OverBudget, match="the demo may spend"):
+            tell(Plan(files, tmp_path, upstream=address, most_nanodollars=1))
+    told = capsys.readouterr().out
+    assert told.count("   you  ") == 1, "it stopped before the second question"
+    assert re.search(r"all +1 ", told), "the bill is shown all the same"

@@ -91,15 +91,14 @@ def test_a_taken_port_is_told_with_what_to_do(running: ServerProcess, tmp_path: 
 
 
 def test_a_killed_server_starts_again_at_its_address_and_a_stopped_one_ends_well(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path, arguments=["--upstream", "simulator"])
-    address = server.start()
-    first = server.pid
-    server.kill()
-    assert server.start() == address
-    assert server.pid != first
-    assert models(address, server.key)
-    assert server.stop() == 0
-    assert "has stopped" in server.output
+    with ServerProcess(tmp_path, arguments=["--upstream", "simulator"]) as server:
+        address, first = server.address, server.pid
+        server.kill()
+        assert server.start() == address
+        assert server.pid != first
+        assert models(address, server.key)
+        assert server.stop() == 0
+        assert "has stopped" in server.output
 
 
 def test_a_server_that_does_not_come_up_is_told_in_its_own_words(tmp_path: Path) -> None:

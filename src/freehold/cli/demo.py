@@ -9,19 +9,24 @@ from typing import Annotated
 
 import typer
 
+from freehold.money import NANODOLLARS_PER_CENT
+
 
 def demo(
     live: Annotated[bool, typer.Option("--live", help="On Claude, with ANTHROPIC_API_KEY; stops at $0.25.")] = False,
     data: Annotated[Path | None, typer.Option(help="Data folder of the demo.", show_default="a new one")] = None,
 ) -> None:
     """Show the main job: a conversation, an agent in a box with your tools, a crash survived, the bill."""
-    from freehold.cli.story.tell import Places, tell
+    from freehold.cli.story.tell import Plan, tell
     from freehold.errors import Misconfigured
 
     if live and not os.environ.get("ANTHROPIC_API_KEY"):
         raise Misconfigured("the demo on Claude needs a key: export ANTHROPIC_API_KEY=…")
     folder = data or Path("freehold-data") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
-    tell(Places(_files(), folder), live=live)
+    if live:
+        tell(Plan(_files(), folder, upstream="claude", most_nanodollars=25 * NANODOLLARS_PER_CENT))
+    else:
+        tell(Plan(_files(), folder))
 
 
 def _files() -> Path:
