@@ -163,6 +163,8 @@ class Application:
         self.asgi = asgi
         self.store = parts.store
         self.handler = parts.handler
+        self.upstream = parts.upstream
+        self.boxes = parts.sessions.boxes.backend
         self.first_start = found
         self._parts = parts
         self._tasks: list[asyncio.Task[None]] = []
@@ -188,6 +190,8 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._parts.sessions.close()
+        for toolbox in self._parts.toolboxes.values():
+            await toolbox.close()
         await self._parts.upstream.close()
         await self._parts.keys.close()
         await self._parts.store.close()
