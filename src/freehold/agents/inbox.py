@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.agents.events import Draft, Voice
 from freehold.agents.incoming import MOST_EVENTS, checked
@@ -23,6 +22,7 @@ from freehold.errors import InvalidRequest
 from freehold.ids import NewId
 from freehold.jobs.driver import WAKE
 from freehold.store import session_log
+from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.session_log import Move, Place
 from freehold.store.sessions import SessionRow, read_session
@@ -64,7 +64,7 @@ class Inbox:
         ]
         now_us = self._clock.now_us()
 
-        async def op(connection: AsyncConnection) -> set[str]:
+        async def op(connection: Connection) -> set[str]:
             row = await read_session(connection, workspace_id, session_id, lock=True)
             _refuse_ended(row)
             taken = await self._sort(connection, row, drafts)
@@ -73,7 +73,7 @@ class Inbox:
         waiting = await self._store.write(op, wake=[session_id, inbox(session_id), WAKE])
         return [_shown(draft, now_us, waits=draft.id in waiting) for draft in drafts]
 
-    async def _sort(self, connection: AsyncConnection, row: SessionRow, drafts: Sequence[Draft]) -> _Sorted:
+    async def _sort(self, connection: Connection, row: SessionRow, drafts: Sequence[Draft]) -> _Sorted:
         taken = _Sorted([], [], [])
         answered: set[str] = set()
         for index, draft in enumerate(drafts):
@@ -94,7 +94,7 @@ class Inbox:
             taken.straight.append(draft)
         return taken
 
-    async def _write(self, connection: AsyncConnection, row: SessionRow, taken: _Sorted, now_us: int) -> set[str]:
+    async def _write(self, connection: Connection, row: SessionRow, taken: _Sorted, now_us: int) -> set[str]:
         """Append and queue; gives the ids of those that wait."""
         values: dict[str, str | int | None] = {}
         drafts = taken.straight
@@ -137,7 +137,7 @@ def _refuse_other_thread(place: str, row: SessionRow, draft: Draft) -> None:
 
 
 async def _check_confirmation(
-    connection: AsyncConnection, place: str, session_id: str, draft: Draft, answered: set[str]
+    connection: Connection, place: str, session_id: str, draft: Draft, answered: set[str]
 ) -> None:
     call_id = draft.fields["tool_use_id"]
     place = f"{place}.tool_use_id"
@@ -159,9 +159,7 @@ async def _check_confirmation(
     answered.add(call_id)
 
 
-async def _check_result(
-    connection: AsyncConnection, place: str, session_id: str, draft: Draft, answered: set[str]
-) -> None:
+async def _check_result(connection: Connection, place: str, session_id: str, draft: Draft, answered: set[str]) -> None:
     call_id = draft.fields["custom_tool_use_id"]
     place = f"{place}.custom_tool_use_id"
     call = await session_log.event(connection, session_id, call_id)
@@ -172,6 +170,6 @@ async def _check_result(
     answered.add(call_id)
 
 
-async def _planned(connection: AsyncConnection, session_id: str, call_id: str) -> bool:
+async def _planned(connection: Connection, session_id: str, call_id: str) -> bool:
     planned = await session_log.tool_calls(connection, session_id, ["planned"])
     return any(call.event_id == call_id for call in planned)

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.agents.events import Draft
 from freehold.agents.session import Entry, Session
 from freehold.agents.steps import Waiting
 from freehold.clock import Clock
 from freehold.store import session_log
+from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.session_log import Appended, Event, Lease, Move, NewEvent, Plan
 from freehold.store.sessions import SessionRow, find_session
@@ -116,7 +116,7 @@ class Log:
         """Commit. Raises `Fenced`: then nothing was written, and nothing more may be."""
         now_us = self._clock.now_us()
 
-        async def op(connection: AsyncConnection) -> tuple[Appended, list[Draft]]:
+        async def op(connection: Connection) -> tuple[Appended, list[Draft]]:
             return await self._append(connection, change, now_us)
 
         appended, drafts = await self._store.write(op, wake=[self.id])
@@ -130,7 +130,7 @@ class Log:
         """
         now_us = self._clock.now_us()
 
-        async def op(connection: AsyncConnection) -> tuple[Appended | None, list[Draft], bool]:
+        async def op(connection: Connection) -> tuple[Appended | None, list[Draft], bool]:
             head = await session_log.lock(connection, self.id, epoch=self.epoch)
             if whole and head.last_seq != self.session.seq:
                 return None, [], False
@@ -158,7 +158,7 @@ class Log:
             await self._fold(appended, drafts, now_us)
         return ended
 
-    async def _append(self, connection: AsyncConnection, change: Change, now_us: int) -> tuple[Appended, list[Draft]]:
+    async def _append(self, connection: Connection, change: Change, now_us: int) -> tuple[Appended, list[Draft]]:
         drafts = list(change.drafts)
         if change.drain:
             taken = await session_log.take_waiting(connection, self.id, epoch=self.epoch)
@@ -183,7 +183,7 @@ class Log:
         for seq, draft in enumerate(drafts, appended.first_seq):
             self.session.add(draft.entry(seq, now_us))
 
-    async def _read(self, connection: AsyncConnection) -> None:
+    async def _read(self, connection: Connection) -> None:
         for event in await session_log.after(connection, self.id, self.session.seq):
             self.session.add(entry_of(event))
         self.waiting = bool(await session_log.waiting(connection, self.id, limit=1))

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from freehold.agents.events import Draft, Voice
 from freehold.agents.log import inbox, new_event
 from freehold.agents.mounts import UPLOADS, mount_path, refuse_clashes
@@ -22,6 +20,7 @@ from freehold.ids import NewId
 from freehold.jobs.driver import WAKE
 from freehold.store import session_log
 from freehold.store.agents import AgentRow, read_agent
+from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.environments import read_environment
 from freehold.store.files import FileRow
@@ -145,7 +144,7 @@ class Sessions:
         """
         now_us = self._clock.now_us()
 
-        async def op(connection: AsyncConnection) -> SessionRow:
+        async def op(connection: Connection) -> SessionRow:
             row = await read_session(connection, workspace_id, session_id, lock=True)
             _refuse_ended(row)
             changes = _changes(row, change)
@@ -166,7 +165,7 @@ class Sessions:
         """
         now_us = self._clock.now_us()
 
-        async def op(connection: AsyncConnection) -> SessionRow:
+        async def op(connection: Connection) -> SessionRow:
             row = await read_session(connection, workspace_id, session_id, lock=True)
             if row.archived_us is None:
                 _refuse_busy(row, "archived")
@@ -186,7 +185,7 @@ class Sessions:
             InvalidRequest: it works.
         """
 
-        async def op(connection: AsyncConnection) -> None:
+        async def op(connection: Connection) -> None:
             _refuse_busy(await read_session(connection, workspace_id, session_id, lock=True), "deleted")
             await delete_session(connection, session_id)
 
@@ -205,7 +204,7 @@ class Sessions:
         _refuse_ended(await self.rows.get(workspace_id, session_id))
         resource = await self._copy(workspace_id, session_id, new)
 
-        async def op(connection: AsyncConnection) -> None:
+        async def op(connection: Connection) -> None:
             _refuse_ended(await read_session(connection, workspace_id, session_id, lock=True))
             others = await read_resources(connection, session_id)
             if len(others) >= MOST_RESOURCES:
@@ -223,7 +222,7 @@ class Sessions:
     async def remove_resource(self, workspace_id: str, session_id: str, resource_id: str) -> None:
         """Take a resource away; a file that tools have already seen stays in the workspace of the session."""
 
-        async def op(connection: AsyncConnection) -> ResourceRow:
+        async def op(connection: Connection) -> ResourceRow:
             _refuse_ended(await read_session(connection, workspace_id, session_id, lock=True))
             row = await read_resource(connection, session_id, resource_id)
             await delete_resource(connection, session_id, resource_id)
@@ -238,7 +237,7 @@ class Sessions:
         now_us = self._clock.now_us()
         thread_id = self._ids("sthr")
 
-        async def op(connection: AsyncConnection) -> SessionRow:
+        async def op(connection: Connection) -> SessionRow:
             agent, environment = await self._snapshots(connection, caller.workspace_id, new)
             row = SessionRow(
                 id=session_id,
@@ -269,7 +268,7 @@ class Sessions:
 
         return await self._store.write(op, wake=[WAKE] if new.messages else [])
 
-    async def _snapshots(self, connection: AsyncConnection, workspace_id: str, new: NewSession) -> tuple[Json, Json]:
+    async def _snapshots(self, connection: Connection, workspace_id: str, new: NewSession) -> tuple[Json, Json]:
         agent = await read_agent(connection, workspace_id, new.agent_id, new.agent_version)
         if agent.archived_us is not None:
             raise InvalidRequest(f"agent: {new.agent_id} is archived and takes no new sessions.")
@@ -281,14 +280,14 @@ class Sessions:
             )
         return new.snapshot(agent), environment.body["config"]
 
-    async def _begin(self, connection: AsyncConnection, row: SessionRow, messages: Sequence[Json], now_us: int) -> None:
+    async def _begin(self, connection: Connection, row: SessionRow, messages: Sequence[Json], now_us: int) -> None:
         drafts = [Draft(self._ids("sevt"), "user.message", fields) for fields in messages]
         running = [*drafts, *self._voice(row).running()]
         await self._append(connection, row, running, now_us, {"status": "running"})
 
     async def _append(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         row: SessionRow,
         drafts: Sequence[Draft],
         now_us: int,

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from freehold.clock import Clock
 from freehold.config import setting
 from freehold.errors import Unavailable
 from freehold.jobs.owners import Owners
 from freehold.store import session_log
+from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.session_log import LEASE_S, Fenced, Lease
 
@@ -144,7 +143,7 @@ class Driver:
         if not ids:
             return False
 
-        async def op(connection: AsyncConnection) -> list[Lease]:
+        async def op(connection: Connection) -> list[Lease]:
             now_us = self._clock.now_us()
             taken = [
                 await session_log.acquire(connection, self._owners.name, now_us=now_us, session_id=session_id)
@@ -169,7 +168,7 @@ class Driver:
         if not dead:
             return
 
-        async def op(connection: AsyncConnection) -> list[str]:
+        async def op(connection: Connection) -> list[str]:
             return await session_log.abandon(connection, dead)
 
         freed = await self._store.write(op)
@@ -220,7 +219,7 @@ class Driver:
             log.exception("%s could not be put back; its lease runs out", lease.session_id)
 
     async def _postpone(self, lease: Lease, wake_at_us: int) -> None:
-        async def op(connection: AsyncConnection) -> None:
+        async def op(connection: Connection) -> None:
             await session_log.append(
                 connection,
                 lease.session_id,
@@ -234,7 +233,7 @@ class Driver:
         await self._store.write(op)
 
     async def _give_back(self, lease: Lease) -> None:
-        async def op(connection: AsyncConnection) -> bool:
+        async def op(connection: Connection) -> bool:
             return await session_log.release(connection, lease.session_id, lease.epoch)
 
         try:
@@ -261,7 +260,7 @@ class Driver:
                     one.task.cancel()
 
     async def _renew(self, held: dict[str, int]) -> frozenset[str]:
-        async def op(connection: AsyncConnection) -> frozenset[str]:
+        async def op(connection: Connection) -> frozenset[str]:
             return await session_log.renew(connection, held, now_us=self._clock.now_us())
 
         return await self._store.write(op)
