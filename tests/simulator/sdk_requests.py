@@ -37,7 +37,7 @@ _SCHEMAS: st.SearchStrategy[Any] = st.deferred(
     )
 )
 _PROPERTIES = st.dictionaries(st.sampled_from(["user_id", "city", "days", "query", "date", "x"]), _SCHEMAS, max_size=3)
-OBJECT_SCHEMAS = _PROPERTIES.map(
+OBJECT_SCHEMAS: st.SearchStrategy[Any] = _PROPERTIES.map(
     lambda found: {"type": "object", "properties": found, "required": sorted(found)[:2], "additionalProperties": False}
 )
 _BY_NAME: dict[str, st.SearchStrategy[Any]] = {

@@ -111,7 +111,7 @@ async def test_errors_are_of_the_sdk_s_classes(url: str, claude: AsyncAnthropic)
     with pytest.raises(anthropic.BadRequestError) as caught:
         await claude.messages.create(model=HAIKU, max_tokens=10, messages=[])
     assert caught.value.type == "invalid_request_error"
-    assert caught.value.request_id.startswith("req_")
+    assert str(caught.value.request_id).startswith("req_")
     async with httpx2.AsyncClient(base_url=url) as http:
         assert (await http.post("/v1/messages", json={})).status_code == 401
         answer = await http.get("/v1/messages", headers={"x-api-key": "k"})
@@ -183,7 +183,7 @@ async def test_what_is_not_done_in_a_day_expires() -> None:
 
 async def test_another_workspace_does_not_see_a_batch(url: str, claude: AsyncAnthropic) -> None:
     params = {"model": HAIKU, "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}
-    batch = await claude.messages.batches.create(requests=[{"custom_id": "a", "params": params}])  # type: ignore[list-item]
+    batch = await claude.messages.batches.create(requests=[{"custom_id": "a", "params": params}])  # type: ignore[typeddict-item]
     headers = {"anthropic-workspace-id": "wrkspc_other"}
     other = claude.with_options(default_headers=headers)
     with pytest.raises(anthropic.NotFoundError):

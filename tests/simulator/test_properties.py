@@ -61,8 +61,8 @@ def test_any_conversation_is_answered_to_its_end_with_inputs_that_fit_their_sche
             streamed = {**body, "stream": turn % 2 == 0}
             answer = await message(one, streamed)
             BetaMessage.model_validate(answer, strict=False)
-            for name, given in calls_of(answer):
-                jsonschema.validate(given, schemas[name])
+            for name, filled in calls_of(answer):
+                jsonschema.validate(filled, schemas[name])
             if answer["stop_reason"] != "tool_use":
                 break
             errors = (0,) if fails else ()

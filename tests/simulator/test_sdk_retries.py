@@ -6,6 +6,7 @@ Observed on the simulator's own bill: every try is a line there, with its time.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,16 +64,16 @@ async def _call(
                         text += piece
                     await events.get_final_message()
             else:
-                text = (await client.messages.create(**request)).content[0].text  # type: ignore[union-attr]
+                text = (await client.messages.create(**request)).content[0].text
         except Exception as error:  # noqa: BLE001  (what is raised is what is tested)
             raised = error
     account = served.simulator.claude.account
     async with asyncio.timeout(5):
         # A server learns a moment later than the client that the client has left.
-        while len(account.lines(key=key_name(key))) < _TRIES.get(fault, 1):
+        while len(account.lines(key=key_name(key))) < _TRIES.get(fault, 1):  # noqa: ASYNC110  (there is no event)
             await asyncio.sleep(0.01)
     times = [line.at_us for line in account.lines(key=key_name(key))]
-    return Seen(len(times), [(b - a) / 1e6 for a, b in zip(times, times[1:], strict=False)], raised, text)
+    return Seen(len(times), [(b - a) / 1e6 for a, b in itertools.pairwise(times)], raised, text)
 
 
 def _within(waited_s: float, between_s: tuple[float, float]) -> bool:

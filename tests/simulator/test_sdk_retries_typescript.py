@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -85,6 +86,6 @@ async def test_each_fault_is_tried_and_thrown_as_the_python_sdk_does(node_module
         fault, _, tries, raises = case
         times = [line.at_us for line in account.lines(key=key_name(f"key-{index}"))]
         assert (len(times), seen["raised"]) == (tries, raises), (case, seen)
-        waits = [(b - a) / 1e6 for a, b in zip(times, times[1:], strict=False)]
+        waits = [(b - a) / 1e6 for a, b in itertools.pairwise(times)]
         if raises and tries == 3 and "retry_after" not in fault and "stall" not in fault:
             assert 0.36 <= waits[0] <= 2.5 and 0.73 <= waits[1] <= 3, (case, waits)

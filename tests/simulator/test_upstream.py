@@ -95,7 +95,8 @@ async def test_an_error_is_a_reply_with_the_envelope() -> None:
     assert error["request_id"] == "req_test"
     assert error["error"] == {
         "type": "invalid_request_error",
-        "message": "max_tokens: 1000000000 > 64000, which is the maximum allowed number of output tokens for claude-haiku-4-5",
+        "message": "max_tokens: 1000000000 > 64000, which is the maximum allowed number of output tokens for "
+        "claude-haiku-4-5",
     }
 
 

@@ -1,7 +1,8 @@
 """Message batches: created, worked off on the simulator's clock, cancelled, expired, read in another order, half price.
 
 Nothing runs in the background: whoever asks makes the batch what it would be by now. Batches are kept in memory, so
-many of them, and go 29 days after creation as the real ones do (Claude API docs, page "Message Batches", read 2026-11-23).
+many of them, and go 29 days after creation as the real ones do (Claude API docs, page "Message Batches", read
+2026-11-23).
 """
 
 from __future__ import annotations

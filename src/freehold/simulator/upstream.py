@@ -114,8 +114,8 @@ class Simulator:
         now_us = self._clock.now_us()
         try:
             fault = self.faults.for_request(call.model, header, tried, chance, now_us)
-        except FreeholdError as error:
-            self.claude.note_error(asked, error, call.route, now_us)
+        except FreeholdError as wrong:
+            self.claude.note_error(asked, wrong, call.route, now_us)
             raise
         if fault is None:
             return None

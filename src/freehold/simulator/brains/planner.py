@@ -13,7 +13,8 @@ from freehold.simulator.brains import situation as situations
 from freehold.simulator.brains.base import Say, Step, Think, Use
 from freehold.simulator.brains.errands import errands, looks_into_memory, remembers
 from freehold.simulator.brains.hands import Hands, plain_name
-from freehold.simulator.brains.picking import call, fillable, picks, retrieval
+from freehold.simulator.brains.picking import calls as calls_of
+from freehold.simulator.brains.picking import fillable, picks, retrieval
 from freehold.simulator.brains.repairs import repair
 from freehold.simulator.brains.reporting import report
 from freehold.simulator.brains.situation import Situation
@@ -86,10 +87,10 @@ def _own_tools(request: Request, situation: Situation, hands: Hands) -> list[Use
     for pick in picks(around, tools, values):
         # What needs another tool's result waits until that has come back.
         if pick.name not in called and pick.fillable:
-            calls.append(call(pick.tool, values))
+            calls += calls_of(pick.tool, values)
     searcher = None if calls or situation.done else retrieval(around, tools)
     if searcher is not None and fillable(searcher, values):
-        calls.append(call(searcher, values))
+        calls += calls_of(searcher, values)
     return calls
 
 
@@ -100,7 +101,7 @@ def _forced(request: Request, situation: Situation, planned: list[Use]) -> list[
     if wanted:
         return wanted
     tool = next(tool for tool in request.tools if choice.type == "any" or tool["name"] == choice.name)
-    return [call(tool, situation.values)]
+    return calls_of(tool, situation.values)[:1]
 
 
 def _named(calls: Sequence[Use]) -> str:

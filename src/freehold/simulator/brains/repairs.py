@@ -14,8 +14,8 @@ _PASSING = re.compile(
     r"time[d -]*out|temporar|try again|unavailable|overload|rate limit|超时|稍后|繁忙|connection", re.I
 )
 _SUGGESTED = re.compile(
-    r"(?:did you mean|perhaps|maybe|use|known(?: \w+)*|valid(?: \w+)*|one of|available(?: \w+)*|您?是不是|可用|应为)"
-    r"[^\w'\"“`]{0,6}['\"“`]?([\w@./+-]{1,80})",
+    r"(?:\b(?:did you mean|perhaps|maybe|use|known(?: \w+)?(?: are)?|valid(?: \w+)?(?: are)?|one of|available)\b|"
+    r"是不是|可用|应为)[^\w'\"“`]{0,6}['\"“`]?([\w@./+-]{1,80})",
     re.I,
 )
 _NO_FILE = re.compile(r"(?:no such file|not exist|not found|cannot find|不存在|找不到)", re.I)
@@ -24,17 +24,13 @@ _NO_PYTHON = re.compile(r"python3?: (?:command )?not found")
 
 def repair(done: Sequence[Done], hands: Hands, tools: Sequence[Mapping[str, Any]]) -> list[Use]:
     """Follow-up calls for the failures among the results; none for what was followed up already."""
-    names = [one.name for one in done]
-    follow = []
+    follow: list[Use] = []
     for at, one in enumerate(done):
-        if not one.is_error or (
-            names.count(one.name) > 1 and any(other.is_error for other in [*done[:at], *done[at + 1 :]])
-        ):
-            continue
-        if any(later.name == one.name for later in done[at + 1 :]):
+        others = [other for index, other in enumerate(done) if index != at]
+        if not one.is_error or any(other.name == one.name for other in others if other.is_error or other in done[at:]):
             continue
         use = _again(one, hands, tools)
-        if use and not any(use.name == other.name and dict(use.input) == dict(other.input) for other in done[:at]):
+        if use and not any(use.name == other.name and dict(use.input) == dict(other.input) for other in others):
             follow.append(use)
     return follow
 

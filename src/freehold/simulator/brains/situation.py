@@ -33,17 +33,16 @@ class Situation:
     """What was said before the task: (role, text)."""
     chinese: bool
     system: str
+    turn: int = 1
+    """How many times a person has spoken, this time included."""
+    latest: tuple[Done, ...] = ()
+    """The results that have just come back, if the request ends with any."""
 
     @property
     def values(self) -> Values:
         """Values of the task's text and, named, of the results."""
         known = [pair for done in self.done if not done.is_error for pair in named_values(done.text)]
         return Values(self.task, known=known)
-
-    @property
-    def latest(self) -> tuple[Done, ...]:
-        """The results that have just come back: those of the last round."""
-        return self.done
 
 
 def read(request: Request) -> Situation:
@@ -58,6 +57,8 @@ def read(request: Request) -> Situation:
         earlier=earlier,
         chinese=chinese(task),
         system=text_of([placed.block for placed in request.system]),
+        turn=sum(map(_person, turns)),
+        latest=tuple(_done(turns[-2:])) if len(turns) > at + 1 else (),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from freehold.simulator.brains.situation import Situation
-from freehold.simulator.reading.words import words
+from freehold.simulator.reading.words import stem, words
 
 _SUM = re.compile(r"(?<![\w.])[(\d][\d\s.,()+*/×÷^%-]*[-+*/×÷^%][\d\s.,()+*/×÷^%-]*\d\)*")
 _GREETING = re.compile(
@@ -28,6 +28,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] =
     ast.Div: operator.truediv,
     ast.Mod: operator.mod,
 }
+_EMPTY_TEXT = "what who which when where how is are was did do my me you the an of to in it that and"
+_EMPTY = frozenset(_EMPTY_TEXT.split())
+_MOST = 20_000
 _LARGEST = Fraction(10**30)
 
 
@@ -79,16 +82,22 @@ def _recall(situation: Situation) -> str | None:
     """A question about what was said before is answered with the user's own sentence."""
     if not situation.earlier or not _QUESTION.search(situation.task) or not _ABOUT_EARLIER.search(situation.task):
         return None
-    asked = words(situation.task)
+    asked = _matter(situation.task)
     best, hits = "", 0
     for role, text in situation.earlier:
         for sentence in _sentences(text) if role == "user" else ():
-            common = len(words(sentence) & asked)
+            common = len(_matter(sentence) & asked)
             if common >= max(1, hits) and not _QUESTION.search(sentence):
                 best, hits = sentence, common
     if not best:
         return None
     return f"你之前说过：“{best}”" if situation.chinese else f"You told me earlier: “{best}”"
+
+
+def _matter(text: str) -> frozenset[str]:
+    """The words two sentences can have in common; here “name” counts, which says nothing of a tool."""
+    plain = {stem(word) for word in re.findall(r"[A-Za-z]{2,}", text[:_MOST])}
+    return (words(text) | plain) - _EMPTY
 
 
 def _sentences(text: str) -> Sequence[str]:

@@ -30,6 +30,9 @@ _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _URL = re.compile(r"https?://[^\s<>\"'）)，。]+")
 _CURRENCY = re.compile(r"\b[A-Z]{3}\b")
 _PLACE = re.compile(r"\b(?:in|for|at|from|to|near|of)\s+((?:[A-Z][\w'’-]+)(?:\s+[A-Z][\w'’-]+){0,3})")
+_ONE_PLACE = r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*"
+_PLACE_LIST = re.compile(rf"\b(?:in|for|at|of)\s+({_ONE_PLACE}(?:(?:\s*,\s*(?:and\s+)?|\s+and\s+){_ONE_PLACE})+)")
+_PLACES = ("city", "location", "place", "country", "region", "town", "address")
 _PROPER = re.compile(r"(?<![.!?]\s)(?<!^)\b([A-Z][a-z'’]+(?:\s+[A-Z][a-z'’]+){0,3})")
 _PLACE_HAN = re.compile(
     r"(?:在|去|到|查一?下?|看看|告诉我|请问)?\s*([\u4e00-\u9fff]{2,4}?)(?:市|省|县)?(?:的|今天|明天|现在|当前)"
@@ -108,6 +111,18 @@ class Values:
             return list(blocks.paths(self._plain))
         return self._quotes() or self._list_after_colon()
 
+    def several(self, name: str, schema: Mapping[str, Any]) -> list[str]:
+        """All ids, addresses or places that the text gives for one parameter, if that is its kind."""
+        low = name.lower()
+        if _is_id(name, schema):
+            return self._ids(name)
+        if "mail" in low:
+            return list(dict.fromkeys(_EMAIL.findall(self._plain)))
+        if any(word in low for word in _PLACES):
+            listed = _PLACE_LIST.search(self._plain)
+            return re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+", listed.group(1)) if listed else []
+        return []
+
     def one_of(self, options: Sequence[Any], name: str) -> Any:
         """The member of an enum that the text names; else the first."""
         hit = self._enum_hit(options)
@@ -151,7 +166,7 @@ class Values:
         low = name.lower()
         if schema.get("pattern"):
             yield from self._matching(schema["pattern"])
-        if _is_date(name, schema):
+        if _is_date(name, schema) and (self._dates() or not _CURRENCY.search(self._plain)):
             yield from self._dates()
         elif schema.get("format") == "email" or "email" in low or "mail" in low:
             yield from _EMAIL.findall(self._plain)
@@ -166,7 +181,7 @@ class Values:
         elif "currency" in low or low in ("from", "to", "base", "symbol", "ticker"):
             yield from _CURRENCY.findall(self._plain)
         yield from (str(value) for key, value in self._known if key == name)
-        if any(word in low for word in ("city", "location", "place", "country", "region", "town", "address")):
+        if any(word in low for word in _PLACES):
             yield from self._places()
             return
         yield from self._quotes()
