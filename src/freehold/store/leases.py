@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, literal, literal_column, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, Select, literal, literal_column, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.store.tables import sessions
@@ -57,7 +57,7 @@ async def acquire(
     taken = (
         update(sessions)
         .where(sessions.c.id == wanted.with_for_update(skip_locked=session_id is None).scalar_subquery())
-        .values(owner=owner, epoch=sessions.c.epoch + 1, lease_until_us=lease_end(conn, now_us, lease_s))
+        .values(owner=owner, epoch=sessions.c.epoch + 1, lease_until_us=_lease_end(conn, now_us, lease_s))
         .returning(sessions.c.id, sessions.c.workspace_id, sessions.c.epoch, sessions.c.status, sessions.c.last_seq)
     )
     row = (await conn.execute(taken)).one_or_none()
@@ -76,7 +76,7 @@ async def renew(
         renewed = (
             update(sessions)
             .where(sessions.c.id.in_(locked.scalar_subquery()))
-            .values(lease_until_us=lease_end(conn, now_us, lease_s))
+            .values(lease_until_us=_lease_end(conn, now_us, lease_s))
             .returning(sessions.c.id)
         )
         lost.difference_update((await conn.execute(renewed)).scalars())
@@ -119,8 +119,14 @@ async def runnable(conn: AsyncConnection, limit: int, *, now_us: int) -> list[st
     return [str(row.id) for row in await conn.execute(_runnable(conn, now_us).limit(limit))]
 
 
-def lease_end(conn: AsyncConnection, now_us: int, lease_s: float) -> ColumnElement[int]:
-    """When a lease that begins now ends, in SQL."""
+def database_now(dialect: str, now_us: ColumnElement[int]) -> ColumnElement[int]:
+    """The time that leases run by, in SQL: the database's own, or on SQLite the one that is handed in."""
+    if dialect == "postgresql":
+        return literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)", BigInteger())
+    return now_us
+
+
+def _lease_end(conn: AsyncConnection, now_us: int, lease_s: float) -> ColumnElement[int]:
     return _now(conn, now_us) + round(lease_s * 1_000_000)
 
 
@@ -134,6 +140,4 @@ def _runnable(conn: AsyncConnection, now_us: int) -> Select[tuple[str]]:
 
 
 def _now(conn: AsyncConnection, now_us: int) -> ColumnElement[int]:
-    if conn.dialect.name == "postgresql":
-        return literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)", sessions.c.epoch.type)
-    return literal(now_us, sessions.c.epoch.type)
+    return database_now(conn.dialect.name, literal(now_us, BigInteger()))

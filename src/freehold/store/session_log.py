@@ -24,10 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from functools import lru_cache
+from typing import Any, Literal, overload
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, String, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from freehold.errors import InvalidRequest, NotFound
 from freehold.store import tool_journal
@@ -39,7 +41,7 @@ from freehold.store.leases import (
     Lease,
     abandon,
     acquire,
-    lease_end,
+    database_now,
     owners,
     release,
     renew,
@@ -87,6 +89,7 @@ __all__ = [
 
 WAITING_MOST = 1_000
 """Events that may wait in one session; a client that sends more while the session works is refused."""
+_INSERT_EVENTS = insert(events_table)
 _OURS = frozenset(("id", "workspace_id", "epoch", "owner", "lease_until_us", "last_seq"))
 
 
@@ -193,25 +196,27 @@ async def append(
     """
     if wrong := _OURS & set(values):
         raise ValueError(f"{sorted(wrong)} are set by the log alone")
-    changes: dict[str, Any] = {"updated_us": now_us, **values, "last_seq": sessions.c.last_seq + len(events)}
-    if release:
-        changes |= {"owner": None, "lease_until_us": 0}
-    elif epoch is not None:
-        changes["lease_until_us"] = lease_end(conn, now_us, lease_s)
-    which = _which(session_id, epoch, workspace_id)
-    if only_if_status is not None:
-        which.append(sessions.c.status.in_(list(only_if_status)))
-    advance = update(sessions).where(*which).values(changes)
-    advanced = advance.returning(sessions.c.last_seq, sessions.c.status, sessions.c.epoch)
-    row = (await conn.execute(advanced)).one_or_none()
+    given: dict[str, object] = {f"new_{name}": value for name, value in {"updated_us": now_us, **values}.items()}
+    advance, names = _advance(
+        columns=tuple(sorted({"updated_us", *values})),
+        fenced=epoch is not None,
+        in_workspace=workspace_id is not None,
+        by_status=only_if_status is not None,
+        lease="gives up" if release else "renews" if epoch is not None else "leaves",
+        dialect=conn.dialect.name,
+    )
+    given |= {"session": session_id, "mine": epoch, "workspace": workspace_id, "statuses": list(only_if_status or ())}
+    given |= {"more": len(events), "now": now_us, "lease": round(lease_s * 1_000_000)}
+    bound = {name: given[name] for name in names}
+    row = (await conn.execute(advance, bound)).one_or_none()
     if row is None:
         head = await lock(conn, session_id, epoch=epoch, workspace_id=workspace_id)
         if only_if_status is not None and head.status not in only_if_status:
             return OtherStatus(head.status)
-        row = (await conn.execute(advanced)).one()  # it changed between the two statements; now it is locked
+        row = (await conn.execute(advance, bound)).one()  # it changed between the two statements; now it is locked
     first = row.last_seq - len(events) + 1
     if events:
-        await conn.execute(insert(events_table), _rows(session_id, events, first, row.epoch, now_us))
+        await conn.execute(_INSERT_EVENTS, _rows(session_id, events, first, row.epoch, now_us))
     calls = await tool_journal.write(conn, session_id, tool_calls, epoch=row.epoch, now_us=now_us)
     return Appended(first, row.last_seq, row.status, row.epoch, calls)
 
@@ -313,6 +318,41 @@ async def tool_calls(conn: AsyncConnection, session_id: str, states: Sequence[St
 async def open_calls(conn: AsyncConnection, session_id: str) -> list[ToolCall]:
     """The tool calls without an end: planned and started ones."""
     return await tool_journal.calls(conn, session_id, ("planned", "started"))
+
+
+@lru_cache(maxsize=256)
+def _advance(
+    *,
+    columns: tuple[str, ...],
+    fenced: bool,
+    in_workspace: bool,
+    by_status: bool,
+    lease: Literal["leaves", "renews", "gives up"],
+    dialect: str,
+) -> tuple[ReturningUpdate[tuple[int, str, int]], frozenset[str]]:
+    """The statement that moves a session on, and the names of its parameters. Building costs more than running it."""
+    number = BigInteger()
+    changes: dict[str, Any] = {name: bindparam(f"new_{name}", type_=sessions.c[name].type) for name in columns}
+    changes["last_seq"] = sessions.c.last_seq + bindparam("more", type_=number)
+    which = [sessions.c.id == bindparam("session", type_=String())]
+    names = {f"new_{name}" for name in columns} | {"more", "session"}
+    if lease == "gives up":
+        changes |= {"owner": None, "lease_until_us": 0}
+    elif lease == "renews":
+        now = database_now(dialect, bindparam("now", type_=number))
+        changes["lease_until_us"] = now + bindparam("lease", type_=number)
+        names |= {"lease"} if dialect == "postgresql" else {"lease", "now"}
+    if fenced:
+        which.append(sessions.c.epoch == bindparam("mine", type_=number))
+        names.add("mine")
+    if in_workspace:
+        which.append(sessions.c.workspace_id == bindparam("workspace", type_=String()))
+        names.add("workspace")
+    if by_status:
+        which.append(sessions.c.status.in_(bindparam("statuses", expanding=True)))
+        names.add("statuses")
+    advance = update(sessions).where(*which).values(changes)
+    return advance.returning(sessions.c.last_seq, sessions.c.status, sessions.c.epoch), frozenset(names)
 
 
 def _which(session_id: str, epoch: int | None, workspace_id: str | None) -> list[ColumnElement[bool]]:

@@ -77,6 +77,9 @@ class Sqlite:
         self._writing: DriverConnection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite writer")
         self.writer = self._engine(Here, 1, "BEGIN IMMEDIATE", ("synchronous = FULL", "journal_mode = WAL"))
+        # A broken connection is closed, which never waits here; `terminate` would ask for an event loop.
+        dialect = self.writer.sync_engine.dialect
+        dialect.do_terminate = dialect.do_close  # type: ignore[method-assign]
         reading = partial(OwnThread, "sqlite reader")
         self.readers = self._engine(reading, READERS, "BEGIN", ("query_only = ON",))
         event.listen(self.writer.sync_engine, "connect", self._remember)

@@ -1,7 +1,7 @@
 """sqlite3 as SQLAlchemy's asyncio wants it, with one hop to a thread a statement, or none.
 
-The adapter that SQLAlchemy has for aiosqlite makes four hops a statement (cursor, execute, fetch, close), and each costs
-more than the statement. Here a reading connection has a thread of its own and makes one; the writing connection runs
+SQLAlchemy's adapter for aiosqlite makes four hops a statement (cursor, execute, fetch, close), and each costs more than
+the statement. Here a reading connection has a thread of its own and makes one; the writing connection runs
 its calls where it stands, because whole transactions are carried to a thread by `carried`.
 
 It offers the methods that the adapter calls and no others: no streaming of results.
