@@ -49,8 +49,17 @@ class Postgres:
         return self.url(name)
 
     async def drop(self, url: str) -> None:
-        name = url.partition("?")[0].rpartition("/")[2]
-        await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+        """Remove it, whoever is still connected."""
+        await self.run(f"DROP DATABASE {_name(url)} WITH (FORCE)")
+
+    async def shut_out(self, url: str) -> None:
+        """End every connection to it and allow no new one: to its clients, the database is gone."""
+        await self.run(f"ALTER DATABASE {_name(url)} ALLOW_CONNECTIONS false")
+        await self.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{_name(url)}'")
+
+    async def let_in(self, url: str) -> None:
+        """Undo `shut_out`."""
+        await self.run(f"ALTER DATABASE {_name(url)} ALLOW_CONNECTIONS true")
 
     async def run(self, command: str) -> None:
         """One command outside any database under test."""
@@ -128,6 +137,10 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     opened = await Store.open(database_url, clock=SystemClock())
     yield opened
     await opened.close()
+
+
+def _name(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 def _started(folder: Path) -> Any:

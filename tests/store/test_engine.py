@@ -19,6 +19,7 @@ from freehold.errors import Misconfigured, NotFound, Unavailable
 from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.tables import calls, workspaces
+from tests.databases import Postgres
 from tests.store.seeds import eventually
 
 
@@ -257,3 +258,24 @@ async def test_a_postgresql_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="cannot be reached") as caught:
         await Store.open("postgresql://freehold:hidden-word@127.0.0.1:1/freehold", clock=SystemClock())
     assert "hidden-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_a_database_that_goes_away_is_said_and_found_again(
+    store: Store, database_url: str, postgres: Postgres
+) -> None:
+    await store.write(lambda conn: add(conn, "before"))
+    await postgres.shut_out(database_url)
+    store.add_row(calls, call_row(1))
+    with pytest.raises(Unavailable, match="Nothing was written"):
+        await store.write(lambda conn: add(conn, "meanwhile"))
+    with pytest.raises(Unavailable, match="cannot be read"):
+        await names(store)
+    assert not store.healthy
+    await postgres.let_in(database_url)
+    await eventually(lambda: store.healthy)
+    await store.write(lambda conn: add(conn, "after"))
+    await store.flush()
+    assert await names(store) == {"before", "after"}
+    assert await call_ids(store) == {"req_1"}
+    assert store.rows_lost == 0
