@@ -61,6 +61,20 @@ class Postgres:
         """Undo `shut_out`."""
         await self.run(f"ALTER DATABASE {_name(url)} ALLOW_CONNECTIONS true")
 
+    async def deadlocks(self, url: str) -> int:
+        """How many the server has had to break in this database; it counts a second late."""
+        import asyncpg
+
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute("SELECT pg_sleep(1.1)")
+            count: int = await connection.fetchval(
+                f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{_name(url)}'"
+            )
+            return count
+        finally:
+            await connection.close()
+
     async def run(self, command: str) -> None:
         """One command outside any database under test."""
         import asyncpg

@@ -157,6 +157,10 @@ class Keys:
                 await self.refresh()
             except Unavailable as error:
                 log.warning("API keys cannot be read, those known stay valid: %s", error.message)
+            except Exception:
+                log.exception(
+                    "API keys cannot be read, those known stay valid."
+                )  # and it goes on: never stop following
 
 
 def new_secret() -> str:

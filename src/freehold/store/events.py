@@ -76,55 +76,51 @@ async def page(
     `types` keeps only these, `processed` only those processed then (microseconds), which none that waits was. Ask on a
     connection of `Store.read`: its one moment shows no event twice and misses none that moves into the log.
     """
+    wanted = _Wanted(behind, newest_first, types, processed)
     found: list[Event] = []
     for source in (_page_of_waiting, _page_of_log) if newest_first else (_page_of_log, _page_of_waiting):
         if len(found) < limit:
-            found += await source(conn, session_id, limit - len(found), behind, newest_first, types, processed)
+            found += await source(conn, session_id, limit - len(found), wanted)
     return found
 
 
-async def _page_of_log(
-    conn: AsyncConnection,
-    session_id: str,
-    limit: int,
-    behind: Place | None,
-    newest_first: bool,
-    types: Collection[str],
-    processed: Mapping[Literal["gt", "gte", "lt", "lte"], int],
-) -> list[Event]:
-    if behind is not None and behind.waiting and not newest_first:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    behind: Place | None
+    newest_first: bool
+    types: Collection[str]
+    processed: Mapping[Literal["gt", "gte", "lt", "lte"], int]
+
+    def bound(
+        self, column: ColumnElement[int], *, waiting: bool
+    ) -> tuple[list[ColumnElement[bool]], ColumnElement[int]]:
+        """The condition that the place puts on this column, and the order by it."""
+        order = column.desc() if self.newest_first else column.asc()
+        if self.behind is None or self.behind.waiting is not waiting:
+            return [], order
+        return [column < self.behind.number if self.newest_first else column > self.behind.number], order
+
+
+async def _page_of_log(conn: AsyncConnection, session_id: str, limit: int, wanted: _Wanted) -> list[Event]:
+    if wanted.behind is not None and wanted.behind.waiting and not wanted.newest_first:
         return []
-    place = behind.number if behind is not None and not behind.waiting else None
-    seq = events_table.c.seq
-    conditions = [events_table.c.session_id == session_id, *_bounds(events_table.c.processed_us, processed)]
-    if types:
-        conditions.append(events_table.c.type.in_(list(types)))
-    if place is not None:
-        conditions.append(seq < place if newest_first else seq > place)
-    found = select(events_table).where(*conditions).order_by(seq.desc() if newest_first else seq).limit(limit)
+    conditions, order = wanted.bound(events_table.c.seq, waiting=False)
+    conditions += [events_table.c.session_id == session_id, *_bounds(events_table.c.processed_us, wanted.processed)]
+    if wanted.types:
+        conditions.append(events_table.c.type.in_(list(wanted.types)))
+    found = select(events_table).where(*conditions).order_by(order).limit(limit)
     return [_logged(row) for row in await conn.execute(found)]
 
 
-async def _page_of_waiting(
-    conn: AsyncConnection,
-    session_id: str,
-    limit: int,
-    behind: Place | None,
-    newest_first: bool,
-    types: Collection[str],
-    processed: Mapping[Literal["gt", "gte", "lt", "lte"], int],
-) -> list[Event]:
-    if processed or (behind is not None and not behind.waiting and newest_first):
+async def _page_of_waiting(conn: AsyncConnection, session_id: str, limit: int, wanted: _Wanted) -> list[Event]:
+    past = wanted.behind is not None and not wanted.behind.waiting and wanted.newest_first
+    if wanted.processed or past:
         return []
-    position = queued_events.c.position
-    conditions = [queued_events.c.session_id == session_id]
-    if types:
-        conditions.append(queued_events.c.type.in_(list(types)))
-    if behind is not None and behind.waiting:
-        conditions.append(position < behind.number if newest_first else position > behind.number)
-    found = (
-        select(queued_events).where(*conditions).order_by(position.desc() if newest_first else position).limit(limit)
-    )
+    conditions, order = wanted.bound(queued_events.c.position, waiting=True)
+    conditions.append(queued_events.c.session_id == session_id)
+    if wanted.types:
+        conditions.append(queued_events.c.type.in_(list(wanted.types)))
+    found = select(queued_events).where(*conditions).order_by(order).limit(limit)
     return [_waiting(row) for row in await conn.execute(found)]
 
 

@@ -1,0 +1,89 @@
+"""One transaction of many operations, each of which succeeds or fails for itself."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import insert, select
+
+from freehold.clock import SystemClock
+from freehold.store import session_log as log
+from freehold.store.base import Connection
+from freehold.store.engine import Store
+from freehold.store.tables import workspaces
+from tests.databases import Postgres
+from tests.store.seeds import NOW_US, add_session, message, seqs
+
+KINDS = ("writes", "raises", "raises late", "breaks a rule", "only looks")
+FRESH = itertools.count()
+
+
+class Refused(Exception):
+    """An operation's own error."""
+
+
+async def operation(conn: Connection, kind: str, name: str) -> str:
+    if kind == "raises":
+        raise Refused(name)
+    if kind == "only looks":
+        await conn.execute(select(workspaces.c.id).limit(1))
+        return name
+    row = {"id": name, "name": None if kind == "breaks a rule" else name, "created_us": 1}
+    await conn.execute(insert(workspaces), row)
+    if kind == "raises late":
+        raise Refused(name)
+    return name
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+async def test_in_any_mix_what_succeeds_is_written_and_what_fails_is_not(store: Store) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def run(kinds: list[str]) -> None:
+        names = [f"w{next(FRESH)}" for _ in kinds]
+        writes = (
+            store.write(partial(operation, kind=kind, name=name)) for kind, name in zip(kinds, names, strict=True)
+        )
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        async with store.read() as conn:
+            present = set((await conn.execute(select(workspaces.c.id))).scalars().all())
+        for kind, name, outcome in zip(kinds, names, outcomes, strict=True):
+            assert (outcome == name) is (kind in ("writes", "only looks"))
+            assert (name in present) is (kind == "writes")
+            assert isinstance(outcome, Refused) is kind.startswith("raises")
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=8))
+    def holds(kinds: list[str]) -> None:
+        asyncio.run_coroutine_threadsafe(run(kinds), loop).result(30)
+
+    await asyncio.to_thread(holds)
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_groups_of_two_processes_lock_in_one_order_and_never_block_each_other_for_good(
+    store: Store, database_url: str, postgres: Postgres
+) -> None:
+    neighbour = await Store.open(database_url, clock=SystemClock())
+    sessions = [await add_session(store, f"sesn_{n}") for n in range(6)]
+    chance = random.Random(7)
+
+    async def append(place: Store, session_id: str, number: int) -> None:
+        event = message(f"sevt_{number}")
+        await place.write(
+            partial(log.append, session_id=session_id, events=[event], now_us=NOW_US), wake=[session_id, "sessions"]
+        )
+
+    work = [(place, session_id) for place in (store, neighbour) for session_id in sessions * 20]
+    chance.shuffle(work)
+    await asyncio.gather(*(append(place, session_id, n) for n, (place, session_id) in enumerate(work)))
+    await neighbour.close()
+    for session_id in sessions:
+        assert await seqs(store, session_id) == list(range(1, 41))
+    assert await postgres.deadlocks(database_url) == 0
