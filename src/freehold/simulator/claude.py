@@ -183,7 +183,9 @@ class Claude:
             contract.check(operation, body)
             request = requests.read(body, catalog.find(name))
             seed = self.character.seed
-            request = dataclasses.replace(request, dropped=thinking.unreadable(request, seed))
+            dropped = thinking.unreadable(request, seed)
+            if dropped:
+                request = dataclasses.replace(request, dropped=dropped)
             rules.check(request, seed)
             return request, lay_out(request, seed=seed, file_bytes=self.character.file_bytes)
         except RecursionError:

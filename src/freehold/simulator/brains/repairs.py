@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jsonschema
+
 from freehold.simulator.brains.base import Use
 from freehold.simulator.brains.hands import Hands
 from freehold.simulator.brains.situation import Done
@@ -58,4 +60,13 @@ def _corrected(one: Done, tools: Sequence[Mapping[str, Any]]) -> Use | None:
     key = named[0] if named else next(iter(texts), None)
     if key is None or texts[key] == value:
         return None
-    return Use(one.name, {**one.input, key: value})
+    corrected = {**one.input, key: value}
+    return Use(one.name, corrected) if _fits(one.name, corrected, tools) else None
+
+
+def _fits(name: str, given: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> bool:
+    schema = next((tool.get("input_schema") for tool in tools if tool["name"] == name), None) or {}
+    try:
+        return jsonschema.Draft202012Validator(schema).is_valid(given)
+    except (jsonschema.SchemaError, RecursionError, LookupError, TypeError):
+        return False  # a schema that leads nowhere: no reason to guess

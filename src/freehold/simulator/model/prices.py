@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 SONNET_55_READ_CHANGED_US = 1_791_331_200_000_000
 """2026-10-07: its cache reads went from 0.20 to 0.10 dollars a million."""
@@ -90,17 +89,18 @@ def bill(
 ) -> int:
     """Nanodollars of one request, rounded half up once at the end."""
     per = rates(model_id, used.prompt, at_us)
-    total = Fraction(
+    amount = (
         used.uncached * per.input
         + used.output * per.output
         + used.write_5m * per.write_5m
         + used.write_1h * per.write_1h
         + used.read * per.read
     )
+    divisor = 1
     if batch:
-        total /= 2
+        divisor *= 2
     if geo == "us":
-        total *= Fraction(11, 10)
+        amount, divisor = amount * 11, divisor * 10
     if speed == "fast":
-        total *= 2
-    return int(total + Fraction(1, 2))
+        amount *= 2
+    return (2 * amount + divisor) // (2 * divisor)

@@ -37,7 +37,8 @@ def placed_of(request: Request, kind: str) -> Iterator[Placed]:
     """Blocks of that type in all turns, those inside tool results and documents too."""
     for turn in request.turns:
         for placed in turn.placed:
-            yield from _inside(placed, kind)
+            if placed.block["type"] in (kind, "tool_result", "document"):
+                yield from _inside(placed, kind)
 
 
 def _inside(placed: Placed, kind: str) -> Iterator[Placed]:
