@@ -19,9 +19,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
         yield process
 
 
-def models(address: str, key: str) -> list[str]:
+def works(address: str, key: str) -> bool:
     with anthropic.Anthropic(base_url=address, api_key=key, max_retries=0) as client:
-        return [model.id for model in client.models.list()]
+        return client.beta.environments.list().data == []
 
 
 def test_workspaces_and_keys_are_made_listed_and_revoked(running: ServerProcess) -> None:
@@ -35,7 +35,7 @@ def test_workspaces_and_keys_are_made_listed_and_revoked(running: ServerProcess)
     secret = key.stdout.strip()
     assert key.returncode == 0
     assert "member" in key.stderr
-    assert models(running.address, secret)
+    assert works(running.address, secret)
 
     entries = json.loads(freehold("keys", "list", "--json", *data).stdout)
     mine = next(entry for entry in entries if entry["name"] == "till")
@@ -43,7 +43,7 @@ def test_workspaces_and_keys_are_made_listed_and_revoked(running: ServerProcess)
     assert secret not in json.dumps(entries)
     assert freehold("keys", "revoke", mine["id"], *data).returncode == 0
     with pytest.raises(anthropic.AuthenticationError):
-        models(running.address, secret)
+        works(running.address, secret)
 
 
 def test_a_member_s_key_cannot_make_keys(running: ServerProcess, tmp_path: Path) -> None:
@@ -71,6 +71,19 @@ def test_the_doctor_opens_a_real_box_and_says_what_it_has(tmp_path: Path) -> Non
         assert found["no network"]["level"] == "ok"
 
 
+def test_the_doctor_changes_nothing(running: ServerProcess, tmp_path: Path) -> None:
+    assert freehold("doctor", "--data", tmp_path / "data").returncode in (0, 1)
+    assert list(tmp_path.iterdir()) == []
+    before = sorted(path.name for path in running.data.iterdir())
+    looked = freehold("doctor", "--data", running.data)
+    assert "sqlite answers, its schema is up to date" in looked.stdout
+    assert sorted(path.name for path in running.data.iterdir()) == before
+    (tmp_path / "freehold.db").write_bytes(b"no database " * 1000)
+    broken = freehold("doctor", "--data", tmp_path)
+    assert broken.returncode == 1
+    assert "BAD   database" in broken.stdout
+
+
 def test_the_doctor_says_what_is_bad_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     folder = freehold("doctor", "--data", tmp_path / "file" / "data")
@@ -96,7 +109,7 @@ def test_a_killed_server_starts_again_at_its_address_and_a_stopped_one_ends_well
         server.kill()
         assert server.start() == address
         assert server.pid != first
-        assert models(address, server.key)
+        assert works(address, server.key)
         assert server.stop() == 0
         assert "has stopped" in server.output
 

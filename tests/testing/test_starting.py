@@ -33,9 +33,10 @@ async def test_an_official_client_gets_whole_and_streamed_answers() -> None:
 
 async def test_the_sync_client_works_from_a_thread() -> None:
     async with server(strict=True) as running:
+        await running.client.beta.environments.create(name="made by the async one", config={"type": "cloud"})
         client = running.sync_client
-        page = await asyncio.to_thread(lambda: [model.id for model in client.models.list()])
-    assert MODEL in page
+        names = await asyncio.to_thread(lambda: [entry.name for entry in client.beta.environments.list()])
+    assert names == ["made by the async one"]
 
 
 def test_a_test_without_a_loop_has_a_server_too() -> None:
@@ -55,7 +56,7 @@ async def test_two_servers_know_nothing_of_each_other() -> None:
     async with server() as one, server() as two:
         stranger = two.new_client(one.key, max_retries=0)
         with pytest.raises(anthropic.AuthenticationError):
-            await stranger.models.list()
+            await stranger.beta.environments.list()
         assert one.data != two.data
     assert not one.data.exists()
 

@@ -1,4 +1,8 @@
-"""What `freehold doctor` looks at: each check really does the thing, and says what to do where it fails."""
+"""What `freehold doctor` looks at: each check really does the thing, and says what to do where it fails.
+
+Nothing of the user's is changed: the database is only read, and what must be tried out is tried in a folder of its own
+beside the data.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from freehold.app import Application, DataSettings, Replacements, SafetySettings, build
+from freehold.app import Application, DataSettings, SafetySettings, build
 from freehold.config import Configuration
 from freehold.environments.base import Boxes, Capabilities
 from freehold.errors import FreeholdError
+from freehold.store.look import look
 from freehold.upstreams.base import ListsModels
 
 Level = Literal["ok", "note", "bad"]
@@ -29,35 +34,48 @@ class Finding:
     remedy: str = ""
 
 
-async def findings(configuration: Configuration) -> AsyncIterator[Finding]:
-    """Every check in its order, each as soon as it is known."""
-    data = configuration.section(DataSettings).data
-    folder = _data_folder(data)
-    yield folder
-    if folder.level == "bad":
-        return
-    try:
-        application = await build(configuration, Replacements())
-    except FreeholdError as error:
-        yield Finding("server", "bad", error.message)
-        return
-    try:
-        yield Finding("database", "ok", f"{application.store.dialect} answers, its schema is up to date")
-        yield await _upstream(application)
-        async for finding in _boxes(application.boxes, configuration.section(SafetySettings).unsafe_no_isolation):
-            yield finding
-    finally:
-        await application.stop()
-
-
-def _data_folder(data: Path) -> Finding:
-    place = data if data.exists() else data.absolute().parent
+def data_folder(data: Path) -> Finding:
+    """Whether everything can be kept there."""
+    place = data if data.exists() else nearest(data)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return Finding("data folder", "bad", f"{data} cannot be written", "Choose another one with --data.")
     free = shutil.disk_usage(place).free
     if free < _LITTLE_BYTES:
         return Finding("data folder", "note", f"{data}: only {free >> 20} MB are free", "Make room, or use --data.")
     return Finding("data folder", "ok", f"{data}: writable, {free >> 30} GB free")
+
+
+def nearest(data: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
+
+
+async def database(settings: DataSettings) -> Finding:
+    """Whether it answers and has a schema that this version can use."""
+    if settings.database is None and not (settings.data / "freehold.db").exists():
+        return Finding("database", "ok", "SQLite in the data folder; the first start makes it")
+    try:
+        seen = await look(settings.database or f"sqlite:///{settings.data.resolve() / 'freehold.db'}")
+    except FreeholdError as error:
+        return Finding("database", "bad", error.message, "Check --database.")
+    if seen.schema == seen.newest:
+        return Finding("database", "ok", f"{seen.dialect} answers, its schema is up to date")
+    return Finding("database", "ok", f"{seen.dialect} answers; the next start brings its schema to {seen.newest}")
+
+
+async def parts(trial: Configuration) -> AsyncIterator[Finding]:
+    """Toolboxes, upstream and boxes of a server that is made of `trial` and keeps nothing of value."""
+    try:
+        application = await build(trial)
+    except FreeholdError as error:
+        yield Finding("server", "bad", error.message)
+        return
+    try:
+        yield await _upstream(application)
+        async for finding in _boxes(application.boxes, trial.section(SafetySettings).unsafe_no_isolation):
+            yield finding
+    finally:
+        await application.stop()
 
 
 async def _upstream(application: Application) -> Finding:

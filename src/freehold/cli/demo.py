@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +22,17 @@ def demo(
 
     if live and not os.environ.get("ANTHROPIC_API_KEY"):
         raise Misconfigured("the demo on Claude needs a key: export ANTHROPIC_API_KEY=…")
-    folder = data or Path("freehold-data") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = data or _new_folder()
     if live:
         tell(Plan(_files(), folder, upstream="claude", most_nanodollars=25 * NANODOLLARS_PER_CENT))
     else:
         tell(Plan(_files(), folder))
+
+
+def _new_folder() -> Path:
+    """Short, because it is named in commands to copy; a new one each time, so that nothing of the user's is touched."""
+    numbers = itertools.count(1)
+    return next(path for number in numbers if not (path := Path("freehold-data") / f"demo-{number}").exists())
 
 
 def _files() -> Path:

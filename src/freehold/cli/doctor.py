@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from freehold.cli.checks import Finding
-    from freehold.config import Configuration
 
 
 def doctor(
@@ -27,10 +27,8 @@ def doctor(
     """Check this machine by doing it: open a real box, the database, the upstream. Exit code 1 if something is bad."""
     import asyncio
 
-    from freehold.cli.settings import configured
-
-    configuration = configured({"data": data, "database": database, "upstream": upstream}, config)
-    found = asyncio.run(_all(configuration, as_json))
+    flags = {"data": data, "database": database, "upstream": upstream}
+    found = asyncio.run(_all(flags, config, None if as_json else _show))
     if as_json:
         import dataclasses
 
@@ -38,15 +36,34 @@ def doctor(
     raise typer.Exit(1 if any(finding.level == "bad" for finding in found) else 0)
 
 
-async def _all(configuration: Configuration, quiet: bool) -> list[Finding]:
-    from freehold.cli.checks import findings
-
+async def _all(
+    flags: Mapping[str, object], config: Path | None, show: Callable[[Finding], None] | None
+) -> list[Finding]:
     found = []
-    async for finding in findings(configuration):
+    async for finding in _findings(flags, config):
         found.append(finding)
-        if not quiet:
-            _show(finding)
+        if show is not None:
+            show(finding)
     return found
+
+
+async def _findings(flags: Mapping[str, object], config: Path | None) -> AsyncIterator[Finding]:
+    import tempfile
+
+    from freehold.app import DataSettings
+    from freehold.cli import checks
+    from freehold.cli.settings import configured
+
+    settings = configured(flags, config).section(DataSettings)
+    folder = checks.data_folder(settings.data)
+    yield folder
+    yield await checks.database(settings)
+    if folder.level == "bad":
+        return
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=checks.nearest(settings.data)) as place:
+        trial = {**flags, "data": Path(place), "database": f"sqlite:///{place}/trial.db"}
+        async for finding in checks.parts(configured(trial, config)):
+            yield finding
 
 
 def _show(finding: Finding) -> None:

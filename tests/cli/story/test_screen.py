@@ -78,3 +78,25 @@ def test_markup_in_what_is_said_is_only_text() -> None:
     assert "[bold]not bold[/bold] [/nothing]" in out.getvalue()
     assert "[red]plain[/red]" in out.getvalue()
     assert "[link=x]y[/link]" in out.getvalue()
+
+
+def test_a_long_speech_can_be_cut_short_and_says_so() -> None:
+    shown, out = screen()
+    shown.speak("claude", ["one\ntwo\n", "three\nfo", "ur\nfive"], most_lines=3)
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines == ["claude      one", "two", "three", "… (2 more lines)"]
+
+
+def test_indented_lines_keep_their_indentation_and_nothing_trails() -> None:
+    shown, out = screen()
+    shown.speak("", ["{\n  'a': 1,\n\n  'b': 2   \n}"])
+    shown.event(1, "session.status_running", "")
+    shown.lines(["", "x "])
+    assert "\n                 'a': 1,\n" in out.getvalue()
+    assert not [line for line in out.getvalue().splitlines() if line != line.rstrip()]
+
+
+def test_commands_to_copy_are_never_cut() -> None:
+    shown, out = screen(60)
+    shown.commands(["export KEY=$(cat " + "x" * 100 + ")"])
+    assert "x" * 100 + ")\n" in out.getvalue()

@@ -37,6 +37,11 @@ def summary(event: BetaManagedAgentsStreamSessionEvents) -> str:
         return f"{read} tokens in, {usage.output_tokens} out"
     if event.type == "session.status_idle" or event.type == "session.thread_status_idle":
         return event.stop_reason.type
+    if event.type == "session.usage":
+        usage_so_far = event.usage
+        cost = usage_so_far.list_cost
+        amount = f", list cost {cost.amount} {cost.currency} cents" if cost else ""
+        return f"{usage_so_far.output_tokens} tokens out so far{amount}"
     if event.type == "session.error":
         return event.error.message
     return ""

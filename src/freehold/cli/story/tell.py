@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +37,7 @@ READ_BACK = """\
 What did your analysis find? Read it from the file that you saved:
 
 ```bash
-ls -l
-head -c 300 summary.json
+head -5 summary.json
 ```
 """
 _OWN_TOOLS = {"find_user", "list_orders", "recent_activity"}
@@ -169,25 +170,24 @@ class _Story:
 
     def _next(self) -> None:
         screen, plan, address = self._screen, self._plan, self._server.address
-        screen.chapter(8, "Three things to try next")
-        screen.fact("1", f"Bring this server back at {address}, with everything in it:")
-        screen.lines(
+        screen.chapter(8, f"{address}, and three things to try next")
+        screen.fact("1", "Bring this server back, with everything in it:")
+        screen.commands(
             [
-                f"freehold serve --port {address.rsplit(':', 1)[1]} \\",
-                f"  --tools {_short(plan.toolbox)} \\",
-                f"  --data {_short(plan.data)}",
+                f"{_command('freehold')} serve --port {address.rsplit(':', 1)[1]} \\",
+                f"  --tools {_short(plan.toolbox)} --data {_short(plan.data)}",
             ]
         )
         screen.fact("2", "Then point any official Anthropic SDK at it:")
-        screen.lines(
+        screen.commands(
             [
                 f"export ANTHROPIC_BASE_URL={address}",
                 f"export ANTHROPIC_API_KEY=$(cat {_short(plan.data / 'admin-key')})",
-                f"python {_short(plan.files.parent / 'hello_messages.py')}",
+                f"{_command('python')} {_short(plan.files.parent / 'hello_messages.py')}",
             ]
         )
         screen.fact("3", "The same story on Claude itself, for less than $0.25:")
-        screen.lines(["ANTHROPIC_API_KEY=… make demo LIVE=1"])
+        screen.commands(["ANTHROPIC_API_KEY=… make demo LIVE=1"])
 
     def _expect(self, turn: Turn, tools: set[str]) -> None:
         """What must have happened. A real model may choose other tools, and mend what failed by itself."""
@@ -212,6 +212,13 @@ def _told(error: APIError) -> str:
     inner = body.get("error") if isinstance(body, dict) else None
     message = inner.get("message") if isinstance(inner, dict) else None
     return f"{type(error).__name__}: {message or error}"
+
+
+def _command(name: str) -> str:
+    """How to call a program of this installation from here: by its name only if the shell would find this very one."""
+    mine = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    return name if found and Path(found) == mine else _short(mine)
 
 
 def _short(path: Path) -> str:

@@ -24,8 +24,8 @@ SYSTEM = (
     "call independent tools in parallel, and report in two sentences in the language of the request."
 )
 UPLOADED = "/mnt/session/uploads/orders.csv"
-_QUIET = {"session.status_running", "session.thread_status_running", "session.thread_status_idle", "session.usage"}
-"""Told in the guide to events, left out here: with them a turn does not fit on a screen."""
+_MOST_LINES = 12
+"""Of one report on the screen; the simulator tells everything that came back."""
 
 
 class WentWrong(FreeholdError):
@@ -69,7 +69,7 @@ class Work:
                 },
             ],
         )
-        self._screen.fact("agent", f"{agent.id}  bash, files, and the toolbox `company`")
+        self._screen.fact("agent", f"{agent.id}  bash, files, toolbox company")
         file = beta.files.upload(file=orders)
         self._screen.fact("file", f"{file.id}  {file.filename}, {file.size_bytes:,} bytes")
         session = beta.sessions.create(
@@ -128,13 +128,13 @@ class Work:
             raise
 
     def _show(self, seconds: float, event: BetaManagedAgentsStreamSessionEvents) -> None:
-        if event.type in _QUIET or event.type == "user.message":
-            return
+        style = STYLES.get(event.type, "dim")
         if event.type == "agent.message":
-            self._screen.event(seconds, event.type, "", STYLES["agent.message"])
-            self._screen.speak("", (block.text for block in event.content if block.type == "text"))
-            return
-        self._screen.event(seconds, event.type, summary(event), STYLES.get(event.type, ""))
+            self._screen.event(seconds, event.type, "", style)
+            texts = (block.text for block in event.content if block.type == "text")
+            self._screen.speak("", texts, most_lines=_MOST_LINES)
+        else:
+            self._screen.event(seconds, event.type, summary(event), style)
 
 
 def _note(turn: Turn, event: BetaManagedAgentsStreamSessionEvents) -> None:

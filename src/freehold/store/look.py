@@ -1,0 +1,39 @@
+"""What a database is, seen without changing it: for `freehold doctor`, which must neither migrate nor make anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from freehold.errors import Unavailable
+from freehold.store.engine import _database
+from freehold.store.migrations.schema import _check_known, _revision, head
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A database that answers. `schema`: the revision it has, `None` when it is empty; `newest`: the one we know."""
+
+    dialect: str
+    schema: str | None
+    newest: str
+
+
+async def look(url: str) -> Seen:
+    """Connect and read the revision.
+
+    Raises:
+        Misconfigured: not an address of a database, or the database is of a newer version or not ours.
+        Unavailable: it cannot be reached.
+    """
+    database = _database(url)
+    try:
+        async with database.readers.connect() as connection:
+            schema = await connection.run_sync(_revision)
+    except (SQLAlchemyError, OSError) as error:
+        raise Unavailable(f"{database.spoken(error).capitalize()}.") from error
+    finally:
+        await database.close()
+    _check_known(schema)
+    return Seen(database.name, schema, head())
