@@ -40,6 +40,7 @@ from freehold.api import (
     health,
     keys,
     memory_stores,
+    models,
     resources,
     sessions,
     skills,
@@ -60,6 +61,7 @@ from freehold.environments.workdirs import Workdirs
 from freehold.errors import Misconfigured
 from freehold.gateway import pipeline
 from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.catalogue import Catalogue
 from freehold.ids import NewId, new_id
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
@@ -400,6 +402,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         *memory_stores.routes(parts.library.memories),
         *workspaces.routes(Workspaces(store, clock=clock, ids=ids)),
         *keys.routes(parts.keys),
+        *models.routes(Catalogue([parts.upstream], clock)),
         *bills.routes(store),
         *health.routes(ready),
     ]

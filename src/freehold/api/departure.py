@@ -68,10 +68,9 @@ class Departure:
         self._watcher = self._loop.create_task(self._wait(), name="watch for the client leaving")
 
     async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.happened = True
-        self._cancel()
+        if (await self._receive())["type"] == "http.disconnect":
+            self.happened = True
+            self._cancel()
 
     def _cancel(self) -> None:
         if self._task is not None:
