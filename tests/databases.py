@@ -62,12 +62,12 @@ class Postgres:
         await self.run(f"ALTER DATABASE {_name(url)} ALLOW_CONNECTIONS true")
 
     async def deadlocks(self, url: str) -> int:
-        """How many the server has had to break in this database; it counts a second late."""
+        """How many the server has had to break there; each connection tells when it ends, or seconds later."""
         import asyncpg
 
         connection = await asyncpg.connect(url)
         try:
-            await connection.execute("SELECT pg_sleep(1.1)")
+            await connection.execute("SELECT pg_sleep(0.5)")
             count: int = await connection.fetchval(
                 f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{_name(url)}'"
             )

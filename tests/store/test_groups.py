@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from freehold.clock import SystemClock
 from freehold.store import session_log as log
@@ -67,23 +67,39 @@ async def test_in_any_mix_what_succeeds_is_written_and_what_fails_is_not(store: 
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-async def test_groups_of_two_processes_lock_in_one_order_and_never_block_each_other_for_good(
-    store: Store, database_url: str, postgres: Postgres
-) -> None:
-    neighbour = await Store.open(database_url, clock=SystemClock())
-    sessions = [await add_session(store, f"sesn_{n}") for n in range(6)]
-    chance = random.Random(7)
+async def test_groups_of_two_processes_lock_in_one_order(database_url: str, postgres: Postgres) -> None:
+    places = [await Store.open(database_url, clock=SystemClock()) for _ in range(2)]
+    sessions = [await add_session(places[0], f"sesn_{n}") for n in range(6)]
 
     async def append(place: Store, session_id: str, number: int) -> None:
         event = message(f"sevt_{number}")
         await place.write(
-            partial(log.append, session_id=session_id, events=[event], now_us=NOW_US), wake=[session_id, "sessions"]
+            partial(log.append, session_id=session_id, events=[event], now_us=NOW_US), wake=["sessions", session_id]
         )
 
-    work = [(place, session_id) for place in (store, neighbour) for session_id in sessions * 20]
-    chance.shuffle(work)
+    work = [(place, session_id) for place in places for session_id in sessions * 20]
+    random.Random(7).shuffle(work)
     await asyncio.gather(*(append(place, session_id, n) for n, (place, session_id) in enumerate(work)))
-    await neighbour.close()
     for session_id in sessions:
-        assert await seqs(store, session_id) == list(range(1, 41))
+        assert await seqs(places[0], session_id) == list(range(1, 41))
+    await asyncio.gather(*(place.close() for place in places))
     assert await postgres.deadlocks(database_url) == 0
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_what_an_operation_read_is_still_so_when_it_writes(store: Store, database_url: str) -> None:
+    async def count_up(conn: Connection) -> None:
+        now = (await conn.execute(select(workspaces.c.created_us))).scalar_one()
+        await conn.execute(update(workspaces).values(created_us=now + 1))
+
+    neighbour = await Store.open(database_url, clock=SystemClock())
+    await store.write(partial(operation, kind="writes", name="counter"))
+
+    async def many(place: Store) -> None:
+        for _ in range(50):
+            await place.write(count_up)
+
+    await asyncio.gather(many(store), many(neighbour))
+    async with store.read() as conn:
+        assert (await conn.execute(select(workspaces.c.created_us))).scalar_one() == 101
+    await neighbour.close()
