@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import pytest
@@ -15,6 +16,15 @@ from freehold.errors import Misconfigured
 from freehold.testing import HandClock, server, server_in_thread
 
 MODEL = "claude-haiku-5-5"
+TOOLS = '''
+from anthropic import beta_tool
+
+
+@beta_tool
+def count_books() -> str:
+    """Count the books on the shelf."""
+    return "12"
+'''
 
 
 async def test_an_official_client_gets_whole_and_streamed_answers() -> None:
@@ -66,6 +76,40 @@ async def test_a_key_of_another_workspace_is_made_in_one_line() -> None:
         other = running.new_client(await running.new_key(workspace="other"))
         await running.client.beta.environments.create(name="mine", config={"type": "cloud"})
         assert [entry.name async for entry in other.beta.environments.list()] == []
+
+
+async def test_a_session_runs_in_the_process_and_its_events_stream(tmp_path: Path) -> None:
+    (tmp_path / "shelf.py").write_text(TOOLS, "utf-8")
+    async with server(tools=[tmp_path / "shelf.py"], strict=True) as running:
+        beta = running.client.beta
+        environment = await beta.environments.create(name="one", config={"type": "cloud"})
+        agent = await beta.agents.create(
+            name="Keeper",
+            model=MODEL,
+            mcp_servers=[{"type": "url", "name": "shelf", "url": "toolbox:shelf"}],
+            tools=[
+                {
+                    "type": "mcp_toolset",
+                    "mcp_server_name": "shelf",
+                    "default_config": {"permission_policy": {"type": "always_allow"}},
+                }
+            ],
+        )
+        session = await beta.sessions.create(agent=agent.id, environment_id=environment.id)
+        seen, told = [], ""
+        text = {"type": "text", "text": "Count the books about tea."}
+        async with await beta.sessions.events.stream(session.id) as events:
+            sent: Any = {"type": "user.message", "content": [text]}
+            await beta.sessions.events.send(session.id, events=[sent])
+            async for event in events:
+                assert event.type != "event_start" and event.type != "event_delta", "nobody asked for previews"
+                seen.append(event.id)
+                if event.type == "agent.mcp_tool_result":
+                    told = "".join(block.text for block in event.content or [] if block.type == "text")
+                if event.type == "session.status_idle":
+                    break
+        assert told == "12"
+        assert seen == [event.id async for event in beta.sessions.events.list(session.id)]
 
 
 async def test_any_handler_can_answer_the_calls() -> None:

@@ -187,6 +187,20 @@ async def test_a_toolbox_with_too_many_stuck_calls_refuses_more_until_they_end(
     assert not (await call(company, "find_user", user_id=1)).is_error
 
 
+async def test_more_calls_than_threads_wait_for_their_turn_and_their_time_begins_then(clock: HandClock) -> None:
+    few = ToolboxSettings(tool_timeout_s=5, tool_threads=1)
+    toolbox = load_toolbox(FILE, few, clock)
+    module().held.clear()
+    first = asyncio.ensure_future(call(toolbox, "hold"))
+    await until(lambda: bool(clock._sleepers))
+    second = asyncio.ensure_future(call(toolbox, "find_user", user_id=1))
+    await clock.advance(4)
+    assert not second.done()
+    module().held.set()
+    assert [text(await first), text(await second)] == ["held", "user 1 None asc"]
+    await toolbox.close()
+
+
 async def test_a_thread_whose_session_gave_up_counts_only_after_its_timeout(
     company: LoadedToolbox, clock: HandClock
 ) -> None:
