@@ -64,6 +64,8 @@ class BoxSpec:
     """Fencing: a box refuses calls of a lower epoch than the highest it has seen."""
     limits: Limits = field(default_factory=Limits)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    mcp_hosts: Sequence[str] = ()
+    """Hosts of the agent's MCP servers; reachable where the environment says `allow_mcp_servers`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,21 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from freehold.environments import bundle, journal, probe, rootfs, seccomp, users
-from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, ToolOutcome
+from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, ToolOutcome
 from freehold.environments.channel import LiveBox
 from freehold.environments.command import Layout, Mount, command, environment, options
 from freehold.environments.disk import DiskWatch, Watched
+from freehold.environments.egress import PORT, Door, Egress
 from freehold.environments.launcher import Launcher, find_program, sealed_file
 from freehold.environments.leases import BoxLease, lease
-from freehold.environments.limits import Limiter, ProcessLimits
+from freehold.environments.limits import Limiter, best_limiter
+from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
 from freehold.environments.process import BoxProcess, last_words, pid_of_box
 from freehold.environments.start import start_line
 from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir, make_folder
@@ -43,24 +47,36 @@ class _Kit:
 
 
 class Bubblewrap:
-    """Opens boxes whose workdirs lie under `root`."""
+    """Opens boxes whose workdirs lie under `root`. `limiter`: the best of this machine, unless a test wants another."""
 
     name = "bubblewrap"
 
-    def __init__(self, root: Path, *, limiter: Limiter | None = None) -> None:
+    def __init__(self, root: Path, *, limiter: Limiter | None = None, egress: Egress | None = None) -> None:
+        self._egress = egress or Egress(EgressSettings())
         self._root = root.absolute()
         self._launcher = Launcher([self._root, Path(os.path.realpath(sys.base_prefix))])
-        self._limiter = limiter or ProcessLimits()
+        self._chosen = limiter
         self._open: set[LiveBox] = set()
         self._disk = DiskWatch()
         self._kit: _Kit | None = None
 
     async def probe(self) -> Capabilities:
         """See `Boxes`."""
-        return await probe.of_boxes(self, self._root, self._limiter)
+        return await probe.of_boxes(self, self._root, await asyncio.to_thread(self._limiter))
 
     async def open(self, spec: BoxSpec) -> LiveBox:
         """See `Boxes`."""
+        policy = policy_of(spec.environment, spec.mcp_hosts, self._egress.settings)
+        with contextlib.closing(Door()) as door:
+            way_out = {} if policy.closed else {"egress": door.far.fileno()}
+            box = await self._open_box(spec, way_out)
+            await box.start(self._start_line(spec, way_out))
+            if way_out:
+                proxy = await self._egress.serve(spec.session_id, policy, door.listener())
+                box.on_end.append(proxy.close)
+        return box
+
+    async def _open_box(self, spec: BoxSpec, way_out: Mapping[str, int]) -> LiveBox:
         workdir = Workdir(spec.workdir)
         held = await lease(workdir, spec.epoch)
         with contextlib.ExitStack() as on_error:
@@ -68,17 +84,23 @@ class Bubblewrap:
             ours, theirs = socket.socketpair()
             on_error.callback(ours.close)
             with theirs:
-                outer, info = await self._launcher.run(lambda: self._start(spec, workdir, held, theirs))
+                fds = {"control": theirs.fileno(), "lock": held.fd, **way_out}
+                outer, info = await self._launcher.run(lambda: self._start(spec, workdir, fds))
             process = await asyncio.to_thread(self._join, spec, outer, info, held)
             on_error.pop_all()
         box = LiveBox(spec.session_id, ours, lambda: asyncio.to_thread(process.end))
-        self._open.add(box)
         watched = Watched(box, process, workdir, spec.limits.disk_bytes)
-        box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
-        places = [(shown, shown, writable) for shown, writable in PLACES]
-        await box.start(start_line(spec, places, environment({}), self._limiter))
+        self._open.add(box)
         self._disk.join(watched)
+        box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
         return box
+
+    def _start_line(self, spec: BoxSpec, way_out: Mapping[str, int]) -> dict[str, Any]:
+        places = [(shown, shown, writable) for shown, writable in PLACES]
+        if not way_out:
+            return start_line(spec, places, environment({}), self._limiter())
+        egress = {"channel": way_out["egress"], "port": PORT}
+        return start_line(spec, places, environment(proxy_variables(PORT)), self._limiter(), egress)
 
     async def outcome(self, spec: BoxSpec, key: str) -> ToolOutcome | None:
         """See `Boxes`."""
@@ -92,10 +114,11 @@ class Bubblewrap:
 
     # in the launcher's thread
 
-    def _start(
-        self, spec: BoxSpec, workdir: Workdir, held: BoxLease, theirs: socket.socket
-    ) -> tuple[subprocess.Popen[bytes], int]:
-        """Start bubblewrap; gives it, and the descriptor on which it will tell the box's pid."""
+    def _start(self, spec: BoxSpec, workdir: Workdir, passed: Mapping[str, int]) -> tuple[subprocess.Popen[bytes], int]:
+        """Start bubblewrap; gives it, and the descriptor on which it will tell the box's pid.
+
+        `passed`: descriptors that the box gets besides those made here, which are closed again here.
+        """
         kit = self._kit = self._kit or _kit(self._root)
         user = users.user_of(workdir)
         workdir.prepare(user)
@@ -111,7 +134,7 @@ class Bubblewrap:
         inside = [kit.base.python, "-I", "-S", "-c", bundle.START, "{control}", "{journal}", "{code}"]
         argv = command(kit.bwrap, kit.setpriv, user, inside)
         try:
-            return self._launcher.start(argv, {**fds, "control": theirs.fileno(), "lock": held.fd}), info
+            return self._launcher.start(argv, {**fds, **passed}), info
         except BaseException:
             os.close(info)
             raise
@@ -137,14 +160,22 @@ class Bubblewrap:
 
     # in any thread
 
+    def _limiter(self) -> Limiter:
+        if self._chosen is None:
+            self._chosen = best_limiter()
+        return self._chosen
+
     def _join(self, spec: BoxSpec, outer: subprocess.Popen[bytes], info: int, held: BoxLease) -> BoxProcess:
         """Learn the box's pid and put it under its limits, before it is told to begin."""
         try:
             pid = pid_of_box(info, outer)
+        except BoxFailed as error:
+            explained = probe.explained(str(error))
+            raise (BoxFailed if explained == str(error) else NoIsolation)(explained) from error
         finally:
             os.close(info)
         try:
-            group = self._limiter.group(f"{spec.session_id}-{pid}", spec.limits)
+            group = self._limiter().group(f"{spec.session_id}-{pid}", spec.limits)
             group.add(pid)
             held.record(pid, spec.epoch)
             return BoxProcess(outer, pid, group, held)
@@ -157,17 +188,17 @@ def _kit(root: Path) -> _Kit:
     """Find the programs, make the base, compile the supervisor, build the filter.
 
     Raises:
-        BoxFailed: one of them is not to be had; the message says what to install.
+        NoIsolation: one of them is not to be had; the message says what to install.
     """
     bwrap = find_program("bwrap")
     if bwrap is None:
-        raise BoxFailed("bubblewrap is not installed (no `bwrap` on PATH): apt install bubblewrap")
+        raise NoIsolation("bubblewrap is not installed (no `bwrap` on PATH): apt install bubblewrap")
     setpriv = find_program("setpriv")
     if os.geteuid() == 0 and setpriv is None:
-        raise BoxFailed("`setpriv` is not installed (apt install util-linux): a server that is root needs it")
+        raise NoIsolation("`setpriv` is not installed (apt install util-linux): a server that is root needs it")
     machine = seccomp.this_machine()
     if machine is None:
-        raise BoxFailed(f"there is no seccomp filter for {os.uname().machine}; boxes run on x86_64 and aarch64")
+        raise NoIsolation(f"there is no seccomp filter for {os.uname().machine}; boxes run on x86_64 and aarch64")
     make_folder(root, 0o711)
     base = rootfs.host_base(root / ".base")
     return _Kit(bwrap, setpriv, base, bundle.compiled([base.python]), seccomp.program(machine))

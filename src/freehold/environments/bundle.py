@@ -21,6 +21,7 @@ MODULES = (
     "supervisor.kernel",
     "supervisor.loop",
     "supervisor.spawning",
+    "supervisor.doorway",
     "tools.results",
     "tools.bash",
     "tools.files",
@@ -35,7 +36,7 @@ MODULES = (
 )
 """In the order of need: each imports only from those before it."""
 _ROOM = "freehold.environments"
-_LATE = ("tools.read", "tools.write", "tools.edit", "tools.glob", "tools.grep")
+_LATE = ("supervisor.doorway", "tools.read", "tools.write", "tools.edit", "tools.glob", "tools.grep")
 """Run when they are first used, in the fork that uses them."""
 
 _COMPILE = """

@@ -115,7 +115,7 @@ def look(watched: Watched) -> str | None:
 
 
 def used_bytes(workdir: Workdir) -> int:
-    """What its files take on the disk, sparse files as little as they do, each link once, and a little for each name."""
+    """What its files take on the disk: sparse ones what they do, linked ones once, and a little for each name."""
     seen: set[int] = set()
     total = 0
     for top in (workdir.workspace, workdir.home, workdir.outputs):

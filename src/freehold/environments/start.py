@@ -14,14 +14,22 @@ FILE_TOOL_S = 60.0
 
 
 def start_line(
-    spec: BoxSpec, places: Sequence[tuple[str, str, bool]], environment: Mapping[str, str], limiter: Limiter
+    spec: BoxSpec,
+    places: Sequence[tuple[str, str, bool]],
+    environment: Mapping[str, str],
+    limiter: Limiter,
+    egress: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """`places`: what file tools reach, as (name for the model, path, writable); the first is where bash begins."""
+    """`places`: what file tools reach, as (name for the model, path, writable); the first is where bash begins.
+
+    `egress`: the `port` to listen on and the `channel` (a descriptor's number) to hand the listener over.
+    """
     limits = spec.limits
     return {
         "epoch": spec.epoch,
         "places": [list(place) for place in places],
         "environment": dict(environment),
+        "egress": egress,
         "limits": {
             "file_bytes": limits.file_bytes,
             "open_files": _OPEN_FILES,

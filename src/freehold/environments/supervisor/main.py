@@ -138,6 +138,10 @@ def main(control: int, journal: int) -> None:
     start = jsonlines.decode(_first_line(control))
     if os.getpid() != 1:
         kernel.adopt_orphans()
+    if start["egress"]:
+        from freehold.environments.supervisor import doorway
+
+        doorway.hand_out(start["egress"]["channel"], start["egress"]["port"])
     try:
         Supervisor(control, journal, start).serve()
     finally:
