@@ -26,9 +26,18 @@ from freehold.api.bodies import JSON_LIMIT_BYTES, Body, ClientLeft
 from freehold.api.queries import Query
 from freehold.calls import Caller, Headers
 from freehold.clock import Clock
-from freehold.errors import FreeholdError, InvalidRequest, MethodNotAllowed, NotFound, PermissionDenied, Unavailable
+from freehold.errors import (
+    FreeholdError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotBuilt,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 from freehold.ids import NewId, new_id
 from freehold.wire.contract import check
+from freehold.wire.contract.routes import is_of_claude
 from freehold.wire.envelopes import error_body
 from freehold.wire.headers import parse_betas
 
@@ -275,6 +284,9 @@ def _told(error: Exception, scope: Scope, exchange: Exchange) -> FreeholdError:
 
 
 def _of_router(error: HTTPException, scope: Scope) -> FreeholdError:
+    if error.status_code in (404, 405) and is_of_claude(scope["method"], scope["path"]):
+        where = "what is missing stands in docs/reference/differences.toml"
+        return NotBuilt(f"{_line(scope)}: this part of the API is not built here yet; {where}.")
     if error.status_code == 404:
         return NotFound(f"There is no route {_line(scope)}.")
     if error.status_code == 405:
