@@ -139,7 +139,8 @@ async def open_session_house(
 
     own = Sessions(store, library, clock=clock, ids=new_id, close_box=close_box, remove_workdir=remove_workdir)
     previews = Previews()
-    feed, inbox = Feed(store, previews, clock=clock), Inbox(store, clock=clock, ids=new_id)
+    feed = Feed(store, previews, clock=clock)
+    inbox = Inbox(store, clock=clock, ids=new_id, tell=feed.offer)
     toolbox = Company()
     definitions = Definitions(Toolsets({"company": toolbox}))
     parts = Parts(
@@ -150,6 +151,7 @@ async def open_session_house(
         ids=new_id,
         collect_outputs=outputs.collect,
         uploads=uploads.refresh,
+        tell=feed.offer,
     )
     owners = Owners(folder / "owners", new_id)
     driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=DriverSettings(drain_s=2.0))
