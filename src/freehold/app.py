@@ -361,6 +361,7 @@ def _sessions(
 
     own = Sessions(store, library.files, clock=clock, ids=ids, close_box=boxes.fleet.end, remove_workdir=remove_workdir)
     previews = Previews()
+    feed = Feed(store, previews, clock=clock)
     parts = Parts(
         model=Model(handler, clock=clock, ids=ids, price=rates.cost),
         execution=Execution(tools, toolboxes),
@@ -369,11 +370,12 @@ def _sessions(
         ids=ids,
         collect_outputs=outputs.collect,
         uploads=uploads.refresh,
+        tell=feed.offer,
     )
     owners = Owners(data / "owners", ids)
     settings = configuration.section(DriverSettings)
     driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
-    inbox, feed = Inbox(store, clock=clock, ids=ids), Feed(store, previews, clock=clock)
+    inbox = Inbox(store, clock=clock, ids=ids, tell=feed.offer)
     return _Sessions(own, inbox, feed, driver, owners, boxes)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from freehold.clock import Clock, rfc3339
 from freehold.errors import Unavailable
 from freehold.store import session_log
 from freehold.store.engine import Store
-from freehold.store.session_log import Event
+from freehold.store.session_log import Event, NewEvent
 from freehold.store.sessions import find_session, read_session
 from freehold.wire.frames import frame
 
@@ -32,6 +32,8 @@ PING_S = 15.0
 """Of silence, after which the stream says that it is alive."""
 RECHECK_S = 20.0
 """A wake may be lost between processes; after this long the table is looked at anyway."""
+SOON_S = 0.25
+"""After events of our own: a wake for them may have hidden another one, so the table is looked at when it is quiet."""
 PING = frame("ping", b'{"type":"ping"}')
 _KEPT = 256
 """Events of one session that its readers share; who is further behind reads the table."""
@@ -57,6 +59,7 @@ class _Tail:
         self.readers = 0
         self._kept: deque[_Row] = deque(maxlen=_KEPT)
         self._changed = asyncio.Event()
+        self._was_told = False
         self.task = asyncio.create_task(self._follow(), name=f"tail of {session_id}")
 
     def change(self) -> asyncio.Event:
@@ -72,6 +75,13 @@ class _Tail:
         async with self._store.read() as connection:
             return [_row(e) for e in await session_log.after(connection, self._session_id, seq, limit=_READ_AT_ONCE)]
 
+    def offer(self, first_seq: int, events: Sequence[NewEvent]) -> None:
+        """What this process has just written, so that it need not be read again; left alone if it does not fit."""
+        if first_seq == self.last + 1 and events:
+            self._take([_Row(seq, e.type, frame(e.type, e.body.encode())) for seq, e in enumerate(events, first_seq)])
+            self._was_told = True
+            self._tell()
+
     def end(self) -> None:
         """Let every reader look again; they find that it is over."""
         self.gone = True
@@ -81,24 +91,36 @@ class _Tail:
         while not self.gone:
             seen = self._store.wakes.version(self._session_id)
             try:
-                more = await self._read()
+                if await self._read():
+                    self._tell()
             except Unavailable as error:
                 log.warning("the log of %s cannot be read now: %s", self._session_id, error.message)
-                more = False
-            if more:
-                self._tell()
-            else:
-                await self._store.wakes.changed(self._session_id, seen, RECHECK_S)
+            await self._wait(seen)
+
+    async def _wait(self, seen: int) -> None:
+        """Until the table is to be looked at: somebody else has written, or it is time to make sure."""
+        wakes = self._store.wakes
+        while (now := await wakes.changed(self._session_id, seen, RECHECK_S)) != seen:
+            await asyncio.sleep(0)  # whoever has written in this process offers it now
+            if not self._was_told:
+                return
+            self._was_told = False
+            if await wakes.changed(self._session_id, now, SOON_S) == now:
+                return
+            seen = now
 
     async def _read(self) -> bool:
         """Whether there was more, or the session is gone."""
         async with self._store.read() as connection:
             rows = [_row(e) for e in await session_log.after(connection, self._session_id, self.last)]
             self.gone = not rows and await find_session(connection, self._session_id) is None
+        self._take([row for row in rows if row.seq > self.last])
+        return bool(rows) or self.gone
+
+    def _take(self, rows: Sequence[_Row]) -> None:
         if rows:
             self._kept.extend(rows)
             self.last = rows[-1].seq
-        return bool(rows) or self.gone
 
     def _tell(self) -> None:
         self._changed.set()
@@ -128,6 +150,12 @@ class Feed:
         async with self._store.read() as connection:
             row = await read_session(connection, workspace_id, session_id)
         return self._frames(session_id, row.last_seq, kinds)
+
+    def offer(self, session_id: str, first_seq: int, events: Sequence[NewEvent]) -> None:
+        """Take note of what this process has just written. Without it streams are right too, and later."""
+        tail = self._tails.get(session_id)
+        if tail is not None:
+            tail.offer(first_seq, events)
 
     def close(self) -> None:
         """The server stops."""

@@ -15,7 +15,7 @@ import msgspec
 
 from freehold.agents.events import Draft, Voice
 from freehold.agents.incoming import MOST_EVENTS, checked
-from freehold.agents.log import inbox, new_event, waiting_event
+from freehold.agents.log import Tell, inbox, new_event, unheard, waiting_event
 from freehold.agents.session import Json
 from freehold.clock import Clock
 from freehold.errors import InvalidRequest
@@ -24,7 +24,7 @@ from freehold.jobs.driver import WAKE
 from freehold.store import session_log
 from freehold.store.base import Connection
 from freehold.store.engine import Store
-from freehold.store.session_log import Move, Place
+from freehold.store.session_log import Move, NewEvent, Place
 from freehold.store.sessions import SessionRow, read_session
 
 _ASKS = frozenset({"agent.tool_use", "agent.mcp_tool_use"})
@@ -41,13 +41,24 @@ class _Sorted:
     interrupts: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What became of one request's events: those in the log, from which place on, and the ids of those that wait."""
+
+    first_seq: int
+    events: Sequence[NewEvent]
+    waiting: set[str]
+
+
 class Inbox:
     """Takes events of clients for all sessions."""
 
-    def __init__(self, store: Store, *, clock: Clock, ids: NewId) -> None:
+    def __init__(self, store: Store, *, clock: Clock, ids: NewId, tell: Tell = unheard) -> None:
+        """`tell` hears of every event that goes into the log; see `feed.Feed.offer`."""
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._tell = tell
 
     async def send(self, workspace_id: str, session_id: str, events: Sequence[Mapping[str, Any]]) -> list[Json]:
         """Take the events and give them back with their ids; `processed_at` is null for those that wait.
@@ -64,14 +75,14 @@ class Inbox:
         ]
         now_us = self._clock.now_us()
 
-        async def op(connection: Connection) -> set[str]:
+        async def op(connection: Connection) -> _Taken:
             row = await read_session(connection, workspace_id, session_id, lock=True)
             _refuse_ended(row)
-            taken = await self._sort(connection, row, drafts)
-            return await self._write(connection, row, taken, now_us)
+            return await self._write(connection, row, await self._sort(connection, row, drafts), now_us)
 
-        waiting = await self._store.write(op, wake=[session_id, inbox(session_id), WAKE])
-        return [_shown(draft, now_us, waits=draft.id in waiting) for draft in drafts]
+        taken = await self._store.write(op, wake=[session_id, inbox(session_id), WAKE])
+        self._tell(session_id, taken.first_seq, taken.events)
+        return [_shown(draft, now_us, waits=draft.id in taken.waiting) for draft in drafts]
 
     async def _sort(self, connection: Connection, row: SessionRow, drafts: Sequence[Draft]) -> _Sorted:
         taken = _Sorted([], [], [])
@@ -94,8 +105,7 @@ class Inbox:
             taken.straight.append(draft)
         return taken
 
-    async def _write(self, connection: Connection, row: SessionRow, taken: _Sorted, now_us: int) -> set[str]:
-        """Append and queue; gives the ids of those that wait."""
+    async def _write(self, connection: Connection, row: SessionRow, taken: _Sorted, now_us: int) -> _Taken:
         values: dict[str, str | int | None] = {}
         drafts = taken.straight
         if row.status == "idle":
@@ -110,12 +120,12 @@ class Inbox:
         if "status" in values:
             voice = Voice(self._ids, row.thread_id, row.agent["name"])
             drafts = [*drafts, *voice.running()]
-        if drafts:
-            written = [new_event(draft, now_us) for draft in drafts]
-            await session_log.append(connection, row.id, written, now_us=now_us, values=values, tool_calls=taken.moves)
+        events = [new_event(draft, now_us) for draft in drafts]
+        if events:
+            await session_log.append(connection, row.id, events, now_us=now_us, values=values, tool_calls=taken.moves)
         if taken.waiting:
             await session_log.queue(connection, row.id, [waiting_event(d) for d in taken.waiting], now_us=now_us)
-        return {draft.id for draft in taken.waiting}
+        return _Taken(row.last_seq + 1, events, {draft.id for draft in taken.waiting})
 
 
 def _shown(draft: Draft, now_us: int, *, waits: bool) -> Json:

@@ -6,7 +6,7 @@ only as drafts and rows; what they mean is the fold's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +45,13 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class _Written:
+    appended: Appended
+    drafts: Sequence[Draft]
+    events: Sequence[NewEvent]
+
+
+@dataclass(frozen=True, slots=True)
 class Idle:
     """The end of a turn: the events, and what becomes of messages that wait."""
 
@@ -55,10 +62,21 @@ class Idle:
     values: Values
 
 
+Tell = Callable[[str, int, Sequence[NewEvent]], None]
+"""Hears what was just written: the session's id, the first place, the events. For readers in this process."""
+
+
+def unheard(session_id: str, first_seq: int, events: Sequence[NewEvent]) -> None:
+    """Nobody reads along."""
+
+
 class Log:
     """The state of one session and the way to write it. Made by `load`."""
 
-    def __init__(self, store: Store, clock: Clock, lease: Lease, row: SessionRow, session: Session) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, lease: Lease, row: SessionRow, session: Session, tell: Tell = unheard
+    ) -> None:
+        self._tell = tell
         self._store = store
         self._clock = clock
         self._lease = lease
@@ -71,14 +89,16 @@ class Log:
         self._seen = -1
 
     @classmethod
-    async def load(cls, store: Store, clock: Clock, lease: Lease, folded: Session | None) -> Log | None:
+    async def load(
+        cls, store: Store, clock: Clock, lease: Lease, folded: Session | None, tell: Tell = unheard
+    ) -> Log | None:
         """Read what there is beyond `folded`; `None` if the session is gone."""
         seen = store.wakes.version(inbox(lease.session_id))
         async with store.read() as connection:
             row = await find_session(connection, lease.session_id)
             if row is None:
                 return None
-            log = cls(store, clock, lease, row, folded or Session())
+            log = cls(store, clock, lease, row, folded or Session(), tell)
             log._seen = seen
             await log._read(connection)
             log.journal = {call.event_id: call for call in await session_log.open_calls(connection, log.id)}
@@ -116,11 +136,10 @@ class Log:
         """Commit. Raises `Fenced`: then nothing was written, and nothing more may be."""
         now_us = self._clock.now_us()
 
-        async def op(connection: Connection) -> tuple[Appended, list[Draft]]:
+        async def op(connection: Connection) -> _Written:
             return await self._append(connection, change, now_us)
 
-        appended, drafts = await self._store.write(op, wake=[self.id])
-        await self._fold(appended, drafts, now_us)
+        await self._fold(await self._store.write(op, wake=[self.id]), now_us)
 
     async def write_idle(self, before: Change, idle: Idle, *, whole: bool) -> bool:
         """Commit `before` and, in the same commit, the end of the turn, unless something came in meanwhile.
@@ -130,15 +149,15 @@ class Log:
         """
         now_us = self._clock.now_us()
 
-        async def op(connection: Connection) -> tuple[Appended | None, list[Draft], bool]:
+        async def op(connection: Connection) -> tuple[_Written | None, bool]:
             head = await session_log.lock(connection, self.id, epoch=self.epoch)
             if whole and head.last_seq != self.session.seq:
-                return None, [], False
+                return None, False
             waits = bool(await session_log.waiting(connection, self.id, limit=1))
             if head.last_seq != self.session.seq:
-                return *(await self._append(connection, before, now_us)), False
+                return await self._append(connection, before, now_us), False
             if waits and idle.waiting == "this_turn":
-                return *(await self._append(connection, replace(before, drain=True), now_us)), False
+                return await self._append(connection, replace(before, drain=True), now_us), False
             begins = waits and idle.waiting == "next_turn"
             flushes = waits and idle.waiting == "flushed"
             ended = Change(
@@ -149,38 +168,41 @@ class Log:
                 values={**idle.values, "status": "running" if begins else "idle"},
                 release=not begins,
             )
-            return *(await self._append(connection, ended, now_us)), True
+            return await self._append(connection, ended, now_us), True
 
-        appended, drafts, ended = await self._store.write(op, wake=[self.id])
-        if appended is None:
+        written, ended = await self._store.write(op, wake=[self.id])
+        if written is None:
             await self.catch_up()
         else:
-            await self._fold(appended, drafts, now_us)
+            await self._fold(written, now_us)
         return ended
 
-    async def _append(self, connection: Connection, change: Change, now_us: int) -> tuple[Appended, list[Draft]]:
+    async def _append(self, connection: Connection, change: Change, now_us: int) -> _Written:
         drafts = list(change.drafts)
         if change.drain:
             taken = await session_log.take_waiting(connection, self.id, epoch=self.epoch)
             drafts += [_draft(event) for event in taken]
         drafts += change.then
+        events = [new_event(draft, now_us) for draft in drafts]
         appended = await session_log.append(
             connection,
             self.id,
-            [new_event(draft, now_us) for draft in drafts],
+            events,
             now_us=now_us,
             epoch=self.epoch,
             values=change.values,
             tool_calls=change.calls,
             release=change.release,
         )
-        return appended, drafts
+        return _Written(appended, drafts, events)
 
-    async def _fold(self, appended: Appended, drafts: Sequence[Draft], now_us: int) -> None:
-        if appended.first_seq != self.session.seq + 1:
+    async def _fold(self, written: _Written, now_us: int) -> None:
+        first_seq = written.appended.first_seq
+        self._tell(self.id, first_seq, written.events)
+        if first_seq != self.session.seq + 1:
             await self.catch_up()
             return
-        for seq, draft in enumerate(drafts, appended.first_seq):
+        for seq, draft in enumerate(written.drafts, first_seq):
             self.session.add(draft.entry(seq, now_us))
 
     async def _read(self, connection: Connection) -> None:

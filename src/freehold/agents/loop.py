@@ -19,7 +19,7 @@ from typing import Any
 
 from freehold.agents import failures, reply, request
 from freehold.agents.events import Draft, Voice
-from freehold.agents.log import Change, Idle, Log
+from freehold.agents.log import Change, Idle, Log, Tell, unheard
 from freehold.agents.model import Answered, Failed, Model, Request
 from freehold.agents.previews import Previews, Writing
 from freehold.agents.session import Session
@@ -53,6 +53,8 @@ class Parts:
     ids: NewId
     collect_outputs: Collect
     uploads: Uploads
+    tell: Tell = unheard
+    """Hears of every event that is written; see `feed.Feed.offer`."""
 
 
 class Loop:

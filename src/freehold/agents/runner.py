@@ -70,7 +70,9 @@ class SessionWork:
         """See `Work`."""
         chaos.point("after_acquire")
         session_id = self._lease.session_id
-        log = await Log.load(self._store, self._parts.clock, self._lease, self._folded.take(session_id))
+        log = await Log.load(
+            self._store, self._parts.clock, self._lease, self._folded.take(session_id), self._parts.tell
+        )
         if log is None or self._stopping:
             return log is None
         self._loop = Loop(self._parts, log)
@@ -94,7 +96,7 @@ class SessionWork:
         """
         if failures < MOST_FAILURES:
             return False
-        log = await Log.load(self._store, self._parts.clock, self._lease, None)
+        log = await Log.load(self._store, self._parts.clock, self._lease, None, self._parts.tell)
         if log is None:
             return True
         voice = Voice(self._parts.ids, log.row.thread_id, log.row.agent["name"])
