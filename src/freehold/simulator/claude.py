@@ -6,6 +6,7 @@ Synchronous and without I/O; the time is an argument. `upstream.py`, `http.py` a
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +74,9 @@ class Character:
     """`None`: no rate limits and no headers of them."""
     file_bytes: FileBytes | None = None
     history: int = 1_000
-    """Requests kept one by one, in the bill and for tests."""
+    """Requests kept one by one on the bill."""
+    keep_bodies: bool = False
+    """Keep the latest requests themselves too, for tests that look at what was asked; not for long runs."""
 
 
 class Claude:
@@ -85,6 +88,7 @@ class Claude:
         self.cache = PrefixCache()
         self._diagnoses = Diagnoses()
         self.ids = Ids(character.seed)
+        self.heard: deque[Asked] = deque(maxlen=character.history)
         self.limits = RateLimits(character.limits) if character.limits else None
 
     @property
@@ -100,6 +104,8 @@ class Claude:
         Raises:
             FreeholdError: what the real API would answer with an error status; also put on the bill, at no cost.
         """
+        if self.character.keep_bodies:
+            self.heard.append(asked)
         try:
             return self._message(asked, now_us)
         except FreeholdError as error:

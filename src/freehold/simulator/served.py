@@ -35,6 +35,7 @@ class Settings:
     stopped: bool = False
     """Its clock moves by hand only."""
     history: int = 1_000
+    keep_bodies: bool = False
 
 
 class Served:
@@ -61,6 +62,7 @@ class Served:
             exact_counts=chosen.exact_counts,
             pace=chosen.pace,
             history=chosen.history,
+            keep_bodies=chosen.keep_bodies,
         )
         batches = Batches(self.simulator.claude, self.clock, chosen.batch_pace)
         admin = Admin(self.simulator, self.clock, self.start_over)

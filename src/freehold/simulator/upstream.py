@@ -59,10 +59,11 @@ class Simulator:
         faults: Faults | None = None,
         file_bytes: FileBytes | None = None,
         history: int = 1_000,
+        keep_bodies: bool = False,
     ) -> None:
         self._clock = clock
         chosen = {model: brain_named(one) for model, one in (brains or {}).items()}
-        character = Character(brain_named(brain), chosen, seed, exact_counts, limits, file_bytes, history)
+        character = Character(brain_named(brain), chosen, seed, exact_counts, limits, file_bytes, history, keep_bodies)
         self.claude = Claude(character)
         self.pace = pace
         self.faults = faults or Faults()
