@@ -264,3 +264,15 @@ async def test_an_http_error_of_the_upstream_is_a_failure_too(make_house: MakesH
     log = await house.idle(session)
     assert of_type(log, "session.error")[0]["error"]["type"] == "model_rate_limited_error"
     assert last_stop(log) == {"type": "end_turn"}
+
+
+async def test_a_call_that_does_nothing_costs_two_commits(make_house: MakesHouse) -> None:
+    house = await make_house(Script([text("plain"), calls(("bash", {})), text("done")]))
+    session = await house.session()
+    costs = []
+    for turn in (1, 2):
+        before = house.store.commits
+        await house.say(session)
+        await house.idle(session, turn)
+        costs.append(house.store.commits - before)
+    assert costs[1] - costs[0] <= 2
