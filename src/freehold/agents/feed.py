@@ -35,7 +35,7 @@ RECHECK_S = 20.0
 SOON_S = 0.25
 """After events of our own: a wake for them may have hidden another one, so the table is looked at when it is quiet."""
 PING = frame("ping", b'{"type":"ping"}')
-_KEPT = 256
+KEPT = 256
 """Events of one session that its readers share; who is further behind reads the table."""
 _READ_AT_ONCE = 200
 _ENDS_PREVIEWS = frozenset({"agent.message", "span.model_request_end"})
@@ -51,13 +51,13 @@ class _Row:
 class _Tail:
     """The end of one session's log, followed for all its readers."""
 
-    def __init__(self, store: Store, session_id: str, last: int) -> None:
+    def __init__(self, store: Store, session_id: str, last: int, kept: int) -> None:
         self._store = store
         self._session_id = session_id
         self.last = last
         self.gone = False
         self.readers = 0
-        self._kept: deque[_Row] = deque(maxlen=_KEPT)
+        self._kept: deque[_Row] = deque(maxlen=kept)
         self._changed = asyncio.Event()
         self._was_told = False
         self.task = asyncio.create_task(self._follow(), name=f"tail of {session_id}")
@@ -130,10 +130,14 @@ class _Tail:
 class Feed:
     """Opens streams of sessions. `close` ends them all."""
 
-    def __init__(self, store: Store, previews: Previews, *, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, previews: Previews, *, clock: Clock, ping_s: float = PING_S, kept: int = KEPT
+    ) -> None:
         self._store = store
         self._previews = previews
         self._clock = clock
+        self._ping_s = ping_s
+        self._kept = kept
         self._tails: dict[str, _Tail] = {}
         self._closing = asyncio.Event()
 
@@ -176,7 +180,7 @@ class Feed:
                         yield b"".join(more)
                     elif tail.gone:
                         break
-                    elif not await reader.wait(change, PING_S):
+                    elif not await reader.wait(change, self._ping_s):
                         yield PING
                 if not self._closing.is_set():
                     yield self._deleted(session_id)
@@ -186,7 +190,7 @@ class Feed:
     def _tail(self, session_id: str, last: int) -> _Tail:
         tail = self._tails.get(session_id)
         if tail is None or tail.task.done():
-            tail = self._tails[session_id] = _Tail(self._store, session_id, last)
+            tail = self._tails[session_id] = _Tail(self._store, session_id, last, self._kept)
         tail.readers += 1
         return tail
 
