@@ -58,7 +58,7 @@ class Call:
     deadline_ns: int | None = None
     """On the monotonic clock; `None`: no deadline."""
     query: bytes = b""
-    """The query string as it came, without `?` (the SDK's beta client sends `beta=true`)."""
+    """The query string as it came, without `?` (some clients send `beta=true`)."""
     refused: FreeholdError | None = None
     """Why this request cannot be made, found out while reading it; raised once its key is known."""
     first_byte_ns: int | None = None

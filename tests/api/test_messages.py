@@ -133,9 +133,9 @@ async def test_credentials_and_our_own_headers_stay_here() -> None:
         assert [name.lower() for name, _ in sent.headers].count("host") == 1
 
 
-async def test_the_query_of_the_beta_client_is_handed_on() -> None:
+async def test_the_query_is_handed_on() -> None:
     async with gateway(whole) as house:
-        await house.sdk().beta.messages.create(**BODY)
+        await house.sdk().beta.messages.create(**BODY, extra_query={"beta": "true"})
         assert house.upstream.requests[0].line == "POST /v1/messages?beta=true HTTP/1.1"
 
 

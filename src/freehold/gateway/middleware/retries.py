@@ -102,7 +102,7 @@ class _Retried:
 
     def _may_hold(self) -> bool:
         settings = self._retries.settings
-        return settings.hold_ms > 0 and self._tried < settings.max_retries
+        return settings.hold_ms > 0 and settings.max_retries > 0
 
     def _wait(self, headers: Headers) -> float | None:
         retries = self._retries
