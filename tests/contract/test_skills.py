@@ -14,6 +14,7 @@ from anthropic import APIStatusError, AsyncAnthropic, BadRequestError, NotFoundE
 from anthropic.lib import files_from_dir
 from anthropic.lib.tools._skills import download_session_skills
 
+from freehold.errors import NotFound
 from freehold.store.engine import Store
 from tests.api.house import House, open_house
 from tests.contract.manifest import proves
@@ -186,6 +187,39 @@ async def test_an_old_client_gets_the_shapes_it_knows(house: House) -> None:
         assert listed["has_more"] is False
         gone = (await plain.delete(f"{path}/{second['version']}", headers=old)).json()
         assert gone == {"id": second["version"], "type": "skill_version_deleted"}
+
+
+async def test_an_agent_names_skills_that_exist_and_a_session_pins_what_they_are_then(house: House) -> None:
+    client = house.client()
+    skill = await client.skills.create(files=folder())
+    agent = await client.beta.agents.create(
+        name="A", model="claude-haiku-4-5", skills=[{"type": "custom", "skill_id": skill.id}]
+    )
+    [named] = agent.skills
+    assert (named.type, named.skill_id, named.version) == ("custom", skill.id, "latest")
+    before = await house.skills.pinned(house.one, [named.to_dict()])  # type: ignore[list-item]
+    second = await client.skills.versions.create(skill.id, files=folder(body=b"2"))
+    after = await house.skills.pinned(house.one, [named.to_dict()])  # type: ignore[list-item]
+    assert [pins[0]["version"] for pins in (before, after)] == [skill.latest_version_id, second.id]
+    twice: Any = [{"type": "custom", "skill_id": skill.id}, {"type": "custom", "skill_id": skill.id}]
+    with pytest.raises(BadRequestError) as error:
+        await client.beta.agents.update(agent.id, skills=twice)
+    assert "twice" in error.value.message
+    pinned = await client.beta.agents.update(
+        agent.id, skills=[{"type": "custom", "skill_id": skill.id, "version": second.id}]
+    )
+    assert pinned.skills[0].version == second.id
+
+
+async def test_a_skill_is_laid_out_whole_for_all_sessions_at_once(house: House) -> None:
+    skill = await house.client().skills.create(files=folder(body=b"#!/bin/sh\n"))
+    laid = await asyncio.gather(*(house.skills.laid_out(house.one, skill.id, "latest") for _ in range(8)))
+    assert len(set(laid)) == 1
+    assert (laid[0].name, laid[0].description) == ("my-skill", "Does things.")
+    assert (laid[0].folder / "scripts" / "run.py").read_bytes() == b"#!/bin/sh\n"
+    assert [entry.name for entry in laid[0].folder.parent.iterdir()] == [laid[0].folder.name], "no scratch is left"
+    with pytest.raises(NotFound):
+        await house.skills.laid_out(house.other, skill.id, "latest")
 
 
 class _Agent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -10,16 +11,19 @@ from starlette.routing import BaseRoute
 from freehold.api.base import Request, answer, route
 from freehold.api.definitions import Definition, Definitions
 from freehold.clock import Clock, rfc3339
-from freehold.errors import Conflict, InvalidRequest
+from freehold.errors import Conflict, InvalidRequest, NotFound
 from freehold.ids import NewId
+from freehold.library.skills import Skills
 from freehold.store.agents import AgentFilter, AgentRow, AgentRows
 
 MOST_VERSION = 2**31 - 1
 
 
-def routes(rows: AgentRows, definitions: Definitions, *, clock: Clock, ids: NewId) -> list[BaseRoute]:
-    """Every route of agents."""
-    agents = _Agents(rows, definitions, clock, ids)
+def routes(
+    rows: AgentRows, definitions: Definitions, *, clock: Clock, ids: NewId, skills: Skills | None = None
+) -> list[BaseRoute]:
+    """Every route of agents. Without `skills`, `definitions` must refuse agents that have some."""
+    agents = _Agents(rows, definitions, clock, ids, skills)
     return [
         route("POST", "/v1/agents", agents.create),
         route("GET", "/v1/agents", agents.list),
@@ -31,15 +35,19 @@ def routes(rows: AgentRows, definitions: Definitions, *, clock: Clock, ids: NewI
 
 
 class _Agents:
-    def __init__(self, rows: AgentRows, definitions: Definitions, clock: Clock, ids: NewId) -> None:
+    def __init__(
+        self, rows: AgentRows, definitions: Definitions, clock: Clock, ids: NewId, skills: Skills | None
+    ) -> None:
         self._rows = rows
         self._definitions = definitions
         self._clock = clock
         self._ids = ids
+        self._skills = skills
 
     async def create(self, request: Request) -> Response:
         fields = await request.json("agents.create")
         definition = self._definitions.created(fields)
+        await self._check_skills(request, definition["skills"])
         row = await self._rows.create(request.workspace_id, self._ids("agent"), definition, self._clock.now_us())
         return answer(shown(row))
 
@@ -49,6 +57,7 @@ class _Agents:
 
     async def update(self, request: Request) -> Response:
         fields = await request.json("agents.update")
+        await self._check_skills(request, fields.get("skills") or ())
 
         def change(row: AgentRow) -> Definition:
             _refuse_archived(row)
@@ -76,6 +85,14 @@ class _Agents:
         window = request.query.window("agent_versions", {"agent_id": agent_id}, position=(int,))
         rows = await self._rows.versions(request.workspace_id, agent_id, after=window.after, limit=window.limit)
         return answer(window.page(rows, shown, lambda row: (row.version,)))
+
+    async def _check_skills(self, request: Request, given: Iterable[Mapping[str, Any]]) -> None:
+        for index, skill in enumerate(given):
+            if self._skills is not None and skill["type"] == "custom":
+                try:
+                    await self._skills.resolve(request.workspace_id, skill["skill_id"], skill.get("version"))
+                except NotFound as error:
+                    raise InvalidRequest(f"skills.{index}: {error.message}") from error
 
 
 def shown(row: AgentRow) -> dict[str, Any]:

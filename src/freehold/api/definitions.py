@@ -7,7 +7,7 @@ the docstrings of the SDK's `agent_create_params.py` and `agent_update_params.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from freehold.api.metadata import merged_metadata, new_metadata
@@ -20,6 +20,9 @@ MOST_NAME_CHARS = 256
 MOST_DESCRIPTION_CHARS = 2048
 MOST_SYSTEM_CHARS = 100_000
 MOST_MODEL_CHARS = 128
+MOST_SKILLS = 500
+LATEST_SKILL = "latest"
+"""Resolved and pinned when a session begins."""
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 Definition = dict[str, Any]
@@ -27,10 +30,15 @@ Definition = dict[str, Any]
 
 
 class Definitions:
-    """Makes definitions under what this server has: its toolboxes, its web provider."""
+    """Makes definitions under what this server has: its toolboxes, its web provider.
 
-    def __init__(self, toolsets: Toolsets) -> None:
+    `skills`: whether its sessions mount skills; else agents with skills are refused. That a skill exists is for the
+    caller to check.
+    """
+
+    def __init__(self, toolsets: Toolsets, *, skills: bool = False) -> None:
         self._toolsets = toolsets
+        self._with_skills = skills
 
     def created(self, fields: Mapping[str, Any]) -> Definition:
         """A first version from the fields of a create request. Raises `InvalidRequest`, naming the field."""
@@ -42,7 +50,7 @@ class Definitions:
             "model": _model(fields.get("model"), None),
             "mcp_servers": self._toolsets.servers(fields.get("mcp_servers") or ()),
             "tools": self._toolsets.expanded(fields.get("tools") or ()),
-            "skills": _skills(fields),
+            "skills": self._skills(fields),
             "metadata": new_metadata(fields.get("metadata")),
             "multiagent": None,
             "execution_identity": _identity(fields),
@@ -75,7 +83,7 @@ class Definitions:
         if "tools" in fields:
             changed["tools"] = self._toolsets.expanded(fields["tools"] or ())
         if "skills" in fields:
-            changed["skills"] = _skills(fields)
+            changed["skills"] = self._skills(fields)
         if "metadata" in fields:
             changed["metadata"] = merged_metadata(current["metadata"], fields["metadata"])
         if "multiagent" in fields:
@@ -83,6 +91,12 @@ class Definitions:
         if "execution_identity" in fields:
             changed["execution_identity"] = _identity(fields)
         return changed
+
+    def _skills(self, fields: Mapping[str, Any]) -> list[dict[str, str]]:
+        given = fields.get("skills") or ()
+        if given and not self._with_skills:
+            raise NotBuilt("skills: agents with skills are not built yet. Leave the list out or empty.")
+        return _skills(given)
 
     def _checked(self, definition: Definition) -> Definition:
         self._toolsets.check(definition["tools"], definition["mcp_servers"])
@@ -125,10 +139,22 @@ def _effort(value: Any) -> dict[str, str] | None:
     return {"type": level}
 
 
-def _skills(fields: Mapping[str, Any]) -> list[Any]:
-    if fields.get("skills"):
-        raise NotBuilt("skills: agents with skills are not built yet. Leave the list out or empty.")
-    return []
+def _skills(given: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    if len(given) > MOST_SKILLS:
+        raise InvalidRequest(f"skills: {len(given)} skills, at most {MOST_SKILLS} are taken.")
+    skills: list[dict[str, str]] = []
+    for index, skill in enumerate(given):
+        if skill["type"] != "custom":
+            raise NotBuilt(
+                f"skills.{index}.type: Anthropic's own skills are not on this server. Upload the skill and name it as "
+                f'{{"type": "custom", "skill_id": "skill_…"}}.'
+            )
+        if skill["skill_id"] in {known["skill_id"] for known in skills}:
+            raise InvalidRequest(f"skills.{index}.skill_id: {skill['skill_id'][:80]!r} stands there twice.")
+        skills.append(
+            {"type": "custom", "skill_id": skill["skill_id"], "version": skill.get("version") or LATEST_SKILL}
+        )
+    return skills
 
 
 def _refuse_multiagent(fields: Mapping[str, Any]) -> None:

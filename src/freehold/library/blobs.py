@@ -1,6 +1,7 @@
 """Bytes on disk, named by their SHA-256: written once, shared by whoever has the same, never held in memory.
 
     blobs/3f/3fa9…       a blob, complete and on disk for good
+    blobs/laid-out/…     skills unpacked for sessions; can be made anew at any time
     blobs/incoming/…     being written; locked by its writer, so that a dead writer's file is known by its free lock
 
 Knows no files, workspaces or database. Which blobs are still needed is for the caller to say.
@@ -36,14 +37,14 @@ class Blobs:
     """
 
     def __init__(self, folder: Path, *, floor_bytes: int = 256 << 20) -> None:
-        self._folder = folder
+        self.folder = folder
         self._incoming = folder / "incoming"
         self._floor_bytes = floor_bytes
         self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def path(self, sha256: str) -> Path:
         """Where that blob is, if it is there."""
-        return self._folder / sha256[:2] / sha256
+        return self.folder / sha256[:2] / sha256
 
     def incoming(self) -> Incoming:
         """Begin to write a blob: `async with blobs.incoming() as incoming`."""
@@ -69,7 +70,7 @@ class Blobs:
 
     def all(self) -> Iterator[str]:
         """Every blob's name."""
-        for folder in sorted(self._folder.iterdir()):
+        for folder in sorted(self.folder.iterdir()):
             if len(folder.name) == 2 and folder.is_dir():
                 yield from os.listdir(folder)
 
@@ -78,7 +79,7 @@ class Blobs:
         return sum(_remove_if_dead(path) for path in list(self._incoming.iterdir()))
 
     def _free(self) -> None:
-        status = os.statvfs(self._folder)
+        status = os.statvfs(self.folder)
         if status.f_bavail * status.f_frsize < self._floor_bytes:
             raise Unavailable(
                 "The server's disk is nearly full, so nothing more is taken in. Nothing was stored; free some space."

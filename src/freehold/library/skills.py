@@ -6,8 +6,11 @@ Knows no HTTP. What a skill must look like stands in `bundles`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +81,21 @@ class Packed:
     incoming: Incoming
 
 
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """A skill on disk: what the model is told of it, and the folder with its SKILL.md."""
+
+    name: str
+    description: str
+    folder: Path
+
+
 class Skills:
     """Skills of all workspaces; every call names the one that it may see."""
 
     def __init__(self, rows: SkillRows, blobs: Blobs, sweeper: Sweeper, *, clock: Clock, ids: NewId) -> None:
         self.rows = rows
+        self._folder = blobs.folder / "laid-out"
         self._blobs = blobs
         self._sweeper = sweeper
         self._clock = clock
@@ -147,6 +160,24 @@ class Skills:
         """The version that a reference means now: pin its `id` when a session begins. Raises `NotFound`."""
         return await self.rows.version(workspace_id, skill_id, version or LATEST)
 
+    async def pinned(self, workspace_id: str, skills: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+        """An agent's skills as a session keeps them: each `latest` is now the id of a version. Raises `NotFound`."""
+        return [
+            {**skill, "version": (await self.resolve(workspace_id, skill["skill_id"], skill["version"])).id}
+            for skill in skills
+        ]
+
+    async def laid_out(self, workspace_id: str, skill_id: str, version: str) -> LaidOut:
+        """A version's files in a folder to be mounted read-only; sessions with the same files share it.
+
+        The folder is complete or not there, whoever else lays it out at the same time. Raises `NotFound`.
+        """
+        row = await self.rows.version(workspace_id, skill_id, version)
+        folder = self._folder / row.sha256
+        if not folder.exists():
+            await asyncio.to_thread(_lay_out, self._archive(row), folder)
+        return LaidOut(row.name, row.description, folder)
+
     async def download(
         self, workspace_id: str, skill_id: str, version: str
     ) -> tuple[SkillVersionRow, AsyncIterator[bytes]]:
@@ -190,6 +221,19 @@ class Skills:
             sha256=packed.sha256,
             created_us=created_us,
         )
+
+
+def _lay_out(archive: Path, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".skill-", dir=folder.parent))
+    try:
+        unpack(archive, scratch / "skill")
+        with contextlib.suppress(FileExistsError, OSError):
+            (scratch / "skill").rename(folder)  # fails if somebody was faster, which is as good
+        if not folder.exists():
+            raise FreeholdError(f"The skill could not be laid out in {folder.parent}.")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _checked_display_name(name: str) -> str:
