@@ -11,10 +11,40 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "freehold"
 ORDER = [
-    "errors.py", "ids.py", "clock.py", "money.py", "config.py", "wire", "calls.py", "telemetry", "outbound", "store",
-    "access", "ledger", "library", "upstreams", "environments", "toolboxes", "context", "jobs", "simulator", "gateway",
-    "agents", "batches", "knowledge", "worker", "api", "console", "app.py", "server.py", "inprocess.py", "launch.py", "cli", "testing",
-]  # fmt: skip
+    "errors.py",
+    "ids.py",
+    "clock.py",
+    "money.py",
+    "config.py",
+    "wire",
+    "calls.py",
+    "telemetry",
+    "outbound",
+    "store",
+    "access",
+    "ledger",
+    "library",
+    "upstreams",
+    "environments",
+    "toolboxes",
+    "context",
+    "jobs",
+    "simulator",
+    "gateway",
+    "agents",
+    "batches",
+    "knowledge",
+    "worker",
+    "api",
+    "console",
+    "app.py",
+    "server.py",
+    "inprocess.py",
+    "launch.py",
+    "memory_tool.py",
+    "cli",
+    "testing",
+]
 
 
 def caption(path: Path) -> str:
@@ -27,7 +57,7 @@ def caption(path: Path) -> str:
 def tree() -> str:
     """Rooms in the order of the layers, ground first, each with its files and what they say of themselves."""
     lines = []
-    present = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p.is_dir() and any(p.glob("*.py")))}
+    present = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
     missing = present - set(ORDER) - {"__init__.py", "__main__.py", "__pycache__"}
     if missing:
         raise SystemExit(f"scripts/write_docs.py does not know where these stand: {', '.join(sorted(missing))}")
@@ -61,8 +91,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Each is a line `name = value` in the TOML file given by `--config`, a variable `FREEHOLD_NAME` in the",
-        "environment and, where `freehold serve --help` lists it, a flag. Flags win over the environment, that over the",
-        "file. An unknown name stops the start. `freehold config` shows the values in force and where each came from.",
+        "environment and, where `freehold serve --help` lists it, a flag. Flags win over the environment, which wins over",
+        "the file. An unknown name stops the start. `freehold config` shows the values in force and where each came from.",
         "",
         "This page is generated from the code by `make docs`.",
     ]
