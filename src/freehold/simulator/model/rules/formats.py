@@ -89,14 +89,34 @@ def _part(path: str, part: Mapping[str, Any], root: Mapping[str, Any]) -> None:
     reference = part.get("$ref")
     if reference is None:
         return
-    if not str(reference).startswith("#/"):
+    if not str(reference).startswith("#/") and reference != "#":
         raise InvalidRequest(f"{path}.$ref: only references within the schema are supported")
-    if resolve(root, reference) is None:
+    target = resolve(root, reference)
+    if target is None:
         raise InvalidRequest(f"{path}.$ref: {str(reference)[:100]!r} leads nowhere")
+    if _leads_back(root, target, reference):
+        raise InvalidRequest(f"{path}.$ref: recursive schemas are not supported in structured outputs")
+
+
+def _leads_back(root: Mapping[str, Any], target: Mapping[str, Any], reference: str) -> bool:
+    """Whether what a reference leads to holds, directly or by other references, the same reference."""
+    seen, waiting = set(), [target]
+    while waiting:
+        for _, part in _parts(waiting.pop(), "", 0):
+            inner = part.get("$ref")
+            if inner == reference:
+                return True
+            if isinstance(inner, str) and inner not in seen:
+                seen.add(inner)
+                if (found := resolve(root, inner)) is not None:
+                    waiting.append(found)
+    return False
 
 
 def resolve(root: Mapping[str, Any], reference: str) -> Mapping[str, Any] | None:
     """The part of the schema that `#/$defs/…` names, or `None`."""
+    if reference == "#":
+        return root
     part: Any = root
     for step in reference.removeprefix("#/").split("/"):
         step = step.replace("~1", "/").replace("~0", "~")
