@@ -72,6 +72,8 @@ class Loop:
         self._catalog = catalog(row.agent, parts.execution.built_in(), parts.execution.offered(row.agent), {})
         self._begun: reply.Ids | None = None
         """Of a model request whose start is in the log already."""
+        self._uploads: Sequence[str] | None = None
+        """The files of the session; `None` when they must be looked at again."""
         self._used_box = False
         self._stopping = False
 
@@ -139,8 +141,9 @@ class Loop:
 
     async def _request(self, writing: Writing) -> Request:
         has_box = "built_in" in self._catalog.kinds()
-        uploads = await self._parts.uploads(self._place.workspace_id, self._log.id) if has_box else ()
-        system = request.system_prompt(self._agent, has_box, uploads)
+        if has_box and self._uploads is None:
+            self._uploads = await self._parts.uploads(self._place.workspace_id, self._log.id)
+        system = request.system_prompt(self._agent, has_box, self._uploads or ())
         body = request.body(self._agent, system, self._catalog.definitions, self.session.transcript())
         return self._parts.model.request(body, self._caller, self._log.id, writing.take)
 
@@ -228,7 +231,7 @@ class Loop:
         if self._stopping or not isinstance(next_step(self._after(change)), Ask):
             return change
         self._begun = self._new_ids()
-        return replace(change, drain=True, then=[_span_start(self._begun)])
+        return replace(change, drain=self._log.waiting, then=[_span_start(self._begun)])
 
     # The end of a turn.
 
@@ -272,6 +275,7 @@ class Loop:
         finally:
             await _cancelled(change)
         if change in done:
+            self._uploads = None
             await self._log.catch_up()
 
     def _new_ids(self) -> reply.Ids:

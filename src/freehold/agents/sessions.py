@@ -213,7 +213,7 @@ class Sessions:
             await insert_resource(connection, session_id, resource)
 
         try:
-            await self._store.write(op)
+            await self._store.write(op, wake=[inbox(session_id)])
         except BaseException:
             await self._files.delete(workspace_id, resource.body["file_id"])
             raise
@@ -228,7 +228,7 @@ class Sessions:
             await delete_resource(connection, session_id, resource_id)
             return row
 
-        row = await self._store.write(op)
+        row = await self._store.write(op, wake=[inbox(session_id)])
         await self._files.delete(workspace_id, row.body["file_id"])
 
     async def _insert(

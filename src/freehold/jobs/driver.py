@@ -121,40 +121,42 @@ class Driver:
     # Taking.
 
     async def _sweep(self) -> None:
+        woken = False
         while True:
             seen = self._store.wakes.version(WAKE)
             try:
-                await self._bury()
-                while await self._take():
+                if not woken:
+                    await self._bury()
+                while (woken or await self._anything()) and await self._take():
                     pass
             except Unavailable as error:
                 log.warning("sessions cannot be taken now: %s", error.message)
             except Exception:  # the outer edge of a job: a sweep that ends would leave every session stuck
                 log.exception("the sweep for sessions failed; it goes on")
-            await self._store.wakes.changed(WAKE, seen, SWEEP_S, lazy=True)
+            woken = await self._store.wakes.changed(WAKE, seen, SWEEP_S, lazy=True) != seen
+
+    async def _anything(self) -> bool:
+        """Some session needs an owner. Asked before a sweep, so that a quiet server does not write every second."""
+        async with self._store.read() as connection:
+            return bool(await session_log.runnable(connection, 1, now_us=self._clock.now_us()))
 
     async def _take(self) -> bool:
         """Take what needs an owner; whether there may be more."""
         room = min(_CLAIMED_AT_ONCE, self._settings.max_running_sessions - len(self._held))
-        if room <= 0:
-            return False
-        async with self._store.read() as connection:
-            ids = await session_log.runnable(connection, room, now_us=self._clock.now_us())
-        if not ids:
-            return False
 
         async def op(connection: Connection) -> list[Lease]:
-            now_us = self._clock.now_us()
-            taken = [
-                await session_log.acquire(connection, self._owners.name, now_us=now_us, session_id=session_id)
-                for session_id in sorted(ids)
-            ]
-            return [lease for lease in taken if lease is not None]
+            taken: list[Lease] = []
+            while len(taken) < room:
+                lease = await session_log.acquire(connection, self._owners.name, now_us=self._clock.now_us())
+                if lease is None:
+                    break
+                taken.append(lease)
+            return taken
 
-        leases = await self._store.write(op)
+        leases = await self._store.write(op) if room > 0 else []
         for lease in leases:
             self._hold(lease)
-        return len(ids) == room and bool(leases)
+        return len(leases) == room > 0
 
     def _hold(self, lease: Lease) -> None:
         before = self._held.pop(lease.session_id, None)
