@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.environments import bubblewrap
+from freehold.environments import bubblewrap, kit
 from freehold.environments.base import BoxFailed, BoxSpec
 from freehold.environments.bubblewrap import Bubblewrap
 from tests.environments.conftest import require_bubblewrap
@@ -117,7 +117,7 @@ async def test_a_box_opens_whatever_the_umask(tmp_path: Path) -> None:
 async def test_a_machine_without_bubblewrap_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bubblewrap, "find_program", lambda name: None)
+    monkeypatch.setattr(kit, "find_program", lambda name: None)
     boxes = Bubblewrap(tmp_path / "boxes")
     with pytest.raises(BoxFailed, match="apt install bubblewrap"):
         await boxes.open(spec(tmp_path / "boxes"))

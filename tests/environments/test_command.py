@@ -71,3 +71,12 @@ def test_the_environment_is_made_and_not_inherited() -> None:
     assert set(environment({"X": "y"})) == {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", "TMPDIR", "X"),
     }
+
+
+def test_only_a_chore_has_power_over_the_sessions_files_and_it_is_bounded() -> None:
+    assert words()[words().index("--uid") + 1] == "1000"
+    assert "--cap-add" not in words()
+    said = options(Layout(BASE, (), Limits(), "/", owner=True)).decode().split("\0")
+    added = {said[place + 1] for place, word in enumerate(said) if word == "--cap-add"}
+    assert added == {"CAP_DAC_OVERRIDE", "CAP_FOWNER"}
+    assert said.index("--cap-drop") < said.index("--cap-add")

@@ -13,37 +13,27 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freehold.environments import bundle, journal, probe, rootfs, seccomp, users
+from freehold.environments import bundle, journal, probe, users
 from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, ToolOutcome
 from freehold.environments.channel import LiveBox
+from freehold.environments.chores import Chore, do
 from freehold.environments.command import Layout, Mount, command, environment, options
 from freehold.environments.disk import DiskWatch, Watched
 from freehold.environments.egress import PORT, Door, Egress
-from freehold.environments.launcher import Launcher, find_program, sealed_file
+from freehold.environments.kit import Kit, find_kit
+from freehold.environments.launcher import Launcher, sealed_file
 from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import Limiter, best_limiter
 from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
 from freehold.environments.process import BoxProcess, last_words, pid_of_box
 from freehold.environments.start import start_line
-from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir, make_folder
+from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir
 
 PLACES = ((WORKSPACE, True), (HOME, True), (UPLOADS, False), (OUTPUTS, True), ("/tmp", True))
 """What the file tools of a box reach, and whether they may write there."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kit:
-    """What all boxes of this server share; found out when the first is opened."""
-
-    bwrap: str
-    setpriv: str | None
-    base: rootfs.Base
-    code: bytes
-    filter: bytes
 
 
 class Bubblewrap:
@@ -58,7 +48,7 @@ class Bubblewrap:
         self._chosen = limiter
         self._open: set[LiveBox] = set()
         self._disk = DiskWatch()
-        self._kit: _Kit | None = None
+        self._kit: Kit | None = None
 
     async def probe(self) -> Capabilities:
         """See `Boxes`."""
@@ -106,6 +96,16 @@ class Bubblewrap:
         """See `Boxes`."""
         return await asyncio.to_thread(journal.find, Workdir(spec.workdir).journal, key)
 
+    async def do(self, workdir: Workdir, chore: Chore) -> None:
+        """Run a chore on that session's files, in a box of its own.
+
+        Raises:
+            ChoreFailed: in the program's own words.
+        """
+        kit, user = await self._launcher.run(lambda: (self._found(), users.user_of(workdir)))
+        await self._launcher.run(lambda: workdir.prepare(user))
+        await do(self._launcher, kit, user, chore)
+
     async def close(self) -> None:
         """See `Boxes`."""
         await self._disk.close()
@@ -119,7 +119,7 @@ class Bubblewrap:
 
         `passed`: descriptors that the box gets besides those made here, which are closed again here.
         """
-        kit = self._kit = self._kit or _kit(self._root)
+        kit = self._found()
         user = users.user_of(workdir)
         workdir.prepare(user)
         layout = self._layout(kit, spec, workdir)
@@ -142,21 +142,20 @@ class Bubblewrap:
             for fd in fds.values():
                 os.close(fd)
 
-    def _layout(self, kit: _Kit, spec: BoxSpec, workdir: Workdir) -> Layout:
+    def _found(self) -> Kit:
+        if self._kit is None:
+            self._kit = find_kit(self._root)
+        return self._kit
+
+    def _layout(self, kit: Kit, spec: BoxSpec, workdir: Workdir) -> Layout:
         reach = self._launcher.path
-        base = rootfs.Base(
-            kit.base.name,
-            tuple((reach(source), target) for source, target in kit.base.binds),
-            kit.base.links,
-            kit.base.python,
-        )
         mounts = (
             Mount(reach(workdir.home), HOME, writable=True),
             Mount(reach(workdir.uploads), UPLOADS),
             Mount(reach(workdir.outputs), OUTPUTS, writable=True),
             Mount(reach(workdir.workspace), WORKSPACE, writable=True),
         )
-        return Layout(base, mounts, spec.limits, WORKSPACE)
+        return Layout(kit.base_for(self._launcher), mounts, spec.limits, WORKSPACE)
 
     # in any thread
 
@@ -182,23 +181,3 @@ class Bubblewrap:
         except OSError as error:
             words = last_words(outer)
             raise BoxFailed(f"the limits of the box could not be set: {error}. {words}".strip()) from error
-
-
-def _kit(root: Path) -> _Kit:
-    """Find the programs, make the base, compile the supervisor, build the filter.
-
-    Raises:
-        NoIsolation: one of them is not to be had; the message says what to install.
-    """
-    bwrap = find_program("bwrap")
-    if bwrap is None:
-        raise NoIsolation("bubblewrap is not installed (no `bwrap` on PATH): apt install bubblewrap")
-    setpriv = find_program("setpriv")
-    if os.geteuid() == 0 and setpriv is None:
-        raise NoIsolation("`setpriv` is not installed (apt install util-linux): a server that is root needs it")
-    machine = seccomp.this_machine()
-    if machine is None:
-        raise NoIsolation(f"there is no seccomp filter for {os.uname().machine}; boxes run on x86_64 and aarch64")
-    make_folder(root, 0o711)
-    base = rootfs.host_base(root / ".base")
-    return _Kit(bwrap, setpriv, base, bundle.compiled([base.python]), seccomp.program(machine))

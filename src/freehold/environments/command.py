@@ -6,7 +6,7 @@ This module starts nothing and touches no file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.environments.base import Limits
@@ -37,7 +37,8 @@ class Layout:
     mounts: Sequence[Mount]
     limits: Limits
     directory: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    owner: bool = False
+    """Root in its own user namespace: may read and write whatever the session's user owns, whatever the modes."""
 
 
 def options(layout: Layout) -> bytes:
@@ -45,8 +46,14 @@ def options(layout: Layout) -> bytes:
 
     They go through a descriptor because a command line can be read by every user of the host.
     """
-    words = [*_namespaces(), *_base(layout.base), *_own_folders(layout.limits), *_mounts(layout.mounts)]
-    words += ["--remount-ro", "/", "--chdir", layout.directory]
+    words = [
+        *_namespaces(),
+        *_identity(layout.owner),
+        *_base(layout.base),
+        *_own_folders(layout.limits),
+        *_mounts(layout.mounts),
+    ]
+    words += [*_mounts(layout.mounts), "--remount-ro", "/", "--chdir", layout.directory]
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
 
 
@@ -79,9 +86,15 @@ def _namespaces() -> Iterator[str]:
     yield "--as-pid-1"  # the supervisor is pid 1: `kill -9 -1` spares it, and no bwrap with an environment is in sight
     yield "--die-with-parent"  # nothing survives the server
     yield "--new-session"  # no terminal to type into
-    yield from ("--uid", str(AGENT_UID), "--gid", str(AGENT_UID), "--hostname", "sandbox")
-    yield from ("--cap-drop", "ALL")
+    yield from ("--hostname", "sandbox")
     yield "--clearenv"
+
+
+def _identity(owner: bool) -> Iterator[str]:
+    user = "0" if owner else str(AGENT_UID)
+    yield from ("--uid", user, "--gid", user, "--cap-drop", "ALL")
+    if owner:
+        yield from ("--cap-add", "CAP_DAC_OVERRIDE", "--cap-add", "CAP_FOWNER")
 
 
 def _base(base: Base) -> Iterator[str]:

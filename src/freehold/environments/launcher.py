@@ -62,7 +62,14 @@ class Launcher:
                 return stage / path.relative_to(folder)
         raise BoxFailed(f"{path} lies under {closed}, which only its owner may enter; move it, or chmod o+x {closed}")
 
-    def start(self, argv: Sequence[str], fds: Mapping[str, int]) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        argv: Sequence[str],
+        fds: Mapping[str, int],
+        *,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
         """Start a process with an empty environment and just these descriptors; `{name}` in `argv` is their number.
 
         Only within `run`. Its standard error is a pipe.
@@ -78,8 +85,8 @@ class Launcher:
                 env={},
                 cwd="/",
                 pass_fds=tuple(fds.values()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdin=stdin,
+                stdout=stdout,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
