@@ -1,37 +1,37 @@
-"""The client that leaves, or never finishes its request: noticed while something else is awaited.
+"""Clients that leave, or never finish their request: noticed while something else is awaited.
 
-One per request of the hot route. Most answers are there within milliseconds and never need a watcher, so its task is
-made only for those that take longer.
+Most answers are there within milliseconds and need neither a watcher nor a timer of their own. So all requests of the
+hot route share one clock-work: it ticks while there are requests, and only a request that it still finds there gets a
+task that waits for the client's leaving.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 
 from starlette.types import Message, Receive
 
 from freehold.errors import InvalidRequest
 
 GRACE_S = 0.01
-"""An answer that is complete by then is not watched; a departure is noticed that much later at most."""
+"""A request that is over by then was never looked at; a departure is noticed at most twice as late."""
 
 
 class Departure:
-    """Cancels the task that made it: when the body has not come within `patience_s`, and, after `watch`, when the
-    client has gone (then `happened` is true). `ignore` ends it.
-    """
+    """One request. `happened` is true when its task was cancelled because the client has gone."""
 
-    __slots__ = ("_loop", "_patience_s", "_receive", "_task", "_timer", "_too_slow", "_watcher", "happened")
+    __slots__ = ("_late_s", "_receive", "_task", "_watcher", "complete", "happened", "too_slow")
 
-    def __init__(self, receive: Receive, patience_s: float) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, receive: Receive, late_s: float) -> None:
         self._receive = receive
-        self._patience_s = patience_s
+        self._late_s = late_s
         self._task = asyncio.current_task()
-        self._too_slow = False
         self._watcher: asyncio.Task[None] | None = None
+        self.complete = False
+        """The request was read whole: all that can come is that the client leaves."""
         self.happened = False
-        self._timer = self._loop.call_later(patience_s, self._give_up)
+        self.too_slow = False
 
     async def first_message(self) -> Message:
         """The request's first piece.
@@ -42,32 +42,30 @@ class Departure:
         try:
             message = await self._receive()
         except asyncio.CancelledError:
-            if not self._too_slow or self._task is None or self._task.uncancel() > 0:
+            if not self.too_slow or self._task is None or self._task.uncancel() > 0:
                 raise
-            raise InvalidRequest(
-                f"The body did not come within {self._patience_s:g} s.", details={"error_code": "request_body_timeout"}
-            ) from None
-        self._timer.cancel()
+            details = {"error_code": "request_body_timeout"}
+            raise InvalidRequest("The body did not come in time.", details=details) from None
+        self._late_s = math.inf  # whoever reads the rest has a patience of its own
         return message
 
-    def watch(self) -> None:
-        """From now on the request is complete, and all that can come is that the client leaves."""
-        self._timer = self._loop.call_later(GRACE_S, self._begin)
+    def look(self, now_s: float) -> bool:
+        """Called by the clock-work; true when it need not come again."""
+        if self.complete:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(), name="watch for the client leaving")
+            return True
+        if now_s < self._late_s:
+            return False
+        self.too_slow = True
+        self._cancel()
+        return True
 
-    def ignore(self) -> None:
+    def end(self) -> None:
         """The answer is out, or nobody cares any more."""
-        self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 
-    def _give_up(self) -> None:
-        self._too_slow = True
-        self._cancel()
-
-    def _begin(self) -> None:
-        self._watcher = self._loop.create_task(self._wait(), name="watch for the client leaving")
-
-    async def _wait(self) -> None:
+    async def _watch(self) -> None:
         if (await self._receive())["type"] == "http.disconnect":
             self.happened = True
             self._cancel()
@@ -75,3 +73,40 @@ class Departure:
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+class Departures:
+    """The clock-work. `patience_s` is how long the first piece of a request may take."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._open: dict[Departure, None] = {}
+        self._fresh: dict[Departure, None] = {}
+        self._ticking = False
+
+    def begin(self, receive: Receive) -> Departure:
+        """Watch over the request of the running task from now on; `end` it when it is over."""
+        loop = asyncio.get_running_loop()
+        departure = Departure(receive, loop.time() + self._patience_s)
+        self._fresh[departure] = None
+        if not self._ticking:
+            self._ticking = True
+            loop.call_later(GRACE_S, self._tick, loop)
+        return departure
+
+    def end(self, departure: Departure) -> None:
+        """That request is over."""
+        self._fresh.pop(departure, None)
+        self._open.pop(departure, None)
+        departure.end()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at those that have been there for one tick at least."""
+        now_s = loop.time()
+        for departure in [departure for departure in self._open if departure.look(now_s)]:
+            del self._open[departure]
+        self._open.update(self._fresh)
+        self._fresh = {}
+        self._ticking = bool(self._open)
+        if self._ticking:
+            loop.call_later(GRACE_S, self._tick, loop)

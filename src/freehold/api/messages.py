@@ -16,7 +16,7 @@ import logging
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.api.bodies import JSON_LIMIT_BYTES, Body, ClientLeft
-from freehold.api.departure import Departure
+from freehold.api.departure import Departure, Departures
 from freehold.calls import Call, Handler, Headers, Read, Reply, Route
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, MethodNotAllowed, TooLarge
@@ -53,11 +53,12 @@ class MessagesRoute:
         self._organization = organization_id.encode("latin-1")
         self._limit = body_limit_bytes
         self._patience_s = body_patience_s
+        self._departures = Departures(body_patience_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         out = _Outgoing(send, self._clock, self._ids("req"), self._organization)
-        departure = Departure(receive, self._patience_s)
+        departure = self._departures.begin(receive)
         try:
             await self._answer(scope, receive, departure, out)
         except ClientLeft:
@@ -72,7 +73,7 @@ class MessagesRoute:
             told = f"Something went wrong in the server; its log has it under {out.request_id}."
             await out.fail(FreeholdError(told))
         finally:
-            departure.ignore()
+            self._departures.end(departure)
 
     async def _answer(self, scope: Scope, receive: Receive, departure: Departure, out: _Outgoing) -> None:
         started_ns = self._clock.monotonic_ns()
@@ -87,10 +88,10 @@ class MessagesRoute:
             query = scope["query_string"]
             call = read_call(route, body, headers, query=query, request_id=out.request_id, started_ns=started_ns)
         out.call = call
-        departure.watch()
+        departure.complete = True
         async with self._handler(call) as reply:
             await out.hand_on(reply)
-            departure.ignore()
+            self._departures.end(departure)
 
     async def _body(self, headers: Headers, receive: Receive, departure: Departure) -> bytes:
         message = await departure.first_message()

@@ -7,16 +7,15 @@ every stream: it searches bytes and parses only the few events that carry facts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from freehold.wire.frames import parse_event
 
 
-@dataclass(frozen=True, slots=True)
-class Iteration:
+class Iteration(msgspec.Struct, frozen=True, gc=False):
     """One model pass inside an answer (beta): the message's top-level numbers leave out some of them (compaction)."""
 
     kind: str
@@ -28,8 +27,7 @@ class Iteration:
     cache_read_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What an answer used. `input_tokens` are those after the last cache breakpoint: the whole input is the four added.
 
     `None` where the upstream did not say.
@@ -48,8 +46,7 @@ class Usage:
     iterations: tuple[Iteration, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What is known of an answer by now."""
 
     message_id: str | None = None
@@ -84,9 +81,71 @@ class _Known(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Known).decode
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Split(msgspec.Struct, gc=False):
+    ephemeral_5m_input_tokens: _Count = 0
+    ephemeral_1h_input_tokens: _Count = 0
+
+
+class _UsualUsage(msgspec.Struct, gc=False):
+    """The usage of nearly every answer; whatever has more to it, or is odd, is read by `_usage`."""
+
+    input_tokens: _Count
+    output_tokens: _Count
+    cache_creation_input_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation: _Split | None = None
+    server_tool_use: None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    iterations: None = None
+
+
+class _UsualAnswer(msgspec.Struct, gc=False, tag="message"):
+    id: str
+    model: str
+    usage: _UsualUsage
+    stop_reason: str | None = None
+
+
+_decode_usual = msgspec.json.Decoder(_UsualAnswer).decode
+
 
 def of_whole(status: int, body: bytes) -> Facts:
     """The facts of a whole answer. A body that is no JSON object tells nothing, and is not complete."""
+    if status < 300:
+        try:
+            usual = _decode_usual(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return _of_odd(status, body)
+        if usual.usage.cache_creation is not None and usual.usage.cache_creation_input_tokens is None:
+            return _of_odd(status, body)
+        return Facts(usual.id, usual.model, usual.stop_reason, _of_usual(usual.usage), None, None, True, True)
+    return _of_odd(status, body)
+
+
+def _of_usual(usage: _UsualUsage) -> Usage:
+    writes = usage.cache_creation_input_tokens or 0
+    split = usage.cache_creation
+    write_1h = 0 if split is None else min(split.ephemeral_1h_input_tokens, writes)
+    return Usage(
+        usage.input_tokens,
+        usage.output_tokens,
+        writes - write_1h,
+        write_1h,
+        usage.cache_read_input_tokens or 0,
+        0,
+        0,
+        usage.service_tier,
+        usage.speed,
+        usage.inference_geo,
+    )
+
+
+def _of_odd(status: int, body: bytes) -> Facts:
     try:
         known = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -5,6 +5,7 @@ It also says in the answer's headers who answered and, for whole answers, at wha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -106,6 +107,7 @@ class _TappedReads:
         return read
 
 
+@functools.lru_cache(maxsize=1024)
 def _header_value(text: str) -> bytes:
     """A model's name comes from outside: what a header cannot hold becomes `?`."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:128]).encode("ascii")

@@ -19,7 +19,9 @@ from freehold.wire.facts import Facts, Usage
 CLIENT_LEFT = 499
 """The status of a call whose client went away before its answer was complete."""
 _NO_ATTEMPT = Attempt("", "", 0)
-_NO_USAGE = Usage()
+_LEFT = (asyncio.CancelledError, GeneratorExit)
+_Tokens = tuple[int | None, int | None, int | None, int | None, int | None, int | None]
+_NO_TOKENS: _Tokens = (None, None, None, None, None, None)
 
 
 class Record:
@@ -43,43 +45,34 @@ class Record:
         last = attempts[-1] if attempts else _NO_ATTEMPT
         facts = last.facts
         status, error_type = _outcome(reply, error, facts)
-        usage = facts.usage or _NO_USAGE
-        known = facts.usage is not None
-        now_us, now_ns = self._clock.now_us(), self._clock.monotonic_ns()
-        latency_us = (now_ns - call.started_ns) // 1000
-        started_us = now_us - latency_us
+        latency_us = (self._clock.monotonic_ns() - call.started_ns) // 1000
         first_ns = call.first_byte_ns or last.first_read_ns
         caller = call.caller
         row = CallRow(
-            id=call.request_id,
-            workspace_id=caller.workspace_id if caller else None,
-            key_id=caller.key_id if caller else None,
-            session_id=call.session_id,
-            user_id=_text(call.user_id, 256),
-            task_type=_text(call.task_type, 64),
-            source=_text(call.source, 128),
-            route=call.route,
-            model_asked=_text(call.model, 128),
-            model_answered=_text(facts.model, 128),
-            upstream=last.upstream or None,
-            streamed=call.stream,
-            status=status,
-            error_type=_text(error_type, 64),
-            stop_reason=_text(facts.stop_reason, 64),
-            attempts=len(attempts),
-            input_tokens=usage.input_tokens if known else None,
-            output_tokens=usage.output_tokens if known else None,
-            cache_write_5m_tokens=usage.cache_write_5m_tokens if known else None,
-            cache_write_1h_tokens=usage.cache_write_1h_tokens if known else None,
-            cache_read_tokens=usage.cache_read_tokens if known else None,
-            web_searches=usage.web_searches if known else None,
-            cost_nanodollars=last.cost_nanodollars,
-            price_version=last.price_version,
-            usage_known=_known(facts),
-            latency_us=latency_us,
-            first_byte_us=(first_ns - call.started_ns) // 1000 if first_ns is not None else None,
-            upstream_request_id=_text(last.upstream_request_id, 128),
-            started_us=started_us,
+            call.request_id,
+            caller.workspace_id if caller is not None else None,
+            caller.key_id if caller is not None else None,
+            call.session_id,
+            call.user_id and _text(call.user_id, 256),
+            call.task_type and _text(call.task_type, 64),
+            call.source and _text(call.source, 128),
+            call.route,
+            _text(call.model, 128),
+            facts.model and _text(facts.model, 128),
+            last.upstream or None,
+            call.stream,
+            status,
+            error_type and _text(error_type, 64),
+            facts.stop_reason and _text(facts.stop_reason, 64),
+            len(attempts),
+            *_tokens(facts.usage),
+            last.cost_nanodollars,
+            last.price_version,
+            _known(facts),
+            latency_us,
+            (first_ns - call.started_ns) // 1000 if first_ns is not None else None,
+            last.upstream_request_id and _text(last.upstream_request_id, 128),
+            self._clock.now_us() - latency_us,
         )
         add_call(self._store, row)
 
@@ -115,18 +108,33 @@ class _Recorded:
 
 def _outcome(reply: Reply | None, error: BaseException | None, facts: Facts) -> tuple[int, str | None]:
     """Status and error type of the call as a whole, whatever the client could still be told."""
+    if error is not None and not (facts.complete and isinstance(error, _LEFT)):
+        return _failure(error)
+    if reply is None:
+        return CLIENT_LEFT, "client_left"
+    if facts.error_type is None and reply.reads is not None and reply.status < 400 and not facts.complete:
+        return reply.status, "incomplete_stream"
+    return reply.status, facts.error_type
+
+
+def _failure(error: BaseException) -> tuple[int, str]:
     if isinstance(error, FreeholdError):
         return error.status, error.type
-    if isinstance(error, asyncio.CancelledError | GeneratorExit) and not facts.complete:
-        return CLIENT_LEFT, "client_left"
-    if error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return 500, "api_error"
-    status = reply.status if reply is not None else CLIENT_LEFT
-    if facts.error_type is not None:
-        return status, facts.error_type
-    if reply is not None and reply.reads is not None and status < 400 and not facts.complete:
-        return status, "incomplete_stream"
-    return status, None
+    return (CLIENT_LEFT, "client_left") if isinstance(error, _LEFT) else (500, "api_error")
+
+
+def _tokens(usage: Usage | None) -> _Tokens:
+    """In the order of the columns, from `input_tokens` to `web_searches`."""
+    if usage is None:
+        return _NO_TOKENS
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_write_5m_tokens,
+        usage.cache_write_1h_tokens,
+        usage.cache_read_tokens,
+        usage.web_searches,
+    )
 
 
 def _known(facts: Facts) -> str:
