@@ -41,6 +41,7 @@ _STATUS: Mapping[str, tuple[int, str, str]] = {
 }
 _LONGEST_S = 600.0
 _MOST_ORDERS = 100
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,12 @@ class Faults:
         if header is not None:
             fault, times = from_header(header)
             return fault if times is None or retry < times else None
-        hits = [standing for standing in self._standing if standing.meets(model, chance, now_us)]
+        # Every order draws for itself: two of one percent hit two different percents.
+        hits = [
+            standing
+            for index, standing in enumerate(self._standing)
+            if standing.meets(model, (chance + index * _GOLDEN) % 1, now_us)
+        ]
         self._standing = [one for one in self._standing if one.order.times is None or one.hit < one.order.times]
         return hits[0].order.fault if hits else None
 
