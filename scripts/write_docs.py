@@ -10,41 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "freehold"
-ORDER = [
-    "errors.py",
-    "ids.py",
-    "clock.py",
-    "money.py",
-    "config.py",
-    "wire",
-    "calls.py",
-    "telemetry",
-    "outbound",
-    "store",
-    "access",
-    "ledger",
-    "library",
-    "upstreams",
-    "environments",
-    "toolboxes",
-    "context",
-    "jobs",
-    "simulator",
-    "gateway",
-    "agents",
-    "batches",
-    "knowledge",
-    "worker",
-    "api",
-    "console",
-    "app.py",
-    "server.py",
-    "inprocess.py",
-    "launch.py",
-    "memory_tool.py",
-    "cli",
-    "testing",
-]
+_LAYERS = (
+    "errors.py ids.py clock.py money.py config.py wire calls.py telemetry outbound store access ledger library",
+    "upstreams environments toolboxes context jobs simulator gateway agents batches knowledge worker api console",
+    "app.py server.py inprocess.py launch.py memory_tool.py cli testing",
+)
+ORDER = " ".join(_LAYERS).split()
 
 
 def caption(path: Path) -> str:
@@ -91,8 +62,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Each is a line `name = value` in the TOML file given by `--config`, a variable `FREEHOLD_NAME` in the",
-        "environment and, where `freehold serve --help` lists it, a flag. Flags win over the environment, which wins over",
-        "the file. An unknown name stops the start. `freehold config` shows the values in force and where each came from.",
+        "environment and, where `freehold serve --help` lists it, a flag. Flags win over the environment, which wins",
+        "over the file. An unknown name stops the start. `freehold config` shows the values in force and their source.",
         "",
         "This page is generated from the code by `make docs`.",
     ]
