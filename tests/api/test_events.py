@@ -158,7 +158,8 @@ async def test_many_readers_of_one_session_see_the_same(opens: Opens) -> None:
 async def test_previews_make_a_prefix_of_the_event_with_the_same_id(opens: Opens) -> None:
     first = text("the whole of it, in several pieces")
     first["content"].insert(0, {"type": "thinking", "thinking": "hm", "signature": "c2ln"})
-    house = await opens(Script([first]))
+    script = Script([first | {"stop_at": "content_block_delta"}], waits=True)
+    house = await opens(script)
     session = await house.session()
     client = house.client()
     seen: list[Any] = []
@@ -167,6 +168,8 @@ async def test_previews_make_a_prefix_of_the_event_with_the_same_id(opens: Opens
         await house.say(session)
         async for event in stream:
             seen.append(event)
+            if event.type == "event_start":
+                script.gate.set()
             if event.type == "session.status_idle":
                 break
     assert [found for event in seen for found in undeclared(event)] == []

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
 import pytest
-from starlette.routing import BaseRoute, Route
+from anthropic import AsyncAnthropic, BadRequestError, NotFoundError
+from starlette.routing import Route
 
-from freehold.store.engine import Store
-from tests.api.house import House, open_house
+from freehold.api.base import Application
+from freehold.ids import new_id
+from freehold.inprocess import AsgiTransport
+from freehold.library.blobs import Blobs
+from freehold.library.files import Files, FilesSettings
+from freehold.library.sweeper import Sweeper
+from freehold.store.blobs import BlobUsers
+from freehold.store.files import FileRows
+from freehold.testing import Running, server
 
-Kind = Literal["hidden", "listed", "made", "admin", "open"]
-"""What a foreign key gets: 404; a list without anything of the others; something of its own; 403; nothing secret."""
+Kind = Literal["hidden", "streamed", "listed", "made", "admin", "open"]
+"""What a foreign key gets: 404; 404 on a stream; a list without anything of the others; something of its own; 403;
+nothing secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,10 @@ class Row:
 
 
 HIDDEN = Row("hidden")
+STREAMED = Row("streamed")
 LISTED = Row("listed")
+MESSAGE: dict[str, Any] = {"type": "user.message", "content": [{"type": "text", "text": "Say something."}]}
+CALL: dict[str, Any] = {"model": "claude-haiku-4-5", "messages": [{"role": "user", "content": "Hello"}]}
 ROWS: dict[str, Row] = {
     "GET /healthz": Row("open"),
     "GET /readyz": Row("open"),
@@ -73,6 +86,30 @@ ROWS: dict[str, Row] = {
     "GET /v1/memory_stores/{memory_store_id}/memory_versions": HIDDEN,
     "GET /v1/memory_stores/{memory_store_id}/memory_versions/{memory_version_id}": HIDDEN,
     "POST /v1/memory_stores/{memory_store_id}/memory_versions/{memory_version_id}/redact": HIDDEN,
+    "POST /v1/sessions": Row("made"),
+    "GET /v1/sessions": Row("listed", query="include_archived=true"),
+    "GET /v1/sessions/{session_id}": HIDDEN,
+    "POST /v1/sessions/{session_id}": Row("hidden", {"title": "stolen"}),
+    "DELETE /v1/sessions/{session_id}": HIDDEN,
+    "POST /v1/sessions/{session_id}/archive": HIDDEN,
+    "POST /v1/sessions/{session_id}/events": Row("hidden", {"events": [MESSAGE]}),
+    "GET /v1/sessions/{session_id}/events": HIDDEN,
+    "GET /v1/sessions/{session_id}/events/stream": STREAMED,
+    "GET /v1/sessions/{session_id}/threads": HIDDEN,
+    "GET /v1/sessions/{session_id}/threads/{thread_id}": HIDDEN,
+    "POST /v1/sessions/{session_id}/threads/{thread_id}/archive": HIDDEN,
+    "GET /v1/sessions/{session_id}/threads/{thread_id}/events": HIDDEN,
+    "GET /v1/sessions/{session_id}/threads/{thread_id}/stream": STREAMED,
+    "POST /v1/sessions/{session_id}/resources": Row("hidden", {"type": "file", "file_id": "file_1"}),
+    "GET /v1/sessions/{session_id}/resources": HIDDEN,
+    "GET /v1/sessions/{session_id}/resources/{resource_id}": HIDDEN,
+    "POST /v1/sessions/{session_id}/resources/{resource_id}": Row("hidden", {"authorization_token": "x"}),
+    "DELETE /v1/sessions/{session_id}/resources/{resource_id}": HIDDEN,
+    "POST /v1/messages": Row("made", {**CALL, "max_tokens": 10}),
+    "POST /v1/messages/count_tokens": Row("made", CALL),
+    "GET /v1/models": LISTED,
+    "GET /v1/models/{model_id}": Row("listed"),
+    "GET /freehold/v1/bill": LISTED,
     "POST /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces/{workspace_id}": Row("admin"),
@@ -93,54 +130,72 @@ UPLOADS: dict[str, Any] = {
 
 @dataclass(slots=True)
 class Tenant:
-    """A workspace with one of everything, and the ids of all that."""
+    """A server, in it a workspace with one of everything, and the ids of all that."""
 
-    house: House
+    running: Running
+    owner: AsyncAnthropic
+    member: str
+    other: str
     ids: dict[str, str]
+
+    def http(self, key: str) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(
+            transport=AsgiTransport(self.running.application.asgi),
+            base_url="http://test",
+            headers={"authorization": f"Bearer {key}"},
+        )
 
 
 @pytest.fixture
-async def tenant(store: Store, tmp_path: Path) -> AsyncIterator[Tenant]:
-    async with open_house(store, tmp_path) as house:
-        yield Tenant(house, await _one_of_everything(house))
+async def tenant(database_url: str) -> AsyncIterator[Tenant]:
+    async with server(settings={"database": database_url}) as running:
+        member, other = await running.new_key(), await running.new_key(workspace="other")
+        owner = running.new_client(member, strict=True)
+        yield Tenant(running, owner, member, other, await _one_of_everything(running, owner))
 
 
-def names(routes: list[BaseRoute]) -> set[str]:
+def names(app: Application) -> set[str]:
     """Every route as `METHOD /path`."""
-    return {f"{method} {r.path}" for r in routes if isinstance(r, Route) for method in r.methods or {"ANY"}}
+    routed = {f"{method} {r.path}" for r in app.routes if isinstance(r, Route) for method in r.methods or {"ANY"}}
+    return routed | {f"POST {path}" for path in app.bare}
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 async def test_every_route_of_the_app_has_a_row(tenant: Tenant) -> None:
-    assert names(list(tenant.house.app.routes)) == set(ROWS)
+    app = tenant.running.application.asgi
+    assert isinstance(app, Application)
+    assert names(app) == set(ROWS)
 
 
 async def test_a_foreign_key_gets_nothing_of_another_workspace_by_any_route(tenant: Tenant) -> None:
     before = await _state(tenant)
-    async with tenant.house.http("other") as stranger:
+    async with tenant.http(tenant.other) as stranger:
         for name, row in ROWS.items():
             await _check(stranger, tenant, name, row)
+        bill = (await stranger.get("/freehold/v1/bill")).json()
     assert await _state(tenant) == before, "a foreign key has changed something"
+    assert bill["total"]["calls"] == 2, "its own message and count, and no call of the owner's session"
 
 
 async def test_the_own_key_gets_by_the_same_ids_what_is_hidden_from_others(tenant: Tenant) -> None:
-    async with tenant.house.http("member") as owner:
+    async with tenant.http(tenant.member) as owner:
         for name, row in ROWS.items():
             method, path = name.split(" ")
             if row.kind == "hidden" and method == "GET":
-                reply = await owner.get(path.format(**tenant.ids))
+                reply = await owner.get(_filled(path, tenant.ids))
                 assert reply.status_code == 200, (name, reply.text)
 
 
 async def test_a_foreign_cursor_or_id_in_a_query_shows_nothing(tenant: Tenant) -> None:
-    async with tenant.house.http("member") as owner:
+    async with tenant.http(tenant.member) as owner:
         await owner.post("/v1/agents", json={"name": "second", "model": "claude-haiku-4-5"})
         page = (await owner.get("/v1/agents?limit=1")).json()["next_page"]
-    async with tenant.house.http("other") as stranger:
+    async with tenant.http(tenant.other) as stranger:
         for query in (
             f"/v1/agents?limit=1&page={page}",
             f"/v1/files?ids[]={tenant.ids['file_id']}",
             f"/v1/files?scope_id={tenant.ids['session_id']}",
+            f"/v1/sessions?agent_id={tenant.ids['agent_id']}",
         ):
             assert (await stranger.get(query)).json()["data"] == [], query
         legacy = {"anthropic-beta": "files-api-2025-04-14"}
@@ -149,63 +204,127 @@ async def test_a_foreign_cursor_or_id_in_a_query_shows_nothing(tenant: Tenant) -
 
 
 async def test_an_id_below_a_foreign_parent_is_hidden_even_when_the_parent_is_ones_own(tenant: Tenant) -> None:
-    stranger = tenant.house.client("other")
+    stranger = tenant.running.new_client(tenant.other, strict=True)
     own = await stranger.beta.memory_stores.create(name="own")
     skill = await stranger.skills.create(files=[("own/SKILL.md", SKILL_MD)])
-    ids = {**tenant.ids, "memory_store_id": own.id, "skill_id": skill.id}
-    async with tenant.house.http("other") as client:
+    agent = await stranger.beta.agents.create(name="own", model="claude-haiku-4-5")
+    environment = await stranger.beta.environments.create(name="own")
+    session = await stranger.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+    ids = {**tenant.ids, "memory_store_id": own.id, "skill_id": skill.id, "session_id": session.id}
+    async with tenant.http(tenant.other) as client:
         for path in (
             "/v1/memory_stores/{memory_store_id}/memories/{memory_id}",
             "/v1/memory_stores/{memory_store_id}/memory_versions/{memory_version_id}",
             "/v1/skills/{skill_id}/versions/{version}",
             "/v1/skills/{skill_id}/versions/{version}/content",
+            "/v1/sessions/{session_id}/threads/{thread_id}",
+            "/v1/sessions/{session_id}/threads/{thread_id}/events",
+            "/v1/sessions/{session_id}/resources/{resource_id}",
         ):
             assert (await client.get(path.format(**ids))).status_code == 404, path
+
+
+async def test_nothing_of_ones_own_can_be_made_of_something_foreign(tenant: Tenant) -> None:
+    stranger = tenant.running.new_client(tenant.other, strict=True)
+    agent = await stranger.beta.agents.create(name="own", model="claude-haiku-4-5")
+    environment = await stranger.beta.environments.create(name="own")
+    file: Any = {"type": "file", "file_id": tenant.ids["file_id"]}
+    for foreign in (
+        {"agent": tenant.ids["agent_id"], "environment_id": environment.id},
+        {"agent": agent.id, "environment_id": tenant.ids["environment_id"]},
+        {"agent": agent.id, "environment_id": environment.id, "resources": [file]},
+    ):
+        with pytest.raises((NotFoundError, BadRequestError)):
+            await stranger.beta.sessions.create(**foreign)
+    session = await stranger.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+    with pytest.raises((NotFoundError, BadRequestError)):
+        await stranger.beta.sessions.resources.add(session.id, **file)
 
 
 async def _check(stranger: httpx2.AsyncClient, tenant: Tenant, name: str, row: Row) -> None:
     method, path = name.split(" ")
     files = UPLOADS.get(name)
+    json = await _session_of(stranger) if name == "POST /v1/sessions" else row.json
     reply = await stranger.request(
-        method, f"{path.format(**tenant.ids)}?{row.query}", json=row.json if files is None else None, files=files
+        method, f"{_filled(path, tenant.ids)}?{row.query}", json=json if files is None else None, files=files
     )
-    expected = {"hidden": 404, "listed": 200, "made": 200, "admin": 403, "open": 200}[row.kind]
+    expected = {"hidden": 404, "streamed": 404, "admin": 403}.get(row.kind, 200)
     assert reply.status_code == expected, (name, reply.text)
-    if row.kind == "hidden":
+    if expected == 404:
         assert reply.json()["error"]["type"] == "not_found_error"
-    else:
+    elif row.kind != "open":
         assert not [own for own in tenant.ids.values() if own in reply.text], name
 
 
-async def _one_of_everything(house: House) -> dict[str, str]:
-    client = house.client()
+def _filled(path: str, ids: Mapping[str, str]) -> str:
+    return path.format(**ids, model_id="claude-haiku-4-5")
+
+
+async def _session_of(stranger: httpx2.AsyncClient) -> dict[str, str]:
+    agent = await stranger.post("/v1/agents", json={"name": "own", "model": "claude-haiku-4-5"})
+    environment = await stranger.post("/v1/environments", json={"name": "own"})
+    return {"agent": agent.json()["id"], "environment_id": environment.json()["id"]}
+
+
+async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[str, str]:
     agent = await client.beta.agents.create(name="secret agent", model="claude-haiku-4-5")
     environment = await client.beta.environments.create(name="secret environment")
-    output = await house.files.register_output(house.one, "sesn_secret", io.BytesIO(b"secret"), "secret.txt")
+    upload = await client.files.upload(file=("secret.txt", b"secret"))
+    session = await client.beta.sessions.create(
+        agent=agent.id, environment_id=environment.id, resources=[{"type": "file", "file_id": upload.id}]
+    )
+    await _talk(client, session.id)
     skill = await client.skills.create(files=[("own/SKILL.md", SKILL_MD)])
     store = await client.beta.memory_stores.create(name="secret store")
     memory = await client.beta.memory_stores.memories.create(store.id, path="/secret", content="secret")
-    [key, *_] = [key.id for key in await house.keys.list(workspace_id=house.one)]
+    async with httpx2.AsyncClient(
+        transport=AsgiTransport(running.application.asgi),
+        base_url="http://test",
+        headers={"authorization": f"Bearer {running.key}"},
+    ) as admin:
+        key = (await admin.get("/freehold/v1/keys")).json()["data"][-1]
+    [resource] = [one async for one in client.beta.sessions.resources.list(session.id) if one.type == "file"]
+    [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
     return {
         "agent_id": agent.id,
         "environment_id": environment.id,
-        "file_id": output.id,
-        "session_id": "sesn_secret",
+        "file_id": await _output(running, key["workspace_id"], session.id),
+        "session_id": session.id,
+        "thread_id": thread,
+        "resource_id": resource.id,
         "skill_id": skill.id,
         "version": skill.latest_version_id,
         "memory_store_id": store.id,
         "memory_id": memory.id,
         "memory_version_id": memory.memory_version_id,
-        "workspace_id": house.one,
-        "key_id": key,
+        "workspace_id": key["workspace_id"],
+        "key_id": key["id"],
     }
 
 
-async def _state(tenant: Tenant) -> list[object]:
-    """All that the owner sees, to be compared."""
-    async with tenant.house.http("member") as owner:
-        return [
-            (await owner.get(name.split(" ")[1].format(**tenant.ids))).content
+async def _talk(client: AsyncAnthropic, session_id: str) -> None:
+    async with asyncio.timeout(30):
+        async with await client.beta.sessions.events.stream(session_id) as stream:
+            await client.beta.sessions.events.send(session_id, events=[MESSAGE])  # type: ignore[list-item]
+            async for event in stream:
+                if event.type == "session.status_idle":
+                    return
+
+
+async def _output(running: Running, workspace_id: str, session_id: str) -> str:
+    """A file of the session's that may be downloaded."""
+    store, blobs = running.application.store, Blobs(running.data / "blobs")
+    sweeper = Sweeper(BlobUsers(store), blobs, clock=running.clock)
+    files = Files(FileRows(store), blobs, sweeper, clock=running.clock, ids=new_id, settings=FilesSettings())
+    return (await files.register_output(workspace_id, session_id, io.BytesIO(b"secret"), "secret.txt")).id
+
+
+async def _state(tenant: Tenant) -> list[bytes]:
+    """All that the owner sees, to be compared; but time goes on."""
+    async with tenant.http(tenant.member) as owner:
+        seen = [
+            (await owner.get(_filled(name.split(" ")[1], tenant.ids))).content
             for name, row in ROWS.items()
             if name.startswith("GET ") and row.kind in ("hidden", "listed")
         ]
+    return [re.sub(rb'"duration_seconds":[0-9.]+', b"", content) for content in seen]

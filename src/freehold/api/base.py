@@ -215,7 +215,7 @@ class Application:
         self, router: Router, begin: Callable[[], Exchange], fixed: Headers, bare: Mapping[str, ASGIApp]
     ) -> None:
         self._inner: ASGIApp = router
-        self._bare = bare
+        self.bare = bare
         self._begin = begin
         self._fixed = fixed
         self.routes: Sequence[BaseRoute] = router.routes
@@ -225,7 +225,7 @@ class Application:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        bare = self._bare.get(scope["path"])
+        bare = self.bare.get(scope["path"])
         if bare is not None:
             await bare(scope, receive, send)
             return
