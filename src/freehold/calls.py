@@ -55,6 +55,8 @@ class Call:
     task_type: str | None = None
     source: str | None = None
     session_id: str | None = None
+    batch_id: str | None = None
+    """The message batch whose item this is; a budget may hold for it."""
     deadline_ns: int | None = None
     """On the monotonic clock; `None`: no deadline."""
     query: bytes = b""

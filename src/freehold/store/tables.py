@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -29,6 +30,7 @@ metadata = MetaData(
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
 
@@ -100,8 +102,88 @@ calls = Table(
     Column("first_byte_us", BigInteger),
     Column("upstream_request_id", String(128)),
     Column("started_us", BigInteger, nullable=False),
+    Column("reserved_nanodollars", BigInteger),  # the bound of the call; null: no hard budget applied
+    Column("settlement", String(16)),  # exact | bounded | lost; null: no budget applied
     Index(None, "workspace_id", "started_us"),
     Index(None, "session_id", "started_us"),
+    Index(None, "started_us"),
+)
+
+# --- ledger: budgets, what processes hold of them, and what calls may have cost ---------------------------
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", String(64), primary_key=True),  # bdgt_…
+    Column("workspace_id", ForeignKey("workspaces.id")),  # null: the organisation's
+    Column("scope", String(16), nullable=False),  # organization | workspace | key | user | session | batch
+    Column("scope_id", String(256)),  # null: each one of that kind in the workspace, by itself
+    Column("unit", String(16), nullable=False),  # nanodollars | tokens
+    Column("period", String(16), nullable=False),  # day | month | lifetime
+    Column("timezone", String(64), nullable=False),
+    Column("enforcement", String(8), nullable=False),  # hard | soft
+    Column("amount", BigInteger, nullable=False),  # the limit
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("archived_us", BigInteger),
+    Index(None, "workspace_id", "created_us", "id"),
+)
+
+budget_accounts = Table(
+    "budget_accounts",
+    metadata,
+    Column("id", String(512), primary_key=True),  # budget/start of the period/scope id
+    Column("budget_id", ForeignKey("budgets.id"), nullable=False),
+    Column("scope_id", String(256), nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger),  # null: never
+    Column("hard", Boolean, nullable=False),
+    Column("amount", BigInteger, nullable=False),  # the limit that draws obey
+    Column("ceiling", BigInteger, nullable=False),  # the limit, or what was out when it was lowered below that
+    Column("settled", BigInteger, nullable=False, server_default=text("0")),
+    Column("escrowed", BigInteger, nullable=False, server_default=text("0")),
+    Column("lost", BigInteger, nullable=False, server_default=text("0")),  # of escrowed: kept by lost calls
+    Column("overrun", BigInteger, nullable=False, server_default=text("0")),  # costs above their bounds: a defect
+    Column("alerted_us", BigInteger),  # a soft budget's alert was given
+    CheckConstraint("NOT hard OR settled + escrowed <= ceiling + overrun", name="holds"),
+    CheckConstraint("escrowed >= lost AND lost >= 0", name="escrow"),
+    Index(None, "budget_id", "started_us"),
+    postgresql_with={"fillfactor": 50},
+)
+
+budget_holders = Table(
+    "budget_holders",
+    metadata,
+    Column("id", String(64), primary_key=True),  # one server process
+    Column("host", String(255), nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("batch", BigInteger, nullable=False),  # number of its last commit
+    Column("recall", BigInteger, nullable=False),  # counts how often others have asked for what it holds idle
+)
+
+budget_escrows = Table(
+    "budget_escrows",
+    metadata,
+    Column("holder_id", ForeignKey("budget_holders.id", ondelete="CASCADE"), nullable=False),
+    Column("position", BigInteger, nullable=False),  # stands for the account in the holder's journal
+    Column("account_id", ForeignKey("budget_accounts.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    CheckConstraint("amount >= 0", name="amount"),
+    PrimaryKeyConstraint("holder_id", "position"),
+    Index(None, "account_id"),
+)
+
+lost_calls = Table(
+    "lost_calls",
+    metadata,
+    Column("request_id", String(64), nullable=False),
+    Column("account_id", ForeignKey("budget_accounts.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),  # at most so much may have been billed
+    Column("model", String(128)),
+    Column("reason", String(16), nullable=False),  # unanswered | crashed | power
+    Column("state", String(16), nullable=False),  # possibly_billed | released
+    Column("noted_us", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id", "request_id"),
 )
 
 # --- agents, environments, sessions --------------------------------------------------------------------
@@ -324,4 +406,136 @@ memory_versions = Table(
     Column("redacted_by", String(64)),  # the API key
     Index(None, "store_id", "created_us", "id"),
     Index(None, "memory_id"),
+)
+
+# --- batches: many calls, later --------------------------------------------------------------------------
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(64), primary_key=True),  # msgbatch_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("key_id", String(64), nullable=False),  # whoever created it pays for its calls
+    Column("engine", String(16), nullable=False),  # local | upstream
+    Column("headers", Text, nullable=False),  # JSON pairs that go with every call: betas, who it is for
+    Column("status", String(16), nullable=False),  # creating | in_progress | canceling | ended | deleted
+    Column("holds", String(16), nullable=False),  # requests | results | nothing: what has not been tidied away
+    Column("total", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),  # of all params
+    Column("succeeded", Integer, nullable=False),  # these counts grow with the work; the API shows them at the end
+    Column("errored", Integer, nullable=False),
+    Column("canceled", Integer, nullable=False),
+    Column("expired", Integer, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cost_nanodollars", BigInteger, nullable=False),
+    Column("unpriced", Integer, nullable=False),  # results whose price is not known
+    Column("paused_why", Text),  # null: it is not paused
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("cancel_us", BigInteger),
+    Column("ended_us", BigInteger),
+    Index(None, "workspace_id", "created_us", "id"),
+    Index(None, "status"),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", ForeignKey("batches.id", ondelete="CASCADE"), nullable=False),
+    Column("idx", Integer, nullable=False),  # its place in the request: 0, 1, 2 …
+    Column("custom_id", String(64), nullable=False),
+    Column("size_bytes", Integer, nullable=False),  # of its params
+    Column("state", String(16), nullable=False),  # queued | leased | succeeded | errored | canceled | expired
+    Column("attempt", Integer, nullable=False),  # raised by each claim; a completion names its own
+    Column("failures", Integer, nullable=False),
+    Column("owner", String(64)),
+    Column("lease_until_us", BigInteger),
+    Column("not_before_us", BigInteger, nullable=False),
+    PrimaryKeyConstraint("batch_id", "idx"),
+    Index(
+        "ix_batch_items_queued",
+        "batch_id",
+        "idx",
+        sqlite_where=text("state = 'queued'"),
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index(
+        "ix_batch_items_leased",
+        "lease_until_us",
+        "owner",
+        sqlite_where=text("state = 'leased'"),
+        postgresql_where=text("state = 'leased'"),
+    ),
+)
+
+batch_requests = Table(  # apart from the items, so that a claim does not write the params anew
+    "batch_requests",
+    metadata,
+    Column("batch_id", String(64), nullable=False),
+    Column("idx", Integer, nullable=False),
+    Column("params", LargeBinary, nullable=False),  # JSON, byte for byte as it came
+    PrimaryKeyConstraint("batch_id", "idx"),
+)
+
+batch_results = Table(
+    "batch_results",
+    metadata,
+    Column("batch_id", String(64), nullable=False),
+    Column("idx", Integer, nullable=False),
+    Column("line", LargeBinary, nullable=False),  # the whole line of the results, without its line break
+    PrimaryKeyConstraint("batch_id", "idx"),  # and so: one result an item
+)
+
+batch_chunks = Table(  # of a batch that the upstream's own batch API works on
+    "batch_chunks",
+    metadata,
+    Column("batch_id", ForeignKey("batches.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("first_idx", Integer, nullable=False),
+    Column("last_idx", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # planned | submitting | submitted | done
+    Column("upstream_id", String(128)),
+    Column("owner", String(64)),
+    Column("lease_until_us", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("polls", Integer, nullable=False),
+    Column("next_us", BigInteger, nullable=False),
+    Column("submitting_us", BigInteger),
+    PrimaryKeyConstraint("batch_id", "number"),
+    Index(None, "state", "next_us"),
+)
+
+# --- webhooks --------------------------------------------------------------------------------------------
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(64), primary_key=True),  # whk_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),  # JSON: the types that are sent; empty: all
+    Column("sealed", LargeBinary, nullable=False),  # the signing secret
+    Column("created_us", BigInteger, nullable=False),
+    Index(None, "workspace_id", "created_us", "id"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", String(64), primary_key=True),  # whe_…, the webhook-id: the same in every attempt
+    Column("webhook_id", ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(16), nullable=False),  # waiting | delivered | failed
+    Column("attempts", Integer, nullable=False),
+    Column("next_us", BigInteger, nullable=False),
+    Column("lease_until_us", BigInteger, nullable=False),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("created_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    Index(None, "webhook_id", "created_us", "id"),
+    Index(None, "state", "next_us"),
 )
