@@ -21,7 +21,7 @@ demo: install  ## the main job, live: an agent, a real box, your own tools, the 
 test: .venv/dev.stamp  ## everything that must hold: static checks, then every test
 	@scripts/bubblewrap.sh
 	@scripts/static.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
 check: .venv/dev.stamp  ## the fast half of `test`: format, lint, types, layers, and the tests that need no process
 	@scripts/static.sh
