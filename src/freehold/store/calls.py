@@ -49,6 +49,8 @@ class CallRow(NamedTuple):
     first_byte_us: int | None
     upstream_request_id: str | None
     started_us: int
+    reserved_nanodollars: int | None = None
+    settlement: str | None = None
 
 
 def add_call(store: TakesRows, row: CallRow) -> None:
