@@ -84,7 +84,7 @@ class Theatre:
         self.server = self.make_server()
 
     def make_server(self, chaos: str = "") -> ServerProcess:
-        """A server on this folder and database, armed or not."""
+        """Another server on this folder and database, armed or not."""
         return ServerProcess(
             self.folder / "data",
             tools=[TOOLS_FILE],
@@ -105,8 +105,9 @@ class Theatre:
     async def stop(self) -> None:
         await asyncio.to_thread(self.server.stop)
 
-    def client(self) -> AsyncAnthropic:
-        client = AsyncAnthropic(base_url=self.server.address, api_key=self.server.key, max_retries=0)
+    def client(self, server: ServerProcess | None = None) -> AsyncAnthropic:
+        server = server or self.server
+        client = AsyncAnthropic(base_url=server.address, api_key=server.key, max_retries=0)
         self._clients.append(client)
         return client
 
@@ -117,16 +118,21 @@ class Theatre:
 
     async def session(self) -> str:
         """A new session of a new agent."""
+        return (await self.sessions(1))[0]
+
+    async def sessions(self, count: int, tools: list[Any] = AGENT_TOOLS) -> list[str]:
+        """New sessions of one new agent."""
         client = self.client()
         agent = await client.beta.agents.create(
-            name="teller", model="claude-haiku-4-5", tools=AGENT_TOOLS, mcp_servers=SERVERS
+            name="teller", model="claude-haiku-4-5", tools=tools, mcp_servers=SERVERS
         )
         environment = await client.beta.environments.create(name="here", config={"type": "cloud"})
-        return (await client.beta.sessions.create(agent=agent.id, environment_id=environment.id)).id
+        create = client.beta.sessions.create
+        return [(await create(agent=agent.id, environment_id=environment.id)).id for _ in range(count)]
 
-    async def play(self, session: str, seconds: float = 60.0) -> list[Any] | None:
+    async def play(self, session: str, seconds: float = 60.0, server: ServerProcess | None = None) -> list[Any] | None:
         """Confirm what asks until the turn has ended; `None` if the server died meanwhile."""
-        client = self.client()
+        client = self.client(server)
         try:
             async with asyncio.timeout(seconds):
                 while True:

@@ -2,7 +2,7 @@
 
 What is written, and when, is the whole of its durability:
 
-* nothing before a model request but its start, which nobody waits for: a lost request costs tokens only;
+* nothing before a model request; its start is written while it runs: a lost request costs tokens only;
 * the model's message, its calls (planned) and, where nobody must be asked, their start, are one commit;
 * the last results of a message, the messages that waited, and the start of the next request are one commit;
 * the last message of a turn and its end are one commit.
@@ -36,6 +36,8 @@ from freehold.store.session_log import Move, Plan
 
 RECHECK_S = 30.0
 """A wake may be lost between processes; after this long the log is looked at anyway."""
+QUICK_S = 0.005
+"""A reply that is there by then is written together with the start of its request."""
 Collect = Callable[[Place], Awaitable[None]]
 """Makes files of what the agent has put into its outputs. Must not raise for what is in them."""
 Uploads = Callable[[str, str], Awaitable[Sequence[str]]]
@@ -121,23 +123,25 @@ class Loop:
     # The model.
 
     async def _ask(self) -> None:
-        ids, starting = self._begun, None
+        ids, opening = self._begun, None
         self._begun = None
         if ids is None:
             ids = self._new_ids()
-            starting = Change(then=[_span_start(ids)])
+            opening = _span_start(ids)
             if self._log.waiting:
-                await self._log.write(replace(starting, drain=True))
-                starting = None
+                await self._log.write(Change(drain=True, then=[opening]))
+                opening = None
         writing = Writing(self._parts.previews, self._log.id, ids.message, ids.thinking)
         asked = await self._request(writing)
-        outcome = await self._answer(asked, starting, writing)
+        outcome, opening = await self._answer(asked, opening, writing)
+        before = [] if opening is None else [opening]
         if isinstance(outcome, Answered):
-            await self._answered(ids, outcome)
+            await self._answered(before, ids, outcome)
         elif isinstance(outcome, Failed):
-            await self._failed(ids, outcome)
+            await self._failed(before, ids, outcome)
         elif not self._stopping:
-            await self._log.write(self._with_usage(Change([self._broken_off(ids, asked.tokens, is_error=False)])))
+            end = self._broken_off(ids, asked.tokens, is_error=False)
+            await self._log.write(self._with_usage(Change([*before, end])))
 
     async def _request(self, writing: Writing) -> Request:
         has_box = "built_in" in self._catalog.kinds()
@@ -147,25 +151,35 @@ class Loop:
         body = request.body(self._agent, system, self._catalog.definitions, self.session.transcript())
         return self._parts.model.request(body, self._caller, self._log.id, writing.take)
 
-    async def _answer(self, asked: Request, starting: Change | None, writing: Writing) -> Answered | Failed | None:
-        """What came back; `None` if it was interrupted or we are stopping. Its start is written meanwhile."""
+    async def _answer(
+        self, asked: Request, opening: Draft | None, writing: Writing
+    ) -> tuple[Answered | Failed | None, Draft | None]:
+        """What came back, `None` if it was interrupted or we stop; and its start, if that is still to be written.
+
+        A model that answers at once saves the commit of the start: both are written together.
+        """
         task = asyncio.create_task(asked.answer(), name=f"model request of {self._log.id}")
         try:
-            if starting is not None:
-                await self._log.write(starting)
-            chaos.point("after_span_start")
-            writing.span_is_logged(self.session.seq)
+            if opening is not None:
+                await asyncio.wait([task], timeout=QUICK_S)
+                if not task.done():
+                    await self._log.write(Change([opening]))
+                    opening = None
+            if opening is None:
+                chaos.point("after_span_start")
+                writing.span_is_logged(self.session.seq)
             while not task.done() and not self._must_leave:
                 await self._until([task])
-            return task.result() if task.done() else None
+            return (task.result() if task.done() else None), opening
         finally:
             await _cancelled(task)
 
-    async def _answered(self, ids: reply.Ids, answered: Answered) -> None:
+    async def _answered(self, before: Sequence[Draft], ids: reply.Ids, answered: Answered) -> None:
         made = reply.read(answered.message, answered.tokens, ids, self._catalog, self._voice)
         begun = [call.event_id for call in made.calls if call.runs_now]
         plans = [Plan(call.event_id, call.name, call.policy) for call in made.calls]
-        change = Change(made.drafts, [*plans, *(Move(event_id, "started") for event_id in begun)])
+        moves = [Move(event_id, "started") for event_id in begun]
+        change = Change([*before, *made.drafts], [*plans, *moves])
         chaos.point("before_reply")
         step = next_step(self._after(change))
         if isinstance(step, Finish):
@@ -175,18 +189,18 @@ class Loop:
         self._work.note_started(begun)
         chaos.point("after_reply")
 
-    async def _failed(self, ids: reply.Ids, failed: Failed) -> None:
-        end = self._broken_off(ids, failed.tokens, is_error=True)
+    async def _failed(self, before: Sequence[Draft], ids: reply.Ids, failed: Failed) -> None:
+        ended = [*before, self._broken_off(ids, failed.tokens, is_error=True)]
         failure = failed.failure
         wait_s = failures.wait_s(self.session.failures, failure)
         if wait_s is None:
             error = self._voice.error(failure.kind, failure.message, "exhausted")
-            await self._finish(Change([end, error]), Finish({"type": "retries_exhausted"}, waiting="flushed"))
+            await self._finish(Change([*ended, error]), Finish({"type": "retries_exhausted"}, waiting="flushed"))
             return
         error = self._voice.error(failure.kind, failure.message, "retrying")
         wake_at_us = self._parts.clock.now_us() + round(wait_s * 1_000_000)
         later: dict[str, str | int | None] = {"status": "rescheduling", "wake_at_us": wake_at_us}
-        await self._log.write(Change([end, error, *self._voice.rescheduled()], values=later, release=True))
+        await self._log.write(Change([*ended, error, *self._voice.rescheduled()], values=later, release=True))
 
     async def _close_span(self, *, is_error: bool) -> None:
         """End a model request that nobody waits for any more."""
