@@ -18,6 +18,7 @@ from freehold.api.base import Application, Request, answer, application, route
 from freehold.clock import HandClock
 from freehold.errors import Conflict, RateLimited
 from tests.api.parts import KEYS, app_of, http
+from tests.contract.manifest import shows_difference
 
 
 async def _echo(request: Request) -> Response:
@@ -129,6 +130,7 @@ async def test_an_open_door_needs_no_key_and_an_admin_door_an_admin_key(app: App
         assert (await client.get("/v1/admin")).status_code == 200
 
 
+@shows_difference("another-workspace-in-the-header")
 async def test_a_key_of_one_workspace_cannot_ask_for_another(app: Application) -> None:
     async with http(app) as client:
         there = {"anthropic-workspace-id": "wrkspc_two"}

@@ -7,6 +7,7 @@ import pytest
 from freehold.api.queries import Query, Range
 from freehold.errors import InvalidRequest
 from freehold.wire.pages import encode_cursor
+from tests.contract.manifest import shows_difference
 
 
 def refused(error: pytest.ExceptionInfo[InvalidRequest], *words: str) -> None:
@@ -40,6 +41,7 @@ def test_arrays_come_with_brackets_or_without() -> None:
     refused(error, "types[]", "at most 1")
 
 
+@shows_difference("unknown-query-parameters")
 def test_a_list_refuses_a_misspelt_filter_by_name_and_names_the_known_ones() -> None:
     query = Query(b"include_archivd=true&beta=true")
     query.boolean("include_archived")

@@ -13,7 +13,7 @@ from anthropic import BadRequestError, ConflictError, NotFoundError
 
 from freehold.store.engine import Store
 from tests.api.house import House, open_house
-from tests.contract.manifest import proves
+from tests.contract.manifest import proves, shows_difference
 
 COMPANY_SERVER: dict[str, Any] = {"type": "url", "name": "shop", "url": "toolbox:company"}
 COMPANY_TOOLS: dict[str, Any] = {
@@ -166,6 +166,7 @@ async def test_every_version_can_be_read_and_listed_newest_first(house: House) -
 
 
 @proves("beta.agents.archive")
+@shows_difference("archived-agents-refuse-with-400")
 async def test_an_archived_agent_can_be_read_but_not_changed_and_leaves_the_list(house: House) -> None:
     client = house.client()
     agent = await client.beta.agents.create(name="A", model="claude-haiku-4-5")
@@ -271,6 +272,11 @@ def _toolset(**other: Any) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("database_kind", ["sqlite"])
+@shows_difference("toolbox-addresses")
+@shows_difference("no-web-tools-without-a-provider")
+@shows_difference("no-policy-auto")
+@shows_difference("no-anthropic-skills")
+@shows_difference("lengths-of-names")
 async def test_what_is_wrong_or_not_built_is_refused_by_name(
     house: House, fields: dict[str, Any], words: list[str]
 ) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.store.engine import Store
 from freehold.store.tables import sessions
 from tests.api.house import House, open_house
-from tests.contract.manifest import proves
+from tests.contract.manifest import proves, shows_difference
 
 
 @pytest.fixture
@@ -90,6 +90,7 @@ async def test_a_deleted_environment_is_gone(house: House) -> None:
         await client.beta.environments.delete(environment.id)
 
 
+@shows_difference("environments-in-use")
 async def test_an_environment_that_a_session_refers_to_is_not_deleted(house: House) -> None:
     client = house.client()
     environment = await client.beta.environments.create(name="e")
@@ -129,6 +130,7 @@ async def test_a_list_pages_newest_first(house: House) -> None:
     ],
 )
 @pytest.mark.parametrize("database_kind", ["sqlite"])
+@shows_difference("no-network-in-boxes")
 async def test_what_is_wrong_or_not_built_is_refused_by_name(
     house: House, fields: dict[str, Any], words: list[str]
 ) -> None:

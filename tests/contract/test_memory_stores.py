@@ -16,7 +16,7 @@ from freehold.library.memory_paths import mount_path
 from freehold.store.engine import Store
 from freehold.store.memories import MOST_MEMORIES, Actor
 from tests.api.house import House, open_house
-from tests.contract.manifest import proves
+from tests.contract.manifest import proves, shows_difference
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def sha(text: str) -> str:
 
 
 @proves("beta.memory_stores.create", "beta.memory_stores.retrieve", "beta.memory_stores.update")
+@shows_difference("memory-betas-go-together")
 async def test_a_store_is_made_and_changed_field_by_field(house: House) -> None:
     stores = house.client().beta.memory_stores
     made = await stores.create(name="User Preferences", description="What they like.", metadata={"a": "1", "b": "2"})
@@ -50,6 +51,9 @@ async def test_a_store_is_made_and_changed_field_by_field(house: House) -> None:
     assert changed.updated_at > made.updated_at
     assert (await stores.update(made.id, name="Other")).name == "Other"
     assert (await house.client().beta.memory_stores.create(name="bare")).description == ""
+    both = await stores.create(name="both", betas=["managed-agents-2026-04-01"])
+    async with house.http() as plain:
+        assert (await plain.get(f"/v1/memory_stores/{both.id}")).status_code == 200, "without any beta header"
 
 
 @proves("beta.memory_stores.list", "beta.memory_stores.archive", "beta.memory_stores.delete")
@@ -87,6 +91,7 @@ async def test_a_memory_is_what_was_written_byte_for_byte(house: House) -> None:
     assert (full.content, full.content_size_bytes) == ("", 0)
 
 
+@shows_difference("memories-are-a-tree")
 async def test_a_create_never_overwrites_and_names_who_is_there(house: House) -> None:
     store_id = await a_store(house)
     memories = house.client().beta.memory_stores.memories
@@ -247,6 +252,7 @@ async def test_every_change_is_a_version_that_tells_who_made_it(house: House) ->
 
 
 @proves("beta.memory_stores.memory_versions.redact")
+@shows_difference("present-versions-are-not-redacted")
 async def test_an_old_version_is_redacted_for_good_and_the_present_one_never(house: House) -> None:
     store_id = await a_store(house)
     client = house.client().beta.memory_stores

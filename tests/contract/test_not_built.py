@@ -23,7 +23,6 @@ async def house(store: Store, tmp_path: Path) -> AsyncIterator[House]:
 @shows_difference("batches-not-built")
 @shows_difference("deployments-not-built")
 @shows_difference("dreams-not-built")
-@shows_difference("memory-stores-not-built")
 @shows_difference("tunnels-not-built")
 @shows_difference("user-profiles-not-built")
 @shows_difference("vaults-not-built")

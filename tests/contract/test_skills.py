@@ -17,7 +17,7 @@ from anthropic.lib.tools._skills import download_session_skills
 from freehold.errors import NotFound
 from freehold.store.engine import Store
 from tests.api.house import House, open_house
-from tests.contract.manifest import proves
+from tests.contract.manifest import proves, shows_difference
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ async def test_a_folder_on_disk_is_uploaded_as_the_sdk_does_it(house: House, tmp
 
 
 @proves("skills.versions.create", "skills.versions.retrieve", "skills.versions.list", "skills.versions.delete")
+@shows_difference("one-version-must-stay")
 async def test_a_new_version_is_the_latest_until_it_is_deleted(house: House) -> None:
     client = house.client()
     skill = await client.skills.create(files=folder())

@@ -20,6 +20,7 @@ from freehold.library.sweeper import Sweeper
 from freehold.store.blobs import BlobUsers
 from freehold.store.engine import Store
 from freehold.store.files import FileRow, FileRows
+from tests.contract.manifest import shows_difference
 
 
 class Shelf:
@@ -75,6 +76,7 @@ async def test_a_file_of_another_workspace_or_an_expired_one_cannot_be_copied_or
         assert error.value.details == {"error_code": "file_expired"}
 
 
+@shows_difference("outputs-keep-the-newest")
 async def test_the_same_output_stays_one_file_and_a_changed_one_replaces_it(shelf: Shelf) -> None:
     first = await shelf.files.register_output(shelf.one, "sesn_1", io.BytesIO(b"v1"), "report.md")
     again = await shelf.files.register_output(shelf.one, "sesn_1", io.BytesIO(b"v1"), "report.md")
