@@ -45,11 +45,9 @@ def _failed(*, chinese: bool) -> str:
 
 def _title(one: Done) -> str:
     given = [str(value) for value in one.input.values() if isinstance(value, str | int | float)]
+    short = [value for value in given[:3] if value and len(value) <= 60 and "\n" not in value]
     name = plain_name(one.name)
-    first = given[0].split("\n")[0] if given else ""
-    if not first or len(first) > 60 or first.startswith("python3 - <<"):
-        return name
-    return f"{name} ({', '.join(value for value in given[:3] if len(value) <= 60 and chr(10) not in value)})"
+    return f"{name} ({', '.join(short)})" if short else name
 
 
 def _shown(text: str, *, chinese: bool) -> str:
