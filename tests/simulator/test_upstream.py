@@ -182,3 +182,13 @@ async def test_every_event_of_a_stream_is_in_the_grammar_and_pings_are_among_the
         kinds = [event["type"] for event in await events_of(reply)]
     assert kinds[0] == "message_start" and kinds[-1] == "message_stop"
     assert "ping" in kinds
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_bill_is_what_usage_says_at_the_model_s_prices(stream: bool) -> None:
+    one = simulator()
+    tools = [tool("get_weather", city="string")]
+    used = (await message(one, body("The weather in Oslo?", model=HAIKU, tools=tools, stream=stream)))["usage"]
+    line = one.claude.account.lines()[-1]
+    assert (line.input_tokens, line.output_tokens) == (used["input_tokens"], used["output_tokens"])
+    assert line.nanodollars == 100 * used["input_tokens"] + 500 * used["output_tokens"]
