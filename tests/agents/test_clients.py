@@ -12,6 +12,7 @@ from freehold.agents.events import INTERRUPTED
 from freehold.errors import InvalidRequest, NotFound
 from tests.agents.conftest import MakesHouse
 from tests.agents.house import BoxFunctions, Json, Script, calls, last_stop, of_type, said, text, types
+from tests.contract.manifest import shows_difference
 
 INTERRUPT: Json = {"type": "user.interrupt"}
 
@@ -91,6 +92,7 @@ async def test_an_interrupt_stops_the_model_at_once(make_house: MakesHouse) -> N
     assert said(of_type(log, "agent.message")[0]) == "yes?"
 
 
+@shows_difference("interrupted-custom-tools")
 async def test_an_interrupt_stops_tools_and_each_open_call_gets_an_error_result(make_house: MakesHouse) -> None:
     begun = asyncio.Event()
 
@@ -134,6 +136,7 @@ async def test_an_interrupt_is_nothing_to_an_idle_session(make_house: MakesHouse
     assert len(of_type(log, "agent.message")) == 2
 
 
+@shows_difference("interrupt-while-it-waits-for-the-client")
 async def test_an_interrupt_frees_a_session_that_waits_for_its_client(make_house: MakesHouse) -> None:
     house = await make_house(Script([calls(("weather", {})), text("ok")]))
     session = await house.session()
@@ -189,6 +192,7 @@ async def test_a_denied_call_is_an_error_with_the_message_of_the_person(make_hou
     assert await house.journal(session) == {"write": "denied"}
 
 
+@shows_difference("partial-confirmations-run-at-once")
 async def test_a_partial_answer_runs_what_it_can_and_goes_idle_with_the_rest(make_house: MakesHouse) -> None:
     house = await make_house(Script([calls(("write", {"n": 1}), ("weather", {}), ("write", {"n": 2})), text("done")]))
     session = await house.session()

@@ -20,10 +20,12 @@ from tests.agents.house import (
     text,
     types,
 )
+from tests.contract.manifest import shows_difference
 
 TURN_END = ["session.thread_status_idle", "session.usage", "session.status_idle"]
 
 
+@shows_difference("primary-threads-always-speak")
 async def test_a_plain_turn_has_the_order_of_the_api(make_house: MakesHouse) -> None:
     house = await make_house(Script([text("hi there")]))
     session = await house.session()
@@ -142,6 +144,7 @@ async def test_a_call_cut_off_by_max_tokens_is_not_run(make_house: MakesHouse) -
     assert [result["is_error"] for result in of_type(log, "agent.tool_result")] == [False, True]
 
 
+@shows_difference("cut-off-replies-are-told")
 async def test_a_text_cut_off_by_max_tokens_is_said_in_the_log(make_house: MakesHouse) -> None:
     house = await make_house(Script([text("so far") | {"stop_reason": "max_tokens"}]))
     session = await house.session()
@@ -151,6 +154,7 @@ async def test_a_text_cut_off_by_max_tokens_is_said_in_the_log(make_house: Makes
     assert last_stop(log) == {"type": "end_turn"}
 
 
+@shows_difference("refused-words-are-not-kept")
 async def test_a_refusal_ends_the_turn_and_the_refused_words_are_not_kept(make_house: MakesHouse) -> None:
     details = {"type": "refusal", "category": "bio", "explanation": "no"}
     refused = text("half a") | {"stop_reason": "refusal", "stop_details": details}

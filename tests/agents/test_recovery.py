@@ -34,6 +34,7 @@ from tests.agents.house import (
     text,
     types,
 )
+from tests.contract.manifest import shows_difference
 
 
 class DeadServer:
@@ -98,6 +99,7 @@ async def a_dead_server(make_house: MakesHouse, script: Script, **options: Any) 
     return dead
 
 
+@shows_difference("unknown-outcomes-are-told")
 async def test_a_started_call_is_never_run_twice(make_house: MakesHouse) -> None:
     script = Script([text("I will look")])
     dead = await a_dead_server(make_house, script)

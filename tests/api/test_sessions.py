@@ -12,7 +12,7 @@ from anthropic import BadRequestError, NotFoundError
 from freehold.store.engine import Store
 from tests.agents.house import BoxFunctions, Script, calls, text
 from tests.api.session_house import SERVERS, TOOLS, SessionHouse, open_session_house
-from tests.contract.manifest import proves
+from tests.contract.manifest import proves, shows_difference
 from tests.contract.strict import undeclared
 
 Opens = Callable[..., Awaitable[SessionHouse]]
@@ -133,6 +133,7 @@ async def test_what_is_not_there_or_archived_makes_no_session(opens: Opens) -> N
     assert (await client.beta.sessions.list()).data == []
 
 
+@shows_difference("sessions-not-built")
 async def test_what_is_not_built_is_refused_by_name(opens: Opens) -> None:
     house = await opens()
     agent, environment = await parts(house)
@@ -277,6 +278,7 @@ async def test_lists_are_filtered(opens: Opens) -> None:
     "beta.sessions.threads.events.list",
     "beta.sessions.threads.events.stream",
 )
+@shows_difference("primary-threads-are-not-archived")
 async def test_a_session_has_one_thread_that_shows_the_same(opens: Opens) -> None:
     house = await opens()
     session = await house.session()
@@ -345,6 +347,7 @@ async def test_files_of_a_session_are_copies_that_its_tools_can_see(opens: Opens
         await resources.retrieve(added.id, session_id=session)
 
 
+@shows_difference("rules-of-mount-paths")
 async def test_a_mount_path_stays_beneath_the_uploads(opens: Opens) -> None:
     house = await opens()
     client = house.client()
