@@ -10,7 +10,7 @@ from freehold.environments.base import Limits
 from freehold.environments.command import Layout, Mount, command, environment, options
 from freehold.environments.rootfs import Base
 
-BASE = Base("host", ((Path("/usr"), "/usr"),), (("usr/bin", "/bin"),), "/usr/bin/python3")
+BASE = Base("host", ((Path("/usr"), "/usr"),), (("usr/bin", "/bin"),), "/usr/bin/python3", "host")
 
 
 def words(limits: Limits | None = None) -> list[str]:

@@ -12,25 +12,28 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from freehold.clock import Clock, SystemClock
 from freehold.environments import bundle, journal, probe, users
 from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, ToolOutcome
 from freehold.environments.channel import LiveBox
 from freehold.environments.chores import Chore, do
-from freehold.environments.command import Layout, Mount, command, environment, options
+from freehold.environments.command import SYSTEM_PATH, Layout, Mount, command, environment, options
 from freehold.environments.disk import DiskWatch, Watched
 from freehold.environments.egress import PORT, Door, Egress
 from freehold.environments.kit import Kit, find_kit
 from freehold.environments.launcher import Launcher, sealed_file
+from freehold.environments.layers import Layers
 from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import Limiter, best_limiter
 from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
+from freehold.environments.packages import MANAGERS, LayerSettings, layer_variables
 from freehold.environments.process import BoxProcess, last_words, pid_of_box
 from freehold.environments.start import start_line
-from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir
+from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir, give, make_folder
 
 PLACES = ((WORKSPACE, True), (HOME, True), (UPLOADS, False), (OUTPUTS, True), ("/tmp", True))
 """What the file tools of a box reach, and whether they may write there."""
@@ -41,9 +44,20 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def __init__(self, root: Path, *, limiter: Limiter | None = None, egress: Egress | None = None) -> None:
-        self._egress = egress or Egress(EgressSettings())
+    def __init__(
+        self,
+        root: Path,
+        *,
+        limiter: Limiter | None = None,
+        egress: Egress | None = None,
+        layers: LayerSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._root = root.absolute()
+        self._egress = egress or Egress(EgressSettings())
+        self._layers = Layers(
+            self._root / ".layers", self._root, layers or LayerSettings(), clock or SystemClock(), self._open_with
+        )
         self._launcher = Launcher([self._root, Path(os.path.realpath(sys.base_prefix))])
         self._chosen = limiter
         self._open: set[LiveBox] = set()
@@ -55,18 +69,26 @@ class Bubblewrap:
         return await probe.of_boxes(self, self._root, await asyncio.to_thread(self._limiter))
 
     async def open(self, spec: BoxSpec) -> LiveBox:
-        """See `Boxes`."""
+        """See `Boxes`. Installs the packages of its environment first, where no box has had them yet."""
+        packages = spec.environment.get("packages") or {}
+        if not any(packages.get(manager) for manager in MANAGERS):
+            return await self._open_with(spec, ())
+        kit = await self._launcher.run(self._found)
+        found = await self._layers.ready(packages, kit.base.identity)
+        return await self._open_with(spec, [Mount(layer.path, layer.target) for layer in found])
+
+    async def _open_with(self, spec: BoxSpec, mounts: Sequence[Mount]) -> LiveBox:
         policy = policy_of(spec.environment, spec.mcp_hosts, self._egress.settings)
         with contextlib.closing(Door()) as door:
             way_out = {} if policy.closed else {"egress": door.far.fileno()}
-            box = await self._open_box(spec, way_out)
-            await box.start(self._start_line(spec, way_out))
+            box = await self._open_box(spec, mounts, way_out)
+            await box.start(self._start_line(spec, mounts, way_out))
             if way_out:
                 proxy = await self._egress.serve(spec.session_id, policy, door.listener())
                 box.on_end.append(proxy.close)
         return box
 
-    async def _open_box(self, spec: BoxSpec, way_out: Mapping[str, int]) -> LiveBox:
+    async def _open_box(self, spec: BoxSpec, mounts: Sequence[Mount], way_out: Mapping[str, int]) -> LiveBox:
         workdir = Workdir(spec.workdir)
         held = await lease(workdir, spec.epoch)
         with contextlib.ExitStack() as on_error:
@@ -75,7 +97,7 @@ class Bubblewrap:
             on_error.callback(ours.close)
             with theirs:
                 fds = {"control": theirs.fileno(), "lock": held.fd, **way_out}
-                outer, info = await self._launcher.run(lambda: self._start(spec, workdir, fds))
+                outer, info = await self._launcher.run(lambda: self._start(spec, workdir, mounts, fds))
             process = await asyncio.to_thread(self._join, spec, outer, info, held)
             on_error.pop_all()
         box = LiveBox(spec.session_id, ours, lambda: asyncio.to_thread(process.end))
@@ -85,12 +107,13 @@ class Bubblewrap:
         box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
         return box
 
-    def _start_line(self, spec: BoxSpec, way_out: Mapping[str, int]) -> dict[str, Any]:
+    def _start_line(self, spec: BoxSpec, mounts: Sequence[Mount], way_out: Mapping[str, int]) -> dict[str, Any]:
         places = [(shown, shown, writable) for shown, writable in PLACES]
+        variables = environment(layer_variables({mount.target for mount in mounts}, SYSTEM_PATH))
         if not way_out:
-            return start_line(spec, places, environment({}), self._limiter())
+            return start_line(spec, places, variables, self._limiter())
         egress = {"channel": way_out["egress"], "port": PORT}
-        return start_line(spec, places, environment(proxy_variables(PORT)), self._limiter(), egress)
+        return start_line(spec, places, {**variables, **proxy_variables(PORT)}, self._limiter(), egress)
 
     async def outcome(self, spec: BoxSpec, key: str) -> ToolOutcome | None:
         """See `Boxes`."""
@@ -106,6 +129,10 @@ class Bubblewrap:
         await self._launcher.run(lambda: workdir.prepare(user))
         await do(self._launcher, kit, user, chore)
 
+    async def collect_layers(self, unused_days: float) -> list[str]:
+        """Remove installed packages that no box was opened with for so long; gives the keys of their layers."""
+        return await self._layers.collect(unused_days)
+
     async def close(self) -> None:
         """See `Boxes`."""
         await self._disk.close()
@@ -114,7 +141,9 @@ class Bubblewrap:
 
     # in the launcher's thread
 
-    def _start(self, spec: BoxSpec, workdir: Workdir, passed: Mapping[str, int]) -> tuple[subprocess.Popen[bytes], int]:
+    def _start(
+        self, spec: BoxSpec, workdir: Workdir, mounts: Sequence[Mount], passed: Mapping[str, int]
+    ) -> tuple[subprocess.Popen[bytes], int]:
         """Start bubblewrap; gives it, and the descriptor on which it will tell the box's pid.
 
         `passed`: descriptors that the box gets besides those made here, which are closed again here.
@@ -122,7 +151,11 @@ class Bubblewrap:
         kit = self._found()
         user = users.user_of(workdir)
         workdir.prepare(user)
-        layout = self._layout(kit, spec, workdir)
+        for mount in mounts:
+            if mount.writable and not mount.source.exists():
+                make_folder(mount.source, 0o755)
+                give(mount.source, user)
+        layout = self._layout(kit, spec, workdir, mounts)
         info, telling = os.pipe2(os.O_CLOEXEC)
         fds = {
             "options": sealed_file("options", options(layout)),
@@ -147,9 +180,10 @@ class Bubblewrap:
             self._kit = find_kit(self._root)
         return self._kit
 
-    def _layout(self, kit: Kit, spec: BoxSpec, workdir: Workdir) -> Layout:
+    def _layout(self, kit: Kit, spec: BoxSpec, workdir: Workdir, more: Sequence[Mount]) -> Layout:
         reach = self._launcher.path
         mounts = (
+            *(Mount(reach(mount.source), mount.target, mount.writable) for mount in more),
             Mount(reach(workdir.home), HOME, writable=True),
             Mount(reach(workdir.uploads), UPLOADS),
             Mount(reach(workdir.outputs), OUTPUTS, writable=True),

@@ -15,7 +15,7 @@ from freehold.environments.rootfs import AGENT_UID, Base
 OPTIONS_FD = "{options}"
 SECCOMP_FD = "{seccomp}"
 INFO_FD = "{info}"
-_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 _RUN_BYTES = 16 << 20
 _SHM_BYTES = 64 << 20
 
@@ -46,13 +46,7 @@ def options(layout: Layout) -> bytes:
 
     They go through a descriptor because a command line can be read by every user of the host.
     """
-    words = [
-        *_namespaces(),
-        *_identity(layout.owner),
-        *_base(layout.base),
-        *_own_folders(layout.limits),
-        *_mounts(layout.mounts),
-    ]
+    words = [*_namespaces(), *_identity(layout.owner), *_base(layout.base), *_own_folders(layout.limits)]
     words += [*_mounts(layout.mounts), "--remount-ro", "/", "--chdir", layout.directory]
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
 
@@ -68,7 +62,7 @@ def command(bwrap: str, setpriv: str | None, user: int | None, inside: Sequence[
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The variables of everything that runs in a box. Nothing of the server's is among them."""
     return {
-        "PATH": _SYSTEM_PATH,
+        "PATH": SYSTEM_PATH,
         "HOME": "/home/agent",
         "USER": "agent",
         "LOGNAME": "agent",

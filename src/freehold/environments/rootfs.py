@@ -63,6 +63,8 @@ class Base:
     links: tuple[tuple[str, str], ...]
     python: str
     """As the box calls it; for this base it is also the host's path."""
+    identity: str
+    """What packages are built for: the same name means that they fit."""
 
 
 def host_base(folder: Path) -> Base:
@@ -76,7 +78,7 @@ def host_base(folder: Path) -> Base:
     python, prefixes = _python()
     binds = [(Path("/usr"), "/usr"), (etc, "/etc")]
     binds += [(path.resolve(), str(path)) for path in folders] + [(prefix, str(prefix)) for prefix in prefixes]
-    return Base("host", tuple(binds), tuple(_links()), python)
+    return Base("host", tuple(binds), tuple(_links()), python, f"host {Path(python).resolve()}")
 
 
 def _links() -> list[tuple[str, str]]:

@@ -51,6 +51,12 @@ def make_folder(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
+def give(path: Path, owner: int | None) -> None:
+    """To the user of a session's boxes; nothing happens when that is the server itself (`None`)."""
+    if owner is not None:
+        os.chown(path, owner, owner)
+
+
 def upload_path(mount_path: str) -> str:
     """The part of a resource's `mount_path` below `/mnt/session/uploads`.
 
@@ -93,8 +99,7 @@ class Workdir:
         for folder in (self.workspace, self.home, self.outputs):
             if not folder.exists():
                 make_folder(folder, 0o700)
-                if owner is not None:
-                    os.chown(folder, owner, owner)
+                give(folder, owner)
 
     def make(self) -> None:
         """The folder itself and `uploads`, so that files can be put there before the first box."""

@@ -135,6 +135,7 @@ def main(control: int, journal: int) -> None:
     """Wait for the line that says what this box is, then serve. The server has set its limits before it sends it."""
     kernel.set_dumpable(False)
     os.set_blocking(2, False)
+    os.umask(0o022)
     start = jsonlines.decode(_first_line(control))
     if os.getpid() != 1:
         kernel.adopt_orphans()
