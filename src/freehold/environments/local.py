@@ -1,6 +1,7 @@
 """Boxes without walls: the same supervisor and tools as plain processes of this user. For tests and for the reckless.
 
-An agent's commands can then read and change whatever the server's user can. Only behind `--unsafe-no-isolation`.
+An agent's commands can then read and change whatever the server's user can, and reach whatever network it can, whatever
+the environment says. Only behind `--unsafe-no-isolation`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import sys
 from pathlib import Path
 
 from freehold.environments import bundle, journal
-from freehold.environments.base import BoxSpec, Capabilities, NoIsolation, Protection, ToolOutcome
+from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, Protection, ToolOutcome
 from freehold.environments.channel import LiveBox
 from freehold.environments.command import environment
 from freehold.environments.launcher import Launcher, sealed_file
 from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import ProcessLimits
+from freehold.environments.packages import MANAGERS
 from freehold.environments.process import BoxProcess
 from freehold.environments.start import start_line
 from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir
@@ -50,6 +52,8 @@ class Local:
         """See `Boxes`."""
         if not self._allowed:
             raise NoIsolation("the backend `local` does not isolate; it needs --unsafe-no-isolation")
+        if any((spec.environment.get("packages") or {}).get(manager) for manager in MANAGERS):
+            raise BoxFailed("the backend `local` installs no packages; the environment of this session has some")
         workdir = Workdir(spec.workdir)
         held = await lease(workdir, spec.epoch)
         with contextlib.ExitStack() as on_error:
