@@ -155,6 +155,7 @@ async def test_many_readers_of_one_session_see_the_same(opens: Opens) -> None:
     assert all(one == logged for one in seen)
 
 
+@proves("event event_start", "event event_delta")
 async def test_previews_make_a_prefix_of_the_event_with_the_same_id(opens: Opens) -> None:
     first = text("the whole of it, in several pieces")
     first["content"].insert(0, {"type": "thinking", "thinking": "hm", "signature": "c2ln"})
