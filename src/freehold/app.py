@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
@@ -33,6 +33,7 @@ from freehold.agents.tools.execution import Execution
 from freehold.api import (
     agents,
     base,
+    batches,
     bills,
     environments,
     events,
@@ -50,6 +51,13 @@ from freehold.api import (
 from freehold.api.definitions import Definitions
 from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
+from freehold.batches.answers import Answers
+from freehold.batches.choice import chooser
+from freehold.batches.keeper import Keeper
+from freehold.batches.lifecycle import Batches
+from freehold.batches.local import LocalEngine
+from freehold.batches.pace import Interactive, Pace
+from freehold.batches.settings import BatchSettings
 from freehold.calls import Handler
 from freehold.clock import Clock, SystemClock
 from freehold.config import Configuration, setting
@@ -75,6 +83,7 @@ from freehold.outbound.client import Client
 from freehold.outbound.dial import Dialer, parse_url
 from freehold.simulator.upstream import Simulator
 from freehold.store.agents import AgentRows
+from freehold.store.batches import BatchRows
 from freehold.store.blobs import BlobUsers
 from freehold.store.engine import Store
 from freehold.store.environments import EnvironmentRows
@@ -87,7 +96,7 @@ from freehold.store.skills import SkillRows
 from freehold.toolboxes.base import Toolbox
 from freehold.toolboxes.load import load_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
-from freehold.upstreams.base import Upstream
+from freehold.upstreams.base import RunsBatches, Upstream
 from freehold.upstreams.claude import Claude, Credential
 
 log = logging.getLogger(__name__)
@@ -141,6 +150,7 @@ def sections() -> list[type[Any]]:
         ToolboxSettings,
         BoxSettings,
         DriverSettings,
+        BatchSettings,
         FilesSettings,
         AdminKeySettings,
         SecretSettings,
@@ -176,6 +186,7 @@ class Application:
         parts = self._parts
         await parts.sessions.boxes.look()
         parts.sessions.driver.start()
+        parts.batches.start()
         self._tasks = [
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(parts.library.sweep(parts.clock), name="unused blobs"),
@@ -191,6 +202,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.batches.close()
         await self._parts.sessions.close()
         for toolbox in self._parts.toolboxes.values():
             await toolbox.close()
@@ -214,6 +226,8 @@ class _Library:
     skills: Skills
     memories: Memories
     sweeper: Sweeper
+    scratch: Callable[[], IO[bytes]]
+    """A file without a name on the disk of the data folder."""
 
     async def sweep(self, clock: Clock) -> None:
         """Remove what uploads that died have left, and blobs that nothing needs; then every ten minutes."""
@@ -264,6 +278,30 @@ class _Sessions:
         self.owners.close()
 
 
+class _Batches:
+    """What takes batches in, works on them, and looks after them."""
+
+    def __init__(self, own: Batches, local: LocalEngine, keeper: Keeper, owners: Owners) -> None:
+        self.own = own
+        self._local = local
+        self._keeper = keeper
+        self._owners = owners
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._local.start()
+        self._tasks = [asyncio.create_task(self._keeper.run(), name="batch keeper")]
+
+    async def close(self) -> None:
+        """Hand the items over, give our name back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._local.stop()
+        self._owners.close()
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """Everything that was made, by name."""
@@ -278,6 +316,7 @@ class _Parts:
     toolboxes: Mapping[str, Toolbox]
     library: _Library
     sessions: _Sessions
+    batches: _Batches
 
 
 async def build(configuration: Configuration, replacements: Replacements | None = None) -> Application:
@@ -304,10 +343,13 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         secret_key(configuration.section(SecretSettings), data)  # made or refused now, not when it is first needed
         rates = Rates.load()
         retries = configuration.section(RetrySettings)
-        handler = pipeline.build(
+        calls = pipeline.build(
             upstream=upstream, keys=checker, store=store, rates=rates, clock=replaced.clock, retries=retries
         )
+        interactive = Interactive()
+        handler = interactive(calls)
         library = _library(configuration, replaced, data, store)
+        batches_ = _batches(configuration, replaced, data, store, calls, rates, upstream, interactive, library)
         sessions = _sessions(configuration, replaced, data, store, handler, rates, toolboxes, library)
         parts = _Parts(
             replaced.clock,
@@ -320,6 +362,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             toolboxes,
             library,
             sessions,
+            batches_,
         )
         application = Application(parts, _asgi(parts), found)
         on_error.pop_all()
@@ -335,6 +378,7 @@ def _library(configuration: Configuration, replaced: Replacements, data: Path, s
         Skills(SkillRows(store), blobs, sweeper, clock=clock, ids=ids),
         Memories(MemoryStoreRows(store), MemoryRows(store, ids=ids), MemoryVersionRows(store), clock=clock, ids=ids),
         sweeper,
+        blobs.scratch,
     )
 
 
@@ -379,6 +423,28 @@ def _sessions(
     return _Sessions(own, inbox, feed, driver, owners, boxes)
 
 
+def _batches(
+    configuration: Configuration,
+    replaced: Replacements,
+    data: Path,
+    store: Store,
+    handler: Handler,
+    rates: Rates,
+    upstream: Upstream,
+    interactive: Interactive,
+    library: _Library,
+) -> _Batches:
+    clock, ids, settings = replaced.clock, replaced.ids, configuration.section(BatchSettings)
+    cheaper = upstream.name == "claude"
+    choose = chooser(settings.batch_engine, has_batches=isinstance(upstream, RunsBatches), cheaper=cheaper)
+    own = Batches(BatchRows(store), clock=clock, ids=ids, scratch=library.scratch, choose=choose)
+    pace = Pace(settings.batch_concurrency, clock, lambda: interactive.open)
+    answers = Answers(handler, pace, clock=clock, ids=ids, price=rates.cost, attempts=settings.batch_attempts)
+    owners = Owners(data / "batch-owners", ids)
+    local = LocalEngine(store, owners.name, answers, pace, clock=clock, ids=ids)
+    return _Batches(own, local, Keeper(store, owners, clock=clock, ids=ids), owners)
+
+
 def _asgi(parts: _Parts) -> ASGIApp:
     hot = MessagesRoute(parts.handler, clock=parts.clock, ids=parts.ids)
     bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)
@@ -405,6 +471,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         *workspaces.routes(Workspaces(store, clock=clock, ids=ids)),
         *keys.routes(parts.keys),
         *models.routes(Catalogue([parts.upstream], clock)),
+        *batches.routes(parts.batches.own),
         *bills.routes(store),
         *health.routes(ready),
     ]

@@ -1,0 +1,132 @@
+"""What a client can do with its batches: make, look at, list, cancel, resume, delete, read. The API's one door here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import IO
+
+import msgspec
+
+from freehold.batches import lines
+from freehold.batches.intake import Spool, parse, store_items
+from freehold.batches.keeper import KEPT_US
+from freehold.calls import Caller
+from freehold.clock import Clock
+from freehold.errors import InvalidRequest, NotFound
+from freehold.ids import NewId
+from freehold.store.batches import BatchRow, BatchRows, Engine
+
+EXPIRES_US = 24 * 3600 * 1_000_000
+"""Claude API docs, page "Batch processing", read 2026-11-23."""
+KEPT_HEADERS = (
+    "anthropic-beta",
+    "anthropic-version",
+    "anthropic-user-profile-id",
+    "x-freehold-user-id",
+    "x-freehold-task-type",
+    "x-freehold-source",
+)
+"""Headers of the request that makes a batch which hold for each of its calls."""
+_MOST_HEADER_CHARS = 4096
+
+
+class Batches:
+    """Batches of all workspaces. `scratch` gives a file without a name, `choose` the engine of a new batch."""
+
+    def __init__(
+        self,
+        rows: BatchRows,
+        *,
+        clock: Clock,
+        ids: NewId,
+        scratch: Callable[[], IO[bytes]],
+        choose: Callable[[float | None], Engine],
+    ) -> None:
+        self.rows = rows
+        self._clock = clock
+        self._ids = ids
+        self._scratch = scratch
+        self._choose = choose
+
+    async def create(self, chunks: AsyncIterator[bytes], caller: Caller, headers: Mapping[str, str]) -> BatchRow:
+        """Take a batch in: it is shown, and worked on, when all of it is in the store.
+
+        Raises:
+            InvalidRequest: the envelope, a custom_id or a header is wrong.
+        """
+        deadline_s = _deadline_s(headers)
+        kept = kept_headers(headers)
+        spool = Spool(self._scratch)
+        try:
+            await spool.take(chunks)
+            requests = parse(spool.view())
+            now_us = self._clock.now_us()
+            row = BatchRow(
+                id=self._ids("msgbatch"),
+                workspace_id=caller.workspace_id,
+                key_id=caller.key_id,
+                engine=self._choose(deadline_s),
+                headers=msgspec.json.encode(kept).decode(),
+                total=len(requests),
+                size_bytes=sum(len(memoryview(request.params)) for request in requests),
+                created_us=now_us,
+                expires_us=now_us + EXPIRES_US,
+            )
+            await store_items(self.rows, row, requests)
+        finally:
+            spool.close()
+        return await self.rows.get(caller.workspace_id, row.id)
+
+    async def cancel(self, workspace_id: str, batch_id: str) -> BatchRow:
+        """Begin to cancel. Calls that are open are brought to their end; a batch that has ended stays as it is."""
+        return await self.rows.cancel(workspace_id, batch_id, self._clock.now_us())
+
+    def archived(self, row: BatchRow) -> bool:
+        """Its results are gone."""
+        return self._clock.now_us() >= row.created_us + KEPT_US
+
+    async def results(self, workspace_id: str, batch_id: str) -> AsyncIterator[bytes]:
+        """The results, a bounded piece at a time, each a number of whole lines.
+
+        Raises:
+            NotFound: there is no such batch, it has not ended, or its results are gone.
+        """
+        row = await self.rows.get(workspace_id, batch_id)
+        if row.status != "ended":
+            raise NotFound(f"Message batch {batch_id} has no results yet: it has not ended.")
+        if self.archived(row):
+            raise NotFound(f"The results of message batch {batch_id} are gone: they are kept for 29 days.")
+        return self._pieces(batch_id)
+
+    async def _pieces(self, batch_id: str) -> AsyncIterator[bytes]:
+        async for found in self.rows.results(batch_id):
+            whole = [lines.unfinished(name, state) if line is None else line for name, state, line in found]
+            yield b"\n".join(whole) + b"\n"
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of `headers` (names in lower case) that hold for every call of the batch.
+
+    Raises:
+        InvalidRequest: one is too long.
+    """
+    kept = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+    if "x-freehold-source" not in kept and "x-request-source" in headers:
+        kept["x-freehold-source"] = headers["x-request-source"]
+    for name, value in kept.items():
+        if len(value) > _MOST_HEADER_CHARS:
+            raise InvalidRequest(f"{name}: has {len(value)} characters; at most {_MOST_HEADER_CHARS} are taken.")
+    return kept
+
+
+def _deadline_s(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("x-freehold-deadline-s")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= EXPIRES_US / 1_000_000:
+        raise InvalidRequest("x-freehold-deadline-s: must be a number of seconds, more than 0 and at most 86400.")
+    return seconds

@@ -1,0 +1,304 @@
+"""Working on batches: claims by lease, completions under it, and what brings a batch to its end.
+
+Rules, held here and nowhere else:
+
+1. A claim takes items that nobody has and raises their attempt; two processes never get the same attempt of an item.
+2. A completion names owner and attempt. An item that is not leased under them is passed over: its result is somebody
+   else's now. The state, the result (whose key is the item) and the batch's counts change in one transaction, so there
+   is exactly one result an item, whatever dies.
+3. A batch ends in the transaction that makes its counts full, and there its webhook is queued.
+
+Items are locked before their batch, in the order of their places. Leases run by the database's clock on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, CursorResult, delete, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.ids import NewId
+from freehold.store.batches import COLUMNS, BatchRow, row_of
+from freehold.store.engine import Store
+from freehold.store.leases import LEASE_S, database_now
+from freehold.store.tables import batch_items, batch_requests, batch_results, batches
+from freehold.store.webhooks import announce
+
+TIDIED_AT_ONCE = 5_000
+RUNNING = ("in_progress", "canceling")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An item that is ours until its lease runs out."""
+
+    batch_id: str
+    idx: int
+    custom_id: str
+    attempt: int
+    failures: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An item that is finished: `succeeded` or `errored`, its line of the results, what it used and cost."""
+
+    idx: int
+    attempt: int
+    state: str
+    line: bytes
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cost_nanodollars: int | None = 0
+    """`None`: its price is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An item to be claimed again, not before that time. `failures` is how often it has failed by now."""
+
+    idx: int
+    attempt: int
+    not_before_us: int
+    failures: int
+
+
+async def active(connection: AsyncConnection) -> list[BatchRow]:
+    """Every batch that has not ended, oldest first."""
+    query = select(*COLUMNS).where(batches.c.status.in_(RUNNING)).order_by(batches.c.created_us, batches.c.id)
+    return [row_of(row) for row in await connection.execute(query)]
+
+
+async def claim(
+    connection: AsyncConnection, batch_id: str, owner: str, *, limit: int, now_us: int, lease_s: float = LEASE_S
+) -> list[Claimed]:
+    """Take up to `limit` items that are queued and due, in order. Those that another process is taking are passed over
+    (PostgreSQL: SKIP LOCKED; SQLite has one writer at a time)."""
+    item = batch_items.c
+    free = (
+        select(item.idx)
+        .where(item.batch_id == batch_id, item.state == "queued", item.not_before_us <= _now(connection, now_us))
+        .order_by(item.idx)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = list((await connection.execute(free)).scalars())
+    if not found:
+        return []
+    taken = (
+        update(batch_items)
+        .where(item.batch_id == batch_id, item.idx.in_(found))
+        .values(state="leased", owner=owner, attempt=item.attempt + 1, lease_until_us=_end(connection, now_us, lease_s))
+        .returning(item.idx, item.custom_id, item.attempt, item.failures, item.size_bytes)
+    )
+    return sorted((Claimed(batch_id, *row) for row in await connection.execute(taken)), key=lambda one: one.idx)
+
+
+async def params(connection: AsyncConnection, batch_id: str, places: Collection[int]) -> dict[int, bytes]:
+    """The params of these items."""
+    query = select(batch_requests.c.idx, batch_requests.c.params).where(
+        batch_requests.c.batch_id == batch_id, batch_requests.c.idx.in_(list(places))
+    )
+    return {row.idx: bytes(row.params) for row in await connection.execute(query)}
+
+
+async def complete(
+    store: Store,
+    connection: AsyncConnection,
+    batch_id: str,
+    owner: str,
+    done: Sequence[Done],
+    again: Sequence[Again],
+    *,
+    now_us: int,
+    ids: NewId,
+) -> int:
+    """Finish these items and put those back, as far as they are still ours; gives how many were."""
+    held = await _held(connection, batch_id, owner, [*(one.idx for one in done), *(one.idx for one in again)])
+    kept = [one for one in done if held.get(one.idx) == one.attempt]
+    back = [one for one in again if held.get(one.idx) == one.attempt]
+    if kept:
+        await finish(store, connection, batch_id, kept, now_us=now_us, ids=ids)
+    for one in back:
+        await connection.execute(
+            update(batch_items)
+            .where(batch_items.c.batch_id == batch_id, batch_items.c.idx == one.idx)
+            .values(state="queued", owner=None, not_before_us=one.not_before_us, failures=one.failures)
+        )
+    return len(kept) + len(back)
+
+
+async def finish(
+    store: Store, connection: AsyncConnection, batch_id: str, done: Sequence[Done], *, now_us: int, ids: NewId
+) -> None:
+    """Finish items that are certainly the caller's, and the batch with the last of them."""
+    counts = {}
+    for state in ("succeeded", "errored"):
+        places = [one.idx for one in done if one.state == state]
+        counts[state] = len(places)
+        if places:
+            await connection.execute(
+                update(batch_items)
+                .where(batch_items.c.batch_id == batch_id, batch_items.c.idx.in_(places))
+                .values(state=state, owner=None, lease_until_us=None)
+            )
+    await store.insert_rows(connection, batch_results, [(batch_id, one.idx, one.line) for one in done])
+    more = {
+        **counts,
+        "input_tokens": sum(one.input_tokens for one in done),
+        "output_tokens": sum(one.output_tokens for one in done),
+        "cache_read_tokens": sum(one.cache_read_tokens for one in done),
+        "cost_nanodollars": sum(one.cost_nanodollars or 0 for one in done),
+        "unpriced": sum(one.cost_nanodollars is None for one in done),
+    }
+    await _add(connection, batch_id, more)
+    await _end_if_full(connection, batch_id, now_us, ids)
+
+
+async def settle(connection: AsyncConnection, batch_id: str, *, now_us: int, ids: NewId) -> None:
+    """Cancel what waits in a batch that is being cancelled, let what is not done by its time expire, end it if full."""
+    row = (await connection.execute(select(*COLUMNS).where(batches.c.id == batch_id))).one_or_none()
+    if row is None:
+        return
+    batch = row_of(row)
+    if batch.status not in RUNNING:
+        return
+    if batch.status == "canceling":
+        await _close(connection, batch_id, ("queued",), "canceled")
+    if now_us >= batch.expires_us:
+        await _close(connection, batch_id, ("queued", "leased"), "expired")
+    await _end_if_full(connection, batch_id, now_us, ids)
+
+
+async def renew(
+    connection: AsyncConnection, owner: str, held: Mapping[str, Collection[int]], *, now_us: int
+) -> dict[str, set[int]]:
+    """Renew the leases of these items; gives those that are lost."""
+    lost: dict[str, set[int]] = {}
+    for batch_id, places in sorted(held.items()):
+        item = batch_items.c
+        mine = (item.batch_id == batch_id, item.idx.in_(list(places)), item.owner == owner, item.state == "leased")
+        kept = await connection.execute(
+            update(batch_items)
+            .where(*mine)
+            .values(lease_until_us=_end(connection, now_us, LEASE_S))
+            .returning(item.idx)
+        )
+        lost[batch_id] = set(places) - set(kept.scalars())
+    return lost
+
+
+async def free(connection: AsyncConnection, *, now_us: int, dead: Collection[str] = ()) -> int:
+    """Queue what was leased by the dead, and what nobody has renewed in time; gives how many."""
+    item = batch_items.c
+    over: ColumnElement[bool] = item.lease_until_us <= _now(connection, now_us)
+    if dead:
+        over = or_(over, item.owner.in_(list(dead)))
+    places = (
+        select(item.batch_id, item.idx)
+        .where(item.state == "leased", over)
+        .order_by(item.batch_id, item.idx)
+        .with_for_update(skip_locked=True)
+    )
+    by_batch: dict[str, list[int]] = {}
+    for batch_id, idx in await connection.execute(places):
+        by_batch.setdefault(batch_id, []).append(idx)
+    for batch_id, found in by_batch.items():
+        back = update(batch_items).where(item.batch_id == batch_id, item.idx.in_(found), item.state == "leased")
+        await connection.execute(back.values(state="queued", owner=None, lease_until_us=None))
+    return sum(map(len, by_batch.values()))
+
+
+async def give_back(connection: AsyncConnection, owner: str) -> None:
+    """Queue all that this owner has: it stops."""
+    mine = (batch_items.c.owner == owner, batch_items.c.state == "leased")
+    await connection.execute(update(batch_items).where(*mine).values(state="queued", owner=None, lease_until_us=None))
+
+
+async def pause(connection: AsyncConnection, batch_id: str, why: str) -> None:
+    """Claim nothing more of this batch until it is resumed."""
+    await connection.execute(update(batches).where(batches.c.id == batch_id).values(paused_why=why))
+
+
+async def untidy(
+    connection: AsyncConnection, *, kept_before_us: int, made_before_us: int
+) -> list[tuple[str, str, int]]:
+    """Batches with something to remove, as (id, what, total): `requests` of ended ones, `results` of those made before
+    `kept_before_us`, `batch` of deleted ones and of those whose making broke off before `made_before_us`."""
+    row = batches.c
+    gone = or_(row.status == "deleted", (row.status == "creating") & (row.created_us < made_before_us))
+    old = (row.status == "ended") & (row.created_us < kept_before_us) & (row.holds != "nothing")
+    over = (row.status == "ended") & (row.holds == "requests")
+    found = []
+    for what, condition in (("batch", gone), ("results", old), ("requests", over)):
+        query = select(row.id, row.total).where(condition).limit(10)
+        found += [(batch.id, what, batch.total) for batch in await connection.execute(query)]
+    return found
+
+
+async def tidy(connection: AsyncConnection, batch_id: str, what: str, upto: int) -> None:
+    """Remove what belongs to the items before `upto`."""
+    tables = {"batch": (batch_requests, batch_results, batch_items), "results": (batch_requests, batch_results)}
+    for table in tables.get(what, (batch_requests,)):
+        await connection.execute(delete(table).where(table.c.batch_id == batch_id, table.c.idx < upto))
+
+
+async def tidied(connection: AsyncConnection, batch_id: str, what: str) -> None:
+    """All of it is removed: say so."""
+    if what == "batch":
+        await connection.execute(delete(batches).where(batches.c.id == batch_id))
+    else:
+        holds = {"results": "nothing", "requests": "results"}[what]
+        await connection.execute(update(batches).where(batches.c.id == batch_id).values(holds=holds))
+
+
+async def _held(connection: AsyncConnection, batch_id: str, owner: str, places: Sequence[int]) -> dict[int, int]:
+    """Those of them that are leased by this owner, with their attempt; locked."""
+    item = batch_items.c
+    query = (
+        select(item.idx, item.attempt)
+        .where(item.batch_id == batch_id, item.idx.in_(places), item.owner == owner, item.state == "leased")
+        .order_by(item.idx)
+        .with_for_update()
+    )
+    return {row.idx: row.attempt for row in await connection.execute(query)}
+
+
+async def _close(connection: AsyncConnection, batch_id: str, states: Sequence[str], reason: str) -> None:
+    closing = update(batch_items).where(batch_items.c.batch_id == batch_id, batch_items.c.state.in_(states))
+    closed: CursorResult[Any] = await connection.execute(closing.values(state=reason, owner=None, lease_until_us=None))
+    if closed.rowcount:
+        await _add(connection, batch_id, {reason: closed.rowcount})
+
+
+async def _add(connection: AsyncConnection, batch_id: str, more: Mapping[str, int]) -> None:
+    grown = {name: batches.c[name] + count for name, count in more.items() if count}
+    if grown:
+        await connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown))
+
+
+async def _end_if_full(connection: AsyncConnection, batch_id: str, now_us: int, ids: NewId) -> None:
+    row = batches.c
+    full = row.total == row.succeeded + row.errored + row.canceled + row.expired
+    ended = await connection.execute(
+        update(batches)
+        .where(row.id == batch_id, row.status.in_(RUNNING), full)
+        .values(status="ended", ended_us=now_us)
+        .returning(row.workspace_id)
+    )
+    workspace_id = ended.scalar_one_or_none()
+    if workspace_id is not None:
+        await announce(connection, workspace_id, "batch.ended", batch_id, now_us=now_us, ids=ids)
+
+
+def _now(connection: AsyncConnection, now_us: int) -> ColumnElement[int]:
+    return database_now(connection.dialect.name, literal(now_us, BigInteger()))
+
+
+def _end(connection: AsyncConnection, now_us: int, lease_s: float) -> ColumnElement[int]:
+    return _now(connection, now_us) + round(lease_s * 1_000_000)

@@ -1,0 +1,207 @@
+"""Webhooks and their deliveries: what is to be told to whom, queued in the transaction in which it happened.
+
+It does not know HTTP, or how a delivery is signed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Row, delete, insert, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.clock import rfc3339
+from freehold.errors import InvalidRequest, NotFound
+from freehold.ids import NewId
+from freehold.store.engine import Store
+from freehold.store.keyset import page as page_of
+from freehold.store.leases import database_now
+from freehold.store.tables import webhook_deliveries, webhooks
+
+WAKE = "webhooks"
+"""The key that is signalled when a delivery waits."""
+MOST_WEBHOOKS = 20
+"""In one workspace; each event of it is written once for each."""
+ORGANIZATION_ID = "org_freehold"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRow:
+    """One address that wants to be told. `events` is a JSON list of types; empty: all."""
+
+    id: str
+    workspace_id: str
+    url: str
+    events: str
+    sealed: bytes
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One event for one address, and what became of it."""
+
+    id: str
+    webhook_id: str
+    type: str
+    body: str
+    created_us: int
+    next_us: int
+    state: str = "waiting"
+    attempts: int = 0
+    lease_until_us: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+    ended_us: int | None = None
+
+
+_DELIVERY = [webhook_deliveries.c[field.name] for field in fields(DeliveryRow)]
+
+
+async def announce(
+    connection: AsyncConnection, workspace_id: str, kind: str, subject_id: str, *, now_us: int, ids: NewId
+) -> None:
+    """Queue `kind` for every webhook of the workspace that wants it, within the transaction in which it happened. One
+    cheap look where there is none."""
+    found = await connection.execute(
+        select(webhooks.c.id, webhooks.c.events).where(webhooks.c.workspace_id == workspace_id)
+    )
+    for webhook_id, events in found.all():
+        wanted = json.loads(events)
+        if not wanted or kind in wanted:
+            row = delivery(webhook_id, workspace_id, kind, subject_id, now_us=now_us, ids=ids)
+            await connection.execute(insert(webhook_deliveries).values(**asdict(row)))
+
+
+def delivery(webhook_id: str, workspace_id: str, kind: str, subject_id: str, *, now_us: int, ids: NewId) -> DeliveryRow:
+    """A delivery that waits. The body is thin, as the API's own: only ids."""
+    event_id = ids("whe")
+    data = {"type": kind, "id": subject_id, "organization_id": ORGANIZATION_ID, "workspace_id": workspace_id}
+    body = {"type": "event", "id": event_id, "created_at": rfc3339(now_us), "data": data}
+    return DeliveryRow(event_id, webhook_id, kind, json.dumps(body, separators=(",", ":")), now_us, now_us)
+
+
+class WebhookRows:
+    """Webhooks of all workspaces; every call of a client names the one that it may see."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, row: WebhookRow) -> None:
+        """Insert. Raises `InvalidRequest` when the workspace has too many."""
+
+        async def op(connection: AsyncConnection) -> None:
+            mine = select(webhooks.c.id).where(webhooks.c.workspace_id == row.workspace_id)
+            if len((await connection.execute(mine)).all()) >= MOST_WEBHOOKS:
+                raise InvalidRequest(f"This workspace has {MOST_WEBHOOKS} webhooks already; delete one first.")
+            await connection.execute(insert(webhooks).values(**asdict(row)))
+
+        await self._store.write(op)
+
+    async def all(self, workspace_id: str) -> list[WebhookRow]:
+        """All of the workspace, newest first."""
+        query = select(webhooks).where(webhooks.c.workspace_id == workspace_id)
+        async with self._store.read() as connection:
+            found = await connection.execute(query.order_by(webhooks.c.created_us.desc(), webhooks.c.id.desc()))
+            return [WebhookRow(**row._mapping) for row in found]
+
+    async def get(self, workspace_id: str, webhook_id: str) -> WebhookRow:
+        """Raises `NotFound`."""
+        async with self._store.read() as connection:
+            return await _find(connection, workspace_id, webhook_id)
+
+    async def delete(self, workspace_id: str, webhook_id: str) -> None:
+        """Delete it and what waits for it. Raises `NotFound`."""
+
+        async def op(connection: AsyncConnection) -> None:
+            await _find(connection, workspace_id, webhook_id)
+            await connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
+
+        await self._store.write(op)
+
+    async def queue(self, row: DeliveryRow) -> None:
+        """Insert a delivery."""
+
+        async def op(connection: AsyncConnection) -> None:
+            await connection.execute(insert(webhook_deliveries).values(**asdict(row)))
+
+        await self._store.write(op, wake=[WAKE])
+
+    async def deliveries(
+        self, workspace_id: str, webhook_id: str, *, after: Sequence[Any] | None, limit: int
+    ) -> list[DeliveryRow]:
+        """What was or is to be told to it, newest first. Raises `NotFound`."""
+        query = select(*_DELIVERY).where(webhook_deliveries.c.webhook_id == webhook_id)
+        keys = (webhook_deliveries.c.created_us, webhook_deliveries.c.id)
+        async with self._store.read() as connection:
+            await _find(connection, workspace_id, webhook_id)
+            return [_delivery(row) for row in await connection.execute(page_of(query, keys, after=after, limit=limit))]
+
+    async def take(self, *, limit: int, now_us: int, lease_s: float) -> list[tuple[DeliveryRow, WebhookRow]]:
+        """Deliveries that are due and that nobody else tries now, each with its address; ours for `lease_s`."""
+
+        async def op(connection: AsyncConnection) -> list[tuple[DeliveryRow, WebhookRow]]:
+            now = _now(connection, now_us)
+            row = webhook_deliveries.c
+            due = (
+                select(row.id)
+                .where(row.state == "waiting", row.next_us <= now_us, row.lease_until_us <= now)
+                .order_by(row.next_us, row.id)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            found = list((await connection.execute(due)).scalars())
+            if not found:
+                return []
+            leased = update(webhook_deliveries).where(row.id.in_(found))
+            await connection.execute(leased.values(lease_until_us=now + round(lease_s * 1_000_000)))
+            both = select(*_DELIVERY, *(column.label(f"to_{column.name}") for column in webhooks.c)).join_from(
+                webhook_deliveries, webhooks
+            )
+            return [_both(one) for one in await connection.execute(both.where(row.id.in_(found)))]
+
+        return await self._store.write(op)
+
+    async def told(self, row: DeliveryRow, *, wake: bool = False) -> None:
+        """Write down how an attempt went, and that nobody tries it now."""
+        values = asdict(row) | {"lease_until_us": 0}
+
+        async def op(connection: AsyncConnection) -> None:
+            await connection.execute(
+                update(webhook_deliveries).where(webhook_deliveries.c.id == row.id).values(**values)
+            )
+
+        await self._store.write(op, wake=[WAKE] if wake else [])
+
+    async def forget(self, before_us: int) -> None:
+        """Delete deliveries that ended before then."""
+
+        async def op(connection: AsyncConnection) -> None:
+            await connection.execute(delete(webhook_deliveries).where(webhook_deliveries.c.ended_us < before_us))
+
+        await self._store.write(op)
+
+
+async def _find(connection: AsyncConnection, workspace_id: str, webhook_id: str) -> WebhookRow:
+    query = select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.workspace_id == workspace_id)
+    found = (await connection.execute(query)).first()
+    if found is None:
+        raise NotFound(f"There is no webhook {webhook_id[:80]!r}.")
+    return WebhookRow(**found._mapping)
+
+
+def _delivery(row: Row[Any]) -> DeliveryRow:
+    return DeliveryRow(**row._mapping)
+
+
+def _both(row: Row[Any]) -> tuple[DeliveryRow, WebhookRow]:
+    values = dict(row._mapping)
+    to = {name: values.pop(f"to_{name}") for name in (field.name for field in fields(WebhookRow))}
+    return DeliveryRow(**values), WebhookRow(**to)
+
+
+def _now(connection: AsyncConnection, now_us: int) -> ColumnElement[int]:
+    return database_now(connection.dialect.name, literal(now_us, BigInteger()))
