@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import uvicorn
 
 from freehold import app
+from freehold.api.transport import GatheringProtocol
 from freehold.app import Application, DataSettings, build
 from freehold.config import Configuration, setting
 from freehold.errors import Misconfigured
@@ -95,8 +97,9 @@ async def _serve(configuration: Configuration, listen: ListenSettings, listening
     note = _Note(configuration.section(DataSettings).data / "server.json")
     config = uvicorn.Config(
         application.asgi,
-        http="httptools",
+        http=GatheringProtocol,
         ws="none",
+        proxy_headers=False,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -114,12 +117,22 @@ async def _serve(configuration: Configuration, listen: ListenSettings, listening
 
     try:
         await application.start()
+        _settle_memory()
         await _Server(config, ready, application.drain).serve(sockets=[listening])
     finally:
         note.remove()
         await application.stop()
     print("Freehold has stopped; everything acknowledged is on disk.", flush=True)
     return 0
+
+
+def _settle_memory() -> None:
+    """What the start has made lives as long as the server: the garbage collector need not walk it again, and need not
+    come after every 700 objects. Measured: 5 % of a small call.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _first_words(application: Application, *, to_terminal: bool) -> list[str]:

@@ -97,7 +97,7 @@ class MessagesRoute:
         message = await departure.first_message()
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        if not message.get("more_body") and not any(name == b"content-encoding" for name, _ in headers):
+        if not message.get("more_body"):
             body: bytes = message.get("body", b"")
             if len(body) > self._limit:
                 raise TooLarge(f"The request is larger than the {self._limit:,} bytes that this route takes.")
@@ -160,13 +160,13 @@ class _Outgoing:
 
     def _completed(self, headers: Headers) -> Headers:
         """With the ids that every answer carries, where the upstream has not set its own."""
-        names = {name for name, _ in headers}
+        there = dict(headers)
         completed = list(headers)
-        if REQUEST_ID not in names:
+        if REQUEST_ID not in there:
             completed.append((REQUEST_ID, self.request_id.encode("latin-1")))
-        if b"anthropic-organization-id" not in names:
+        if b"anthropic-organization-id" not in there:
             completed.append((b"anthropic-organization-id", self._organization))
-        if self.call is not None and self.call.caller is not None and b"anthropic-workspace-id" not in names:
+        if self.call is not None and self.call.caller is not None and b"anthropic-workspace-id" not in there:
             completed.append((b"anthropic-workspace-id", self.call.caller.workspace_id.encode("latin-1")))
         return completed
 

@@ -92,6 +92,11 @@ def _read_headers(call: Call) -> None:
             _read_own(call, name, value)
         elif name == _SOURCE:
             fallback_source = _text(name, value, MOST_SOURCE_CHARS)
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise InvalidRequest(
+                "content-encoding: a compressed body is not taken here. Send it as it is.",
+                details={"error_code": "request_body_encoding_unsupported"},
+            )
     call.source = call.source or fallback_source
 
 

@@ -41,10 +41,12 @@ def request_head(line: bytes, own: bytes, headers: Headers, body_bytes: int) -> 
         InvalidRequest: a header holds a line break, which would begin another one.
     """
     kept = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in _STAY_HERE and pair[0][:11] != OURS_PREFIX]
-    names = {name for name, _ in headers}
-    if b"connection" in names:
+    there = dict(headers)
+    if b"connection" in there:
         kept = _without_named(kept, headers)
-    kept += [b"%b: %b\r\n" % pair for pair in _DEFAULTS if pair[0] not in names]
+    for pair in _DEFAULTS:
+        if pair[0] not in there:
+            kept.append(b"%b: %b\r\n" % pair)
     head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, own, b"".join(kept), body_bytes)
     if head.count(b"\n") != len(kept) + line.count(b"\n") + own.count(b"\n") + 2:
         raise InvalidRequest("A header of this request holds a line break.")
