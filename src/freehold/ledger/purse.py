@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from freehold.ledger.protocol import Change
+from freehold.store.ledger import NewAccount
 
 
 class Purse:
@@ -16,27 +17,28 @@ class Purse:
 
     __slots__ = (
         "account",
-        "budget",
         "consumed",
         "free",
         "hard",
+        "held",
         "in_tokens",
         "index",
         "is_open",
         "lost",
         "need",
+        "new",
         "open_calls",
         "room",
-        "scope_id",
         "settled",
-        "started_us",
         "until_us",
         "used_us",
         "waiting",
     )
 
-    def __init__(self, account: str, index: int, *, hard: bool, in_tokens: bool) -> None:
+    def __init__(self, account: str, index: int, *, hard: bool, in_tokens: bool, new: NewAccount | None = None) -> None:
         self.account = account
+        self.new = new
+        """What the account is made of if it is not there yet."""
         self.index = index
         """Stands for the account in the journal of this process."""
         self.hard = hard
@@ -44,6 +46,8 @@ class Purse:
         self.is_open = False
         """The database knows that this process uses the account."""
         self.free = 0
+        self.held = 0
+        """What the database says this process has, as of the last commit."""
         self.open_calls = 0
         self.waiting = 0
         self.settled = 0
@@ -54,7 +58,6 @@ class Purse:
         self.need = 0
         """The dearest reservation of late."""
         self.used_us = 0
-        self.started_us = 0
         self.until_us = 0
 
     @property

@@ -1,0 +1,120 @@
+"""Which budgets there are, in memory, and which of them apply to a call. Followed as keys are: within a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freehold.ledger.periods import FOREVER, span
+from freehold.store import budgets as rows
+from freehold.store.budgets import BudgetRow
+from freehold.store.engine import Store
+from freehold.store.ledger import NewAccount
+
+WAKE = "budgets"
+ORGANIZATION = "organization"
+_MOST_KEYS = 100_000
+EACH = frozenset({"key", "user", "session", "batch"})
+"""Scopes of which a workspace has many; a budget without an id is for each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who pays for a call."""
+
+    workspace_id: str
+    key_id: str
+    user_id: str | None = None
+    session_id: str | None = None
+    batch_id: str | None = None
+
+    def id_of(self, scope: str) -> str | None:
+        """The id of this call's key, user … ; `None`: it has none."""
+        match scope:
+            case "organization":
+                return ORGANIZATION
+            case "workspace":
+                return self.workspace_id
+            case "key":
+                return self.key_id
+            case "user":
+                return self.user_id
+            case "session":
+                return self.session_id
+        return self.batch_id
+
+
+class Definitions:
+    """All budgets that are in force."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seen: rows.Fingerprint | None = None
+        self._known: dict[tuple[str | None, str, str | None], list[BudgetRow]] = {}
+        self._keys: set[str] = set()
+        self.by_id: dict[str, BudgetRow] = {}
+        self.version = 0
+        """Rises with every change."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a budget at all."""
+        return bool(self.by_id)
+
+    async def refresh(self) -> bool:
+        """Read the budgets if anything about them has changed; true if so."""
+        async with self._store.read() as conn:
+            seen = await rows.fingerprint(conn)
+            if seen == self._seen:
+                return False
+            standing = await rows.standing(conn)
+        known: dict[tuple[str | None, str, str | None], list[BudgetRow]] = {}
+        for row in standing:
+            known.setdefault((row.workspace_id, row.scope, row.scope_id), []).append(row)
+        self._known, self._seen = known, seen
+        self.by_id = {row.id: row for row in standing}
+        self.version += 1
+        return True
+
+    def knows_key(self, key_id: str) -> bool:
+        """Whether the budgets were read since this key was first seen. One that was made a moment ago, in another
+        process, may have a budget that came with it: `learn_key` before its first call.
+        """
+        return key_id in self._keys
+
+    async def learn_key(self, key_id: str) -> None:
+        """Read the budgets, then count the key among those known."""
+        await self.refresh()
+        if len(self._keys) > _MOST_KEYS:
+            self._keys.clear()
+        self._keys.add(key_id)
+
+    def apply(self, who: Who) -> list[BudgetRow]:
+        """The budgets that a call of `who` counts against."""
+        found = [*self._known.get((None, "organization", None), ())]
+        found += self._known.get((who.workspace_id, "workspace", None), ())
+        for scope in sorted(EACH):
+            own = who.id_of(scope)
+            if own is not None:
+                found += self._of(who.workspace_id, scope, own)
+        return found
+
+    def _of(self, workspace_id: str, scope: str, own: str) -> list[BudgetRow]:
+        """Those made for this very one, and those for each one that are not replaced by them."""
+        special = self._known.get((workspace_id, scope, own), [])
+        replaced = {(row.unit, row.period, row.enforcement) for row in special}
+        general = self._known.get((workspace_id, scope, None), ())
+        return [*special, *(row for row in general if (row.unit, row.period, row.enforcement) not in replaced)]
+
+
+def account_of(row: BudgetRow, who: Who, now_us: int) -> NewAccount:
+    """The account that a call at that time counts at."""
+    start_us, until_us = span(row.period, row.timezone, now_us)
+    scope_id = who.id_of(row.scope) or ""
+    return NewAccount(
+        id=f"{row.id}/{start_us}/{scope_id}",
+        budget_id=row.id,
+        scope_id=scope_id,
+        started_us=start_us,
+        until_us=None if until_us == FOREVER else until_us,
+        hard=row.enforcement == "hard",
+    )
