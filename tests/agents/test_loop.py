@@ -74,16 +74,16 @@ async def test_a_turn_with_a_tool_posts_its_result_and_asks_again(make_house: Ma
 
 
 async def test_calls_run_side_by_side_and_results_keep_the_order_of_the_calls(make_house: MakesHouse) -> None:
-    both = asyncio.Barrier(2)
+    both, ended, go_on = asyncio.Barrier(2), asyncio.Event(), asyncio.Event()
 
     async def slow(_: Mapping[str, Any]) -> str:
         await both.wait()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await go_on.wait()
         return "slow"
 
     async def quick(_: Mapping[str, Any]) -> str:
         await both.wait()
+        ended.set()
         return "quick"
 
     house = await make_house(
@@ -91,9 +91,12 @@ async def test_calls_run_side_by_side_and_results_keep_the_order_of_the_calls(ma
     )
     session = await house.session()
     await house.say(session)
+    await ended.wait()
+    await house.say(session, "are you there?")  # a commit later, the loop has seen that the second call has ended
+    assert of_type(await house.log(session), "agent.tool_result") == []
+    go_on.set()
     log = await house.idle(session)
-    results = of_type(log, "agent.tool_result")
-    assert [said(result) for result in results] == ["slow", "quick"]
+    assert [said(result) for result in of_type(log, "agent.tool_result")] == ["slow", "quick"]
 
 
 async def test_one_failing_tool_does_not_hide_the_others(make_house: MakesHouse) -> None:
