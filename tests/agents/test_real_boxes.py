@@ -1,0 +1,109 @@
+"""Sessions in real boxes: files in and out, a command that is interrupted, a box that is opened anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from anthropic import AsyncAnthropic
+
+from freehold import testing
+from tests.agents.house import Script, calls, text
+
+TOOLS: list[Any] = [{"type": "agent_toolset_20260401"}]
+
+
+class Play:
+    """One session on a whole server whose model is a script."""
+
+    def __init__(self, running: testing.Running, session: str) -> None:
+        self.running = running
+        self.client: AsyncAnthropic = running.client
+        self.session = session
+
+    async def say(self, *more: Any) -> None:
+        hello: Any = {"type": "user.message", "content": [{"type": "text", "text": "go on"}]}
+        await self.client.beta.sessions.events.send(self.session, events=[*more, hello])
+
+    async def events(self) -> list[Any]:
+        return [event async for event in self.client.beta.sessions.events.list(self.session)]
+
+    async def turn(self, times: int) -> list[str]:
+        """Say something and wait; the texts of all results so far."""
+        await self.say()
+        async with asyncio.timeout(30):
+            while True:
+                seen = self.running.application.store.wakes.version(self.session)
+                events = await self.events()
+                if sum(event.type == "session.status_idle" for event in events) >= times:
+                    results = [event for event in events if event.type == "agent.tool_result"]
+                    return ["\n".join(block.text for block in result.content) for result in results]
+                await self.running.application.store.wakes.changed(self.session, seen, 1.0)
+
+
+@asynccontextmanager
+async def play(script: Script) -> AsyncIterator[Play]:
+    async with testing.server(upstream=script) as running:
+        client = running.client
+        agent = await client.beta.agents.create(name="worker", model="claude-haiku-4-5", tools=TOOLS)
+        environment = await client.beta.environments.create(name="here", config={"type": "cloud"})
+        made = await client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+        yield Play(running, made.id)
+
+
+async def test_a_command_reads_what_was_uploaded_and_its_outputs_can_be_downloaded() -> None:
+    command = "cat /mnt/session/uploads/in.txt > /mnt/session/outputs/out.txt; wc -c < /mnt/session/uploads/in.txt"
+    async with play(Script([calls(("bash", {"command": command})), text("done")])) as stage:
+        given = await stage.client.files.upload(file=("in.txt", b"12345", "text/plain"))
+        await stage.client.beta.sessions.resources.add(
+            stage.session, type="file", file_id=given.id, mount_path="/mnt/session/uploads/in.txt"
+        )
+        assert (await stage.turn(1))[0].strip() == "5"
+        made = [file async for file in stage.client.beta.files.list(scope_id=stage.session)]
+        output = next(file for file in made if file.downloadable)
+        assert output.filename == "out.txt"
+        assert await (await stage.client.beta.files.download(output.id)).read() == b"12345"
+
+
+async def test_an_interrupted_command_is_ended_and_the_shell_goes_on() -> None:
+    script = Script(
+        [
+            calls(("bash", {"command": "touch begun; sleep 600; touch ended"})),
+            calls(("bash", {"command": "ls; pgrep sleep || echo none"})),
+            text("done"),
+        ]
+    )
+    async with play(script) as stage:
+        folder = stage.running.data / "sessions" / stage.session / "workspace"
+        await stage.say()
+        async with asyncio.timeout(30):
+            while not (folder / "begun").exists():  # noqa: ASYNC110 (made in a box: nothing tells of it)
+                await asyncio.sleep(0.02)
+        interrupt: Any = {"type": "user.interrupt"}
+        await stage.client.beta.sessions.events.send(stage.session, events=[interrupt])
+        results = await stage.turn(2)
+        assert "interrupted" in results[0]
+        assert "begun" in results[1] and "ended" not in results[1] and "none" in results[1]
+
+
+async def test_a_box_that_is_opened_anew_is_told_once_and_its_files_are_there() -> None:
+    command = {"command": "echo x >> lines; wc -l < lines; echo ${MARK:-gone}; MARK=here"}
+    script = Script([calls(("bash", command)), text("one"), calls(("bash", command), ("bash", command)), text("two")])
+    async with play(script) as stage:
+        first = await stage.turn(1)
+        assert first[0].split() == ["1", "gone"]
+        await stage.running.application._parts.sessions.boxes.fleet.end(stage.session)
+        results = await stage.turn(2)
+        assert "shell state is gone" in results[1] and results[1].split()[-2:] == ["2", "gone"]
+        assert "shell state" not in results[2] and results[2].split() == ["3", "here"]
+
+
+@pytest.mark.parametrize("name", ["bash", "read"])
+async def test_input_that_a_tool_cannot_take_is_an_error_result(name: str) -> None:
+    async with play(Script([calls((name, {"nonsense": 1})), text("sorry")])) as stage:
+        await stage.turn(1)
+        (result,) = [event for event in await stage.events() if event.type == "agent.tool_result"]
+        assert result.is_error and name in result.content[0].text
