@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,17 +40,25 @@ async def test_an_older_epoch_is_fenced_even_when_nobody_holds_it(workdir: Workd
         await leases.lease(workdir, 4)
 
 
-async def test_only_the_process_that_was_recorded_is_ended(workdir: Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+async def test_only_the_process_that_was_recorded_is_ended(
+    workdir: Workdir, bystander: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(leases, "_PATIENCE_S", 0.1)
-    with subprocess.Popen(["sleep", "60"]) as bystander:
-        held = await leases.lease(workdir, 1)
-        holder = {"pid": bystander.pid, "started": 12345, "epoch": 1}
-        (workdir.path / "holder.json").write_text(json.dumps(holder))
-        with pytest.raises(BoxFailed):
-            await leases.lease(workdir, 2)
-        assert bystander.poll() is None
-        held.record(bystander.pid, 1)
-        with pytest.raises(BoxFailed):
-            await leases.lease(workdir, 2)
-        assert bystander.wait(10) == -9
-        held.release()
+    held = await leases.lease(workdir, 1)
+    holder = {"pid": bystander.pid, "started": 12345, "epoch": 1}
+    (workdir.path / "holder.json").write_text(json.dumps(holder))
+    with pytest.raises(BoxFailed):
+        await leases.lease(workdir, 2)
+    assert bystander.poll() is None
+    held.record(bystander.pid, 1)
+    with pytest.raises(BoxFailed):
+        await leases.lease(workdir, 2)
+    assert bystander.wait(10) == -9
+    held.release()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from freehold.environments import limits
 from freehold.environments.base import Limits
 from freehold.environments.limits import CgroupV1, CgroupV2, ProcessLimits, best_limiter, remedy
 from tests.environments.live import until
@@ -69,6 +70,26 @@ def test_v1_groups_stand_below_where_the_server_stands(tmp_path: Path) -> None:
     limiter.group("sesn_1", SOME)
     written = tmp_path / "memory/inner/freehold-box-sesn_1/memory.limit_in_bytes"
     assert written.read_text() == str(128 << 20)
+
+
+def test_what_a_killed_server_left_is_taken_away_and_what_is_in_use_is_not(
+    real: CgroupV1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = f"freehold-test-{time.monotonic_ns()}-"
+    monkeypatch.setattr(limits, "_PREFIX", prefix)
+    used, empty = ([root / f"{prefix}{name}" for root in real._roots.values()] for name in ("used", "empty"))
+    group = real.group("used", SOME)
+    real.group("empty", SOME)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        group.add(process.pid)
+        real.sweep()
+        assert all(folder.exists() for folder in empty)
+        monkeypatch.setattr(limits, "_YOUNG_S", -60.0)
+        real.sweep()
+        assert not any(folder.exists() for folder in empty)
+        assert all(folder.exists() for folder in used)
+        process.kill()
+    group.remove()
 
 
 def test_without_control_groups_there_are_limits_per_process_only() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from freehold.environments.base import Limits
 
 _PREFIX = "freehold-box-"
 _CPU_PERIOD_US = 100_000
+_YOUNG_S = 60.0
 SPARE_PROCESSES = 16
 """For the supervisor and its forks, so that an agent that used up its own share can still be answered."""
 _REMEDY = "delegate a cgroup v2 subtree to the server (systemd: Delegate=yes; container: a writable /sys/fs/cgroup)"
@@ -131,6 +133,10 @@ class CgroupV2:
         folders.write("cpu", "cpu.max", f"{_quota_us(limits)} {_CPU_PERIOD_US}")
         return _GroupV2(folders)
 
+    def sweep(self) -> None:
+        """Take away what boxes of servers that were killed have left."""
+        _sweep([self._root])
+
 
 class _GroupV2:
     def __init__(self, folders: _Folders) -> None:
@@ -173,6 +179,10 @@ class CgroupV1:
         folders.write("cpu", "cpu.cfs_quota_us", _quota_us(limits))
         return _GroupV1(folders)
 
+    def sweep(self) -> None:
+        """Take away what boxes of servers that were killed have left."""
+        _sweep(list(self._roots.values()))
+
 
 class _GroupV1:
     def __init__(self, folders: _Folders) -> None:
@@ -202,6 +212,7 @@ def best_limiter(mountinfo: str | None = None, own_groups: str | None = None) ->
     own = own_groups if own_groups is not None else Path("/proc/self/cgroup").read_text("utf-8")
     for found in (_v2(mounts, own), _v1(mounts, own)):
         if found is not None and found.controls and _works(found):
+            found.sweep()
             return found
     return ProcessLimits()
 
@@ -209,6 +220,15 @@ def best_limiter(mountinfo: str | None = None, own_groups: str | None = None) ->
 def remedy(limiter: Limiter) -> str:
     """What to do about the bounds that this limiter lacks."""
     return "" if {"memory", "processes", "cpu", "freeze"} <= limiter.controls else _REMEDY
+
+
+def _sweep(roots: Sequence[Path]) -> None:
+    """A group with a process in it cannot be removed; a young one may be just about to get its first."""
+    oldest_s = time.time() - _YOUNG_S
+    for folder in (folder for root in roots for folder in root.glob(f"{_PREFIX}*")):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_ctime < oldest_s:
+                folder.rmdir()
 
 
 def _quota_us(limits: Limits) -> int:
@@ -248,7 +268,7 @@ def _mounts(mountinfo: str) -> list[_Mount]:
     return found
 
 
-def _v1(mounts: Sequence[_Mount], own_groups: str) -> Limiter | None:
+def _v1(mounts: Sequence[_Mount], own_groups: str) -> CgroupV1 | None:
     own = {}
     for line in own_groups.splitlines():
         _, names, path = line.split(":", 2)
@@ -261,7 +281,7 @@ def _v1(mounts: Sequence[_Mount], own_groups: str) -> Limiter | None:
     return CgroupV1(roots) if roots else None
 
 
-def _v2(mounts: Sequence[_Mount], own_groups: str) -> Limiter | None:
+def _v2(mounts: Sequence[_Mount], own_groups: str) -> CgroupV2 | None:
     mount = next((m for m in mounts if m.kind == "cgroup2"), None)
     own = next((line[3:] for line in own_groups.splitlines() if line.startswith("0::")), None)
     if mount is None or own is None:
