@@ -13,6 +13,7 @@ from freehold.calls import Handler, Middleware
 from freehold.clock import Clock
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.attempt_meter import AttemptMeter
+from freehold.gateway.middleware.budgets import Budgets
 from freehold.gateway.middleware.keys import ChecksKeys, KeyCheck
 from freehold.gateway.middleware.record import Record
 from freehold.gateway.middleware.retries import Retries
@@ -29,14 +30,19 @@ def build(
     rates: Rates,
     clock: Clock,
     retries: RetrySettings | None = None,
+    budgets: Budgets | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Handler:
-    """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source."""
+    """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source. Without
+    `budgets` nobody is limited.
+    """
     return _stack(
         [
             Record(store, clock),
             KeyCheck(keys),
+            *([budgets] if budgets else []),
             Retries(retries or RetrySettings(), clock, chance),
+            *([budgets.each_attempt] if budgets else []),
             AttemptMeter(upstream.name, rates, clock),
         ],
         upstream,

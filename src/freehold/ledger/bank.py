@@ -207,8 +207,7 @@ class Bank:
     def give_back(self, purses: Iterable[Purse]) -> None:
         """What is free of these goes back with the next commit."""
         for purse in purses:
-            purse.need = max(purse.need, 1)
-            purse.room = 0  # as if the limit were near
+            purse.returning = True
             self._touched.add(purse)
         self._something.set()
 
@@ -319,6 +318,7 @@ class Bank:
             drawn = held - (purse.held - change.returned - change.consumed - change.lost)
             purse.free += batch.aside.get(purse, 0) + drawn
             purse.held = held
+            purse.returning = False
             purse.room = outcome.room.get(purse.account, 0)
             purse.is_open = True
         self._journal.free(batch.slots)
@@ -413,7 +413,7 @@ class Bank:
 
 
 def _returns(purse: Purse) -> bool:
-    return purse.hard and purse.free > 0 and is_tight(purse.need, purse.room)
+    return purse.hard and purse.free > 0 and (purse.returning or is_tight(purse.need, purse.room))
 
 
 def _touched(purse: Purse, *, returns: bool) -> Touched:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from freehold.ledger.periods import FOREVER, span
 from freehold.store import budgets as rows
@@ -17,8 +17,7 @@ EACH = frozenset({"key", "user", "session", "batch"})
 """Scopes of which a workspace has many; a budget without an id is for each of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(NamedTuple):
     """Who pays for a call."""
 
     workspace_id: str

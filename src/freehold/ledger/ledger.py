@@ -80,11 +80,15 @@ def log_alert(alert: Alert) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """The purses of one `Who`, until a period of one of them ends."""
+class Found:
+    """Where calls of one `Who` count, until a period of one of the budgets ends."""
 
     purses: tuple[Purse, ...]
     until_us: int
+    hard: bool
+    """Some budget refuses."""
+    hard_money: bool
+    """Some budget in money refuses."""
 
 
 class Ledger:
@@ -102,7 +106,7 @@ class Ledger:
         self.definitions = Definitions(store)
         self._purses: dict[str, Purse] = {}
         self._positions = 0
-        self._found: dict[Who, _Found] = {}
+        self._found: dict[Who, Found] = {}
         self._version = -1
         self._recalls = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -166,17 +170,17 @@ class Ledger:
 
     # What calls use.
 
-    def purses(self, who: Who) -> tuple[Purse, ...]:
-        """Where a call of `who` counts now; empty where no budget applies. In memory; `who`'s key must be known."""
+    def find(self, who: Who) -> Found:
+        """Where a call of `who` counts now; no purses where no budget applies. In memory; its key must be known."""
         if self._version != self.definitions.version:
             self._found.clear()
             self._version = self.definitions.version
         found = self._found.get(who)
         if found is None or found.until_us <= self._clock.now_us():
             found = self._find(who)
-        return found.purses
+        return found
 
-    def _find(self, who: Who) -> _Found:
+    def _find(self, who: Who) -> Found:
         now_us = self._clock.now_us()
         budgets = self.definitions.apply(who)
         if len(budgets) > MOST_ACCOUNTS:
@@ -185,7 +189,9 @@ class Ledger:
         until_us = min((purse.until_us for purse in purses), default=FOREVER)
         if len(self._found) >= _REMEMBERED:
             self._found.clear()
-        found = self._found[who] = _Found(purses, until_us)
+        hard = [purse for purse in purses if purse.hard]
+        money = any(not purse.in_tokens for purse in hard)
+        found = self._found[who] = Found(purses, until_us, bool(hard), money)
         return found
 
     def _purse(self, budget: BudgetRow, who: Who, now_us: int) -> Purse:

@@ -28,6 +28,7 @@ class Purse:
         "need",
         "new",
         "open_calls",
+        "returning",
         "room",
         "settled",
         "until_us",
@@ -57,6 +58,8 @@ class Purse:
         """What could be drawn when the database was last asked."""
         self.need = 0
         """The dearest reservation of late."""
+        self.returning = False
+        """What is free goes back with the next commit."""
         self.used_us = 0
         self.until_us = 0
 

@@ -50,6 +50,7 @@ class CallRow(NamedTuple):
     upstream_request_id: str | None
     started_us: int
     reserved_nanodollars: int | None = None
+    settled_nanodollars: int | None = None
     settlement: str | None = None
 
 

@@ -103,7 +103,8 @@ calls = Table(
     Column("upstream_request_id", String(128)),
     Column("started_us", BigInteger, nullable=False),
     Column("reserved_nanodollars", BigInteger),  # the bound of the call; null: no hard budget applied
-    Column("settlement", String(16)),  # exact | bounded | lost; null: no budget applied
+    Column("settled_nanodollars", BigInteger),  # what budgets were charged, all attempts; null: no budget applied
+    Column("settlement", String(16)),  # exact | bounded | partial | lost; null: no budget applied
     Index(None, "workspace_id", "started_us"),
     Index(None, "session_id", "started_us"),
     Index(None, "started_us"),

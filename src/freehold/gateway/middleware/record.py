@@ -143,6 +143,14 @@ def _known(facts: Facts) -> str:
     return "exact" if facts.complete else "partial"
 
 
+def _number(note: object) -> int | None:
+    return note if isinstance(note, int) else None
+
+
+def _word(note: object) -> str | None:
+    return note if isinstance(note, str) else None
+
+
 def _text(value: str | None, most: int) -> str | None:
     """As the column takes it: no longer, and without NUL, which PostgreSQL does not store."""
     if not value:

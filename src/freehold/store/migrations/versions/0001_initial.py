@@ -66,6 +66,7 @@ def upgrade() -> None:
         sa.Column("upstream_request_id", sa.String(length=128), nullable=True),
         sa.Column("started_us", sa.BigInteger(), nullable=False),
         sa.Column("reserved_nanodollars", sa.BigInteger(), nullable=True),
+        sa.Column("settled_nanodollars", sa.BigInteger(), nullable=True),
         sa.Column("settlement", sa.String(length=16), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_calls")),
     )

@@ -1,0 +1,79 @@
+"""What a call has cost by its attempts: exactly, at most, or nobody knows. Arithmetic over facts; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from freehold.gateway.attempts import Attempt
+from freehold.ledger.bounds import Bound
+from freehold.ledger.rates import Rates
+from freehold.wire.facts import Usage
+
+EXACT, BOUNDED, PARTIAL, LOST = "exact", "bounded", "partial", "lost"
+_WEIGHT = {EXACT: 0, PARTIAL: 1, BOUNDED: 2, LOST: 3}
+
+
+@dataclass(slots=True)
+class Spending:
+    """The attempts of a call so far, added up. `kept` is what may have been billed though nobody knows."""
+
+    nanodollars: int = 0
+    tokens: int = 0
+    kept_nanodollars: int = 0
+    kept_tokens: int = 0
+    settlement: str = EXACT
+    """How sure it is, by its least sure attempt."""
+
+    def cost(self, nanodollars: int, tokens: int, settlement: str) -> None:
+        """An attempt has cost so much."""
+        self.nanodollars += nanodollars
+        self.tokens += tokens
+        self._note(settlement)
+
+    def keep(self, bound: Bound | None) -> None:
+        """An attempt may have cost up to its bound, or nothing."""
+        if bound is not None:
+            self.kept_nanodollars += bound.nanodollars or 0
+            self.kept_tokens += bound.tokens
+        self._note(LOST)
+
+    def answered(self, attempt: Attempt, bound: Bound | None, rates: Rates, now_us: int) -> None:
+        """An attempt got a reply, and it is over. `bound` is `None` where only soft budgets apply."""
+        facts = attempt.facts
+        if attempt.status is not None and attempt.status >= 400:
+            return  # errors cost nothing
+        if facts.usage is None:
+            if facts.error_type is None or facts.begun:
+                self.keep(bound)
+            return  # a stream that began with its error has cost nothing
+        usage = facts.usage
+        if facts.complete and (attempt.cost_nanodollars is not None or bound is None or bound.nanodollars is None):
+            self.cost(attempt.cost_nanodollars or 0, tokens_of(usage), EXACT)
+        elif bound is None:
+            self.cost(attempt.cost_nanodollars or 0, tokens_of(usage), PARTIAL)
+        else:
+            self.cost(*_at_most(facts.model, usage, bound, rates, now_us), BOUNDED)
+
+    def _note(self, settlement: str) -> None:
+        if _WEIGHT[settlement] > _WEIGHT[self.settlement]:
+            self.settlement = settlement
+
+
+def _at_most(model: str | None, usage: Usage, bound: Bound, rates: Rates, now_us: int) -> tuple[int, int]:
+    """What a stream that broke off may have cost: its prompt is known, its output may have gone on to the end."""
+    whole = replace(usage, output_tokens=max(usage.output_tokens, bound.output_tokens))
+    nanodollars = rates.cost(model, whole, now_us)
+    most = bound.nanodollars or 0
+    return (most if nanodollars is None else min(nanodollars, most)), min(tokens_of(whole), bound.tokens)
+
+
+def tokens_of(usage: Usage) -> int:
+    """All tokens: uncached, written, read, output; of every pass where there were several."""
+    return sum(
+        part.input_tokens
+        + part.cache_write_5m_tokens
+        + part.cache_write_1h_tokens
+        + part.cache_read_tokens
+        + part.output_tokens
+        for part in (usage.iterations or (usage,))
+    )

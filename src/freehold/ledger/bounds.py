@@ -1,0 +1,192 @@
+"""The most that one attempt of a call can cost, before it is made: the upper bound that budgets reserve.
+
+A token is at least one byte of UTF-8, and JSON is never shorter than the text in it: so the bytes of the request bound
+its prompt, with a fixed overhead for what the API adds for tools, and the context window as the end of it. Output is
+bounded by `max_tokens`. All of it at the dearest rate that the call can reach: cache writes if it asks for them, the
+band of the longest prompt (Haiku 5.5 above 100,000 tokens), fast mode, US inference. What runs at the upstream and has
+no such bound is refused where a hard budget applies, with a 400 that says why.
+
+Knows no budgets. Costs a few microseconds for a request without media.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from freehold.calls import Call
+from freehold.errors import InvalidRequest
+from freehold.ledger.media import Seen
+from freehold.ledger.rates import PICODOLLARS_PER_NANODOLLAR, Card, Rates
+
+CONTEXT_TOKENS = 1_000_000
+"""The largest context window of any model; a longer prompt is refused by the API."""
+OLDER_CONTEXT_TOKENS = 200_000
+_OLDER = ("-4-5", "-4-1", "-4-0", "claude-3", "claude-opus-4-2", "claude-sonnet-4-2")
+MOST_OUTPUT_TOKENS = 128_000
+"""Where `max_tokens` is missing or odd; the API refuses such a call."""
+TOOLS_TOKENS = 1_000
+"""The API adds a system prompt when there are tools: up to 700 tokens (API docs, tool use, read 2026-11-23)."""
+TYPED_TOOL_TOKENS = 2_000
+"""A tool that Claude knows by its type is longer there than its few bytes here: computer use 735, editor 700."""
+FORMAT_TOKENS = 1_000
+"""Structured output adds a system prompt of its own."""
+BASE_TOKENS = 16
+MOST_USES = 20
+"""Of a server tool in one request, if it says so itself."""
+_CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_", "custom")
+_COUNTED_TOOLS = ("web_search_", "web_fetch_")
+_NO_BOUND = {
+    "mcp_servers": "calls tools of MCP servers at the upstream",
+    "container": "runs code at the upstream",
+    "compaction": "may compact the conversation in further passes at the upstream",
+    "context_management": "may compact the conversation in further passes at the upstream",
+    "fallbacks": "may be answered by other models at the upstream",
+    "thread": "goes on with what is kept at the upstream",
+}
+_EMPTY = frozenset({b"null", b"[]", b"{}"})
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """At most so much. `nanodollars` is `None` where the model has no price."""
+
+    nanodollars: int | None
+    tokens: int
+    output_tokens: int
+    """Of `tokens`, at most so many of output."""
+
+
+class Bounds:
+    """Bounds calls. `aliases` are the upstream's own names for models that clients ask for."""
+
+    def __init__(self, rates: Rates, *, aliases: Mapping[str, str] | None = None, assume_us: bool = False) -> None:
+        self._rates = rates
+        self._aliases = dict(aliases or {})
+        self._assume_us = assume_us
+
+    def of(self, call: Call, now_us: int) -> Bound:
+        """The bound of one attempt of the call.
+
+        Raises:
+            InvalidRequest: it asks for something whose cost has no bound; the message names it.
+        """
+        fields = call.fields
+        model = self._aliases.get(call.model, call.model)
+        context = context_tokens(model)
+        output = _max_tokens(fields)
+        prompt, passes, searches = len(call.body) + BASE_TOKENS, 1, 0
+        for name in _NO_BOUND:
+            if name in fields and fields[name] not in _EMPTY:
+                raise InvalidRequest(f"{name}: the call {_NO_BOUND[name]}, so its cost has no bound; {_WHY}")
+        if "tools" in fields:
+            added, passes, searches = _tools(fields["tools"])
+            prompt += added
+        if "output_config" in fields or "output_format" in fields:
+            prompt += FORMAT_TOKENS
+        if _has_media(fields["messages"]):
+            prompt = _with_media(fields, prompt, context)
+        if passes > 1:  # every pass reads all that came before it
+            prompt, output = passes * context, passes * output
+        prompt = min(prompt, passes * context)
+        nanodollars = self._cost(call, model, prompt, output, passes, now_us)
+        if nanodollars is not None:
+            nanodollars += searches * self._search_price(model)
+        return Bound(nanodollars, prompt + output, output)
+
+    def _search_price(self, model: str) -> int:
+        card = self._rates.card(model)
+        return card.web_search_nanodollars if card is not None else 0
+
+    def _cost(self, call: Call, model: str, prompt: int, output: int, passes: int, now_us: int) -> int | None:
+        card = self._rates.card(model)
+        if card is None:
+            return None
+        body = call.body
+        caches = passes > 1 or b"cache_control" in body or b"\\u00" in body
+        rate = _dearest(card, prompt, now_us, _text(call.fields, "speed") == "fast", caches=caches)
+        if rate is None:
+            return None
+        picodollars = prompt * rate[0] + output * rate[1]
+        geo = _text(call.fields, "inference_geo")
+        if geo == "us" or (self._assume_us and geo != "global"):
+            picodollars = -(-picodollars * 11 // 10)
+        return -(-picodollars // PICODOLLARS_PER_NANODOLLAR)
+
+
+_WHY = "a hard budget applies to it, which can only admit calls that have one. Leave it out, or use a soft budget."
+
+
+def context_tokens(model: str) -> int:
+    """The context window of a model, or more."""
+    return OLDER_CONTEXT_TOKENS if any(mark in model for mark in _OLDER) else CONTEXT_TOKENS
+
+
+def _dearest(card: Card, prompt: int, now_us: int, fast: bool, *, caches: bool) -> tuple[int, int] | None:
+    """The dearest price of a token of prompt and of output, of all bands that a prompt up to that long can reach."""
+    found = card.rate(prompt, now_us, fast=fast)
+    if found is None:
+        return None
+    least = card.rate(1, now_us, fast=fast) or found
+    prompts = (0, 2, 3, 4) if caches else (0, 4)
+    return (
+        max(rate[kind] for rate in (found, least) for kind in prompts),
+        max(found[1], least[1]),
+    )
+
+
+def _text(fields: Mapping[str, bytes], name: str) -> object:
+    return _decode(fields[name]) if name in fields else None
+
+
+def _max_tokens(fields: Mapping[str, bytes]) -> int:
+    raw = fields.get("max_tokens", b"")
+    return int(raw) if raw.isdigit() and len(raw) < 10 else MOST_OUTPUT_TOKENS
+
+
+def _tools(raw: bytes) -> tuple[int, int, int]:
+    """(tokens that the API adds, model passes at most, web searches at most)."""
+    if b'"type"' not in raw and b"\\u00" not in raw:
+        return TOOLS_TOKENS, 1, 0
+    tools = _decode(raw)
+    added, uses, searches = TOOLS_TOKENS, 0, 0
+    for place, tool in enumerate(tools if isinstance(tools, list) else ()):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if not isinstance(kind, str) or kind == "custom":
+            continue
+        added += TYPED_TOOL_TOKENS
+        if kind.startswith(_COUNTED_TOOLS):
+            most = _uses(tool, place, kind)
+            uses += most
+            searches += most if kind.startswith("web_search_") else 0
+        elif not kind.startswith(_CLIENT_TOOLS):
+            raise InvalidRequest(f"tools.{place}: {kind[:64]} runs at the upstream without a bound; {_WHY}")
+    return added, 1 + uses, searches
+
+
+def _uses(tool: dict[str, Any], place: int, kind: str) -> int:
+    most = tool.get("max_uses")
+    if type(most) is not int or not 0 <= most <= MOST_USES:
+        raise InvalidRequest(
+            f"tools.{place}.max_uses: {kind[:64]} runs at the upstream; where a hard budget applies, say how often, "
+            f"from 0 to {MOST_USES}."
+        )
+    return most
+
+
+def _has_media(messages: bytes) -> bool:
+    """A block with a source or a file; or names that are spelt with escapes, which hide what they are."""
+    return b'"source"' in messages or b'"file_id"' in messages or b"\\u00" in messages
+
+
+def _with_media(fields: Mapping[str, bytes], prompt: int, context: int) -> int:
+    seen = Seen()
+    try:
+        seen.look(_decode(fields["messages"]))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return context
+    return context if seen.unseen else prompt - seen.bytes + seen.tokens
