@@ -28,10 +28,10 @@ from freehold.environments.kit import Kit, find_kit
 from freehold.environments.launcher import Launcher, sealed_file
 from freehold.environments.layers import Layers
 from freehold.environments.leases import BoxLease, lease
-from freehold.environments.limits import Limiter, best_limiter
+from freehold.environments.limits import Group, Limiter, best_limiter
 from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
 from freehold.environments.packages import MANAGERS, LayerSettings, layer_variables
-from freehold.environments.process import BoxProcess, last_words, pid_of_box
+from freehold.environments.process import BoxProcess, pid_of_box
 from freehold.environments.start import start_line
 from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir, give, make_folder
 
@@ -200,18 +200,22 @@ class Bubblewrap:
 
     def _join(self, spec: BoxSpec, outer: subprocess.Popen[bytes], info: int, held: BoxLease) -> BoxProcess:
         """Learn the box's pid and put it under its limits, before it is told to begin."""
+        group: Group | None = None
         try:
+            group = self._limiter().group(f"{spec.session_id}-{os.urandom(4).hex()}", spec.limits)
             pid = pid_of_box(info, outer)
-        except BoxFailed as error:
-            explained = probe.explained(str(error))
-            raise (BoxFailed if explained == str(error) else NoIsolation)(explained) from error
-        finally:
-            os.close(info)
-        try:
-            group = self._limiter().group(f"{spec.session_id}-{pid}", spec.limits)
             group.add(pid)
             held.record(pid, spec.epoch)
             return BoxProcess(outer, pid, group, held)
-        except OSError as error:
-            words = last_words(outer)
-            raise BoxFailed(f"the limits of the box could not be set: {error}. {words}".strip()) from error
+        except (OSError, BoxFailed) as error:
+            words = str(error) if isinstance(error, BoxFailed) else f"the limits could not be set: {error}"
+            outer.kill()
+            outer.wait()
+            if outer.stderr is not None:
+                outer.stderr.close()
+            if group is not None:
+                group.remove()
+            explained = probe.explained(words)
+            raise (BoxFailed if explained == words else NoIsolation)(explained) from error
+        finally:
+            os.close(info)
