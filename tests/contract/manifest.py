@@ -73,7 +73,7 @@ class Proof:
 
 @functools.cache
 def surface() -> dict[str, Any]:
-    """`surface.json`: `methods`, `helpers`, `session_events`."""
+    """`surface.json`: `methods`, `helpers`, which of them only the async client has, `session_events`."""
     found: dict[str, Any] = json.loads(_SURFACE.read_text())
     return found
 
@@ -155,9 +155,10 @@ def awaiting() -> dict[str, list[str]]:
     found = proofs()
     left = known() - {name for names in _still_not_built().values() for name in names}
     methods = {name for name in left if not name.startswith(_EVENT)}
+    there = {"async": methods, "sync": methods - set(surface()["async_only"])}
     by_client = {
-        client: sorted(methods - {proof.what for proof in found if client in proof.clients})
-        for client in ("async", "sync")
+        client: sorted(names - {proof.what for proof in found if client in proof.clients})
+        for client, names in there.items()
     }
     return {**by_client, "events": sorted(left - methods - {proof.what for proof in found})}
 

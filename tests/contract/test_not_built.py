@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anthropic import BadRequestError
 
 from freehold.store.engine import Store
+from freehold.testing import Running
 from tests.api.house import House, open_house
 from tests.contract.manifest import not_built, shows_difference, surface
 
@@ -59,3 +62,46 @@ async def test_an_agent_that_leads_others_is_refused(house: House) -> None:
 async def test_an_environment_of_own_machines_is_refused(house: House) -> None:
     with pytest.raises(BadRequestError, match="self_hosted"):
         await house.client().beta.environments.create(name="Ours", config={"type": "self_hosted"})
+
+
+@shows_difference("outcomes-not-built")
+@shows_difference("system-messages-not-built")
+async def test_events_that_are_not_built_are_refused_by_name_and_nothing_of_the_request_is_taken(
+    running: Running,
+) -> None:
+    session = await _session(running)
+    outcome: Any = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "x"}}
+    for refused in (outcome, {"type": "system.message", "content": _said("Be brief.")}):
+        events: Any = [{"type": "user.message", "content": _said("hello")}, refused]
+        with pytest.raises(BadRequestError, match=rf"events\.1\.type: '{refused['type']}' is not built"):
+            await running.client.beta.sessions.events.send(session, events=events)
+    assert [event async for event in running.client.beta.sessions.events.list(session)] == []
+    assert (await running.client.beta.sessions.retrieve(session)).outcome_evaluations == []
+
+
+@shows_difference("compaction-not-built")
+async def test_a_conversation_that_does_not_fit_ends_its_turn_with_an_error(running: Running) -> None:
+    session = await _session(running)
+    events = running.client.beta.sessions.events
+    async with asyncio.timeout(30), await events.stream(session) as stream:
+        await events.send(session, events=[{"type": "user.message", "content": _said("too long " * 120_000)}])
+        seen = []
+        async for event in stream:
+            seen.append(event)
+            if event.type == "session.status_idle":
+                break
+    [failed] = [event for event in seen if event.type == "session.error"]
+    assert failed.error.type == "model_request_failed_error" and "too long" in failed.error.message
+    assert "agent.thread_context_compacted" not in {event.type for event in seen}
+    assert seen[-1].type == "session.status_idle" and seen[-1].stop_reason.type == "retries_exhausted"
+
+
+async def _session(running: Running) -> str:
+    beta = running.client.beta
+    agent = await beta.agents.create(name="plain", model="claude-haiku-4-5")  # its window is 200,000 tokens
+    environment = await beta.environments.create(name="plain")
+    return (await beta.sessions.create(agent=agent.id, environment_id=environment.id)).id
+
+
+def _said(text: str) -> Any:
+    return [{"type": "text", "text": text}]

@@ -93,6 +93,7 @@ def surface_of(methods: Iterable[surface.Method]) -> dict[str, Any]:
             for method in methods
         },
         "helpers": sorted(surface.HELPERS),
+        "async_only": surface.async_only(),
         "session_events": surface.session_event_types(),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import operator
 import re
 import textwrap
 import typing
@@ -65,6 +66,22 @@ def methods() -> list[Method]:
 
     found = dict(_walk(anthropic.Anthropic(api_key="unused"), ""))
     return [_method(name, found[name]) for name in sorted(found.keys() - HELPERS - _WITHOUT_A_SERVER)]
+
+
+def async_only() -> list[str]:
+    """The helpers that the sync client does not have."""
+    import anthropic
+
+    client = anthropic.Anthropic(api_key="unused")
+    return sorted(name for name in HELPERS if not _has(client, name))
+
+
+def _has(owner: Any, name: str) -> bool:
+    try:
+        operator.attrgetter(name)(owner)
+    except AttributeError:
+        return False
+    return True
 
 
 def session_event_types() -> dict[str, list[str]]:
