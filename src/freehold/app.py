@@ -230,9 +230,12 @@ class _Library:
     """A file without a name on the disk of the data folder."""
 
     async def sweep(self, clock: Clock) -> None:
-        """Remove what uploads that died have left, and blobs that nothing needs; then every ten minutes."""
+        """Forget what is over: expired files, old versions of memories, then blobs that nothing needs. Every ten
+        minutes."""
         while True:
             try:
+                await self.files.forget_expired()
+                await self.memories.forget_old_versions()
                 await self.sweeper.sweep()
             except Exception:  # the outer edge of a job
                 log.exception("the sweep of blobs failed; it is tried again")
