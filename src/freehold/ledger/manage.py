@@ -85,6 +85,7 @@ class Budgets:
 
         made = await self._store.write(op, wake=[definitions.WAKE, "escrow"])
         await self._ledger.refresh()
+        await self._ledger.give_back()  # what was drawn under another limit
         return made
 
     async def archive(self, budget_id: str, workspace_id: str | None) -> BudgetRow:
