@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -25,12 +26,13 @@ ENVIRONMENT_PREFIX = "FREEHOLD_"
 _ABSENT = object()
 
 
-def setting(default: Any, doc: str, *, unit: str = "", secret: bool = False) -> Any:
+def setting(default: Any, doc: str, *, unit: str = "", secret: bool = False, least: float = 0) -> Any:
     """A dataclass field that is a setting. `doc` is its line in the reference, `unit` for numbers (`s`, `bytes`).
 
-    A `secret` comes from the environment or the file, never from a flag, and is never shown.
+    A number below `least` stops the start, as do infinity and what is no number at all. A `secret` comes from the
+    environment or the file, never from a flag, and is never shown.
     """
-    metadata = {"doc": doc, "unit": unit, "secret": secret}
+    metadata = {"doc": doc, "unit": unit, "secret": secret, "least": least}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -93,6 +95,7 @@ def load(
         value, source = _pick(name, given, variables, from_file, file)
         if value is not _ABSENT:
             values[name] = _convert(value, annotation, name, source)
+            _refuse_below(values[name], field.metadata.get("least", 0), name, source)
         sources.append(Source(name, values.get(name, _default(field)), source, bool(field.metadata.get("secret"))))
     built = {}
     for kind in sections:
@@ -165,13 +168,11 @@ def _convert_one(value: Any, kind: Any) -> Any:
     if origin is bool:
         return _boolean(value)
     if origin in (int, float):
-        if isinstance(value, bool):
-            raise ValueError
-        return origin(value)
+        return _number(value, origin)
     if origin is Path:
         return Path(value)
     if origin is tuple:
-        return tuple(value.split(",") if isinstance(value, str) else value)
+        return _texts(value)
     if origin in (list, dict):
         if not isinstance(value, origin):
             raise ValueError
@@ -179,6 +180,27 @@ def _convert_one(value: Any, kind: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError
     return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError
+    return tuple(items)
+
+
+def _number(value: Any, kind: type[int] | type[float]) -> int | float:
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+        raise ValueError
+    number = kind(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _refuse_below(value: Any, least: float, name: str, source: str) -> None:
+    if isinstance(value, int | float) and value < least:
+        raise Misconfigured(f"{source}: {name} must be {least:g} or more, not {value!r}")
 
 
 def _boolean(value: Any) -> bool:
@@ -192,5 +214,7 @@ def _boolean(value: Any) -> bool:
 
 def _spoken(annotation: Any) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+    words |= {tuple: "a list of texts", dict: "a table"}
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    options = tuple(typing.get_origin(option) or option for option in options)
     return " or ".join(words.get(o, getattr(o, "__name__", str(o))) for o in options if o is not types.NoneType)

@@ -35,7 +35,7 @@ class ListenSettings:
     port: int = setting(8788, "Port to listen on; 0 picks a free one, and the ready line names it.")
     answers_drain_s: int = setting(30, "After SIGTERM: how long open answers may take to finish.", unit="s")
     keep_alive_s: int = setting(75, "How long an idle client connection is kept.", unit="s")
-    backlog: int = setting(2048, "Connections that may wait to be accepted.")
+    backlog: int = setting(2048, "Connections that may wait to be accepted.", least=1)
 
 
 def sections() -> list[type[Any]]:

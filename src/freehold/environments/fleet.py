@@ -25,7 +25,9 @@ class BoxSettings:
     """How long boxes stay, and how many."""
 
     box_idle_s: float = setting(600.0, "A session's box is closed after this long without a call.", unit="s")
-    max_boxes: int = setting(100, "More boxes than this are not kept open; the one idle longest is closed first.")
+    max_boxes: int = setting(
+        100, "More boxes than this are not kept open; the one idle longest is closed first.", least=1
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ _LONGEST_PAUSE_S = 60.0
 class DriverSettings:
     """Settings of what one server process works on."""
 
-    max_running_sessions: int = setting(5000, "Sessions that one server process works on at once; others wait.")
+    max_running_sessions: int = setting(
+        5000, "Sessions that one server process works on at once; others wait.", least=1
+    )
     drain_s: float = setting(
         20.0, "How long a server that stops waits for running tools before it hands over.", unit="s"
     )

@@ -12,8 +12,12 @@ class ToolboxSettings:
     """Read once at start."""
 
     tools: tuple[str, ...] = setting((), "Python files of tool functions; each is a toolbox named after its file")
-    tool_timeout_s: float = setting(120.0, "how long one toolbox function may take", unit="s")
-    tool_threads: int = setting(64, "how many sync functions of one toolbox run at once; further ones wait")
-    max_stuck: int = setting(8, "a toolbox with that many calls past their timeout and still running refuses more")
-    tool_result_bytes: int = setting(100_000, "the text of one tool result; the rest is cut with a note", unit="bytes")
-    tool_media_bytes: int = setting(5 << 20, "one image or document in a tool result, as base64", unit="bytes")
+    tool_timeout_s: float = setting(120.0, "how long one toolbox function may take", unit="s", least=0.001)
+    tool_threads: int = setting(64, "how many sync functions of one toolbox run at once; further ones wait", least=1)
+    max_stuck: int = setting(
+        8, "a toolbox with that many calls past their timeout and still running refuses more", least=1
+    )
+    tool_result_bytes: int = setting(
+        100_000, "the text of one tool result; the rest is cut with a note", unit="bytes", least=1
+    )
+    tool_media_bytes: int = setting(5 << 20, "one image or document in a tool result, as base64", unit="bytes", least=1)
