@@ -112,6 +112,7 @@ async def test_an_unknown_path_is_404_and_a_wrong_method_405_in_the_envelope(app
         assert "GET" in envelope(wrong, 405, "invalid_request_error")
         assert wrong.headers["allow"] == "POST"
         assert (await client.head("/v1/nothing")).status_code == 405
+        envelope(await client.post("/v1/things/a%00b/archive"), 404, "not_found_error")
 
 
 @pytest.mark.parametrize("key", [None, "", "sk-wrong"])

@@ -18,7 +18,16 @@ def refused(error: pytest.ExceptionInfo[InvalidRequest], *words: str) -> None:
 def test_a_limit_has_a_default_and_a_most() -> None:
     assert Query(b"").window("x").limit == 20
     assert Query(b"limit=100").window("x").limit == 100
-    for raw in (b"limit=0", b"limit=101", b"limit=-1", b"limit=x", b"limit=", b"limit=1e1", b"limit=1&limit=2"):
+    for raw in (
+        b"limit=0",
+        b"limit=101",
+        b"limit=-1",
+        b"limit=x",
+        b"limit=",
+        b"limit=1e1",
+        b"limit=%D9%A3",
+        b"limit=1&limit=2",
+    ):
         with pytest.raises(InvalidRequest) as error:
             Query(raw).window("x")
         refused(error, "limit")

@@ -168,6 +168,8 @@ async def test_an_update_changes_what_it_names_and_says_so(opens: Opens) -> None
     changed = await client.beta.sessions.update(session, title="new", metadata={"a": None, "c": "3"})
     assert changed.title == "new" and changed.metadata == {"b": "2", "c": "3"}
     await client.beta.sessions.update(session, title="new")
+    with pytest.raises(BadRequestError, match="title: holds a NUL"):
+        await client.beta.sessions.update(session, title="n\0w")
     (event,) = await house.events(session)
     assert event.type == "session.updated" and event.title == "new" and event.metadata == {"b": "2", "c": "3"}
     assert event.model_fields_set == {"id", "type", "processed_at", "title", "metadata"}

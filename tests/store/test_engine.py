@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from freehold.clock import SystemClock
-from freehold.errors import Misconfigured, NotFound, Unavailable
+from freehold.errors import InvalidRequest, Misconfigured, NotFound, Unavailable
 from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.tables import calls, workspaces
@@ -240,6 +240,18 @@ async def test_a_connection_that_broke_is_replaced_unseen(store: Store) -> None:
     assert await names(store) == {"after"}
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_text_that_the_database_cannot_hold_is_the_caller_s_mistake_and_harms_nobody_else(store: Store) -> None:
+    others = [store.write(lambda conn: add(conn, "one")), store.write(lambda conn: add(conn, "two"))]
+    bad = store.write(lambda conn: add(conn, "a\0b"))
+    *_, failed = await asyncio.gather(*others, bad, return_exceptions=True)
+    assert isinstance(failed, InvalidRequest) and "NUL" in failed.message
+    with pytest.raises(InvalidRequest, match="NUL"):
+        async with store.read() as connection:
+            await connection.execute(select(workspaces).where(workspaces.c.id == "a\0b"))
+    assert await names(store) == {"one", "two"}
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -255,7 +267,9 @@ async def test_an_address_that_leads_nowhere_stops_the_start(url: str, reason: s
 
 
 async def test_a_postgresql_that_is_not_there_is_unavailable() -> None:
-    with pytest.raises(Unavailable, match="cannot be reached") as caught:
+    with pytest.raises(
+        Unavailable, match=r"^PostgreSQL cannot be reached: 127\.0\.0\.1:1/freehold\. Is it running"
+    ) as caught:
         await Store.open("postgresql://freehold:hidden-word@127.0.0.1:1/freehold", clock=SystemClock())
     assert "hidden-word" not in str(caught.value)
 

@@ -169,6 +169,8 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = None if self.door == "open" else _admit(scope, self.door)
+        if "\0" in scope["path"]:  # no id has one, and not every database can even look for it
+            raise NotFound(f"There is no {_line(scope)}.")
         response = await self.handler(Request(scope, receive, caller))
         await response(scope, receive, send)
 

@@ -21,7 +21,7 @@ from freehold.errors import InvalidRequest
 from freehold.wire.pages import cursor_page, decode_cursor, encode_cursor
 
 T = TypeVar("T")
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 MOST_PARAMETERS = 1100
 """In one query string: `ids[]` takes 100, `types[]` all types; far above what a list can need."""
 

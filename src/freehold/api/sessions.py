@@ -165,6 +165,8 @@ def _agent(given: Any) -> tuple[str, int | None, dict[str, Any]]:
 def _title(title: str | None) -> str | None:
     if title is not None and len(title) > MOST_TITLE_CHARS:
         raise InvalidRequest(f"title: {len(title)} characters, at most {MOST_TITLE_CHARS} are taken.")
+    if title is not None and "\0" in title:
+        raise InvalidRequest("title: holds a NUL character.")
     return title
 
 

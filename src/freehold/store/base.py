@@ -37,6 +37,9 @@ class Database(Protocol):
     def is_contended(self, error: BaseException) -> bool:
         """True if another process was in the way (deadlock, lock timeout): worth trying again by itself."""
 
+    def is_foreign_text(self, error: BaseException) -> bool:
+        """True if the statement held text with a character that this database cannot keep or look for."""
+
     def certainly_failed(self, error: BaseException) -> bool:
         """True if a COMMIT that failed so has certainly not happened; else nobody knows."""
 
@@ -63,3 +66,8 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Let every connection go."""
+
+
+def sentence(words: str) -> str:
+    """With a capital letter in front; names such as PostgreSQL stay as they are."""
+    return words[:1].upper() + words[1:]

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.clock import Clock
-from freehold.errors import Misconfigured, Unavailable
-from freehold.store.base import Database, Row
+from freehold.errors import InvalidRequest, Misconfigured, Unavailable
+from freehold.store.base import Database, Row, sentence
 from freehold.store.migrations.schema import bring_up_to_date, touch
 from freehold.store.wakes import Wakes
 from freehold.store.writer import Writer
@@ -51,7 +51,8 @@ class Store:
         except BaseException as error:
             await database.close()
             if isinstance(error, SQLAlchemyError | OSError) and database.is_gone(error):
-                raise Unavailable(f"{database.spoken(error).capitalize()}.") from error
+                told = f"{sentence(database.spoken(error))}: {_place(url)}. Is it running, and is that its address?"
+                raise Unavailable(told) from error
             raise
         return cls(database, clock)
 
@@ -82,6 +83,7 @@ class Store:
 
         Raises:
             Unavailable: the database is away, or every connection is busy.
+            InvalidRequest: a text holds what the database cannot (NUL, on PostgreSQL).
         """
         try:
             connection = await self._database.readers.connect()
@@ -92,6 +94,8 @@ class Store:
         except SQLAlchemyError as error:
             if self._database.is_gone(error, reading=True):
                 raise Unavailable(f"The database cannot be read: {self._database.spoken(error)}.") from error
+            if self._database.is_foreign_text(error):
+                raise InvalidRequest(_FOREIGN_TEXT) from error
             raise
         finally:
             await connection.close()
@@ -110,8 +114,14 @@ class Store:
 
         Raises:
             Unavailable: disk full, or the database is away; the message says if the outcome is not known.
+            InvalidRequest: a text holds what the database cannot (NUL, on PostgreSQL).
         """
-        result: T = await self._writer.write(op, wake)
+        try:
+            result: T = await self._writer.write(op, wake)
+        except DBAPIError as error:
+            if self._database.is_foreign_text(error):
+                raise InvalidRequest(_FOREIGN_TEXT) from error
+            raise
         return result
 
     def add_row(self, table: Table, row: Row) -> None:
@@ -159,6 +169,13 @@ def _database(url: str) -> Database:
     return _of_kind(parsed)
 
 
+def _place(url: str) -> str:
+    """Where the database should be, without user and password."""
+    parsed = make_url(url)
+    host = parsed.host or parsed.query.get("host") or "this machine"
+    return f"{host}{f':{parsed.port}' if parsed.port else ''}/{parsed.database or ''}"
+
+
 def _of_kind(url: URL) -> Database:
     if url.get_backend_name() == "sqlite":
         from freehold.store.sqlite import Sqlite
@@ -171,6 +188,7 @@ def _of_kind(url: URL) -> Database:
     raise Misconfigured(_NOT_AN_ADDRESS)
 
 
+_FOREIGN_TEXT = "A text in this request holds a NUL character, which cannot be stored or looked for."
 _NOT_AN_ADDRESS = (
     "The database's address is neither sqlite:///path/to/file.db nor postgresql://user:password@host/name."
 )

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import Unavailable
-from freehold.store.base import Database, Operation, Row
+from freehold.store.base import Database, Operation, Row, sentence
 from freehold.store.rows import Rows
 
 ATTEMPTS_ALONE = 4
@@ -92,7 +92,7 @@ class Groups:
             except Exception as error:
                 if not self._database.is_contended(error):
                     raise
-                entry.failure = Unavailable(f"{self._database.spoken(error).capitalize()}. Try again.")
+                entry.failure = Unavailable(f"{sentence(self._database.spoken(error))}. Try again.")
             await asyncio.sleep(random.random() * 0.02 * 2**attempt)
 
     async def _transaction(
@@ -113,7 +113,7 @@ class Groups:
                 if not self._database.is_gone(again):
                     raise
                 raise Unavailable(
-                    f"{self._database.spoken(again).capitalize()}. Nothing was written; try again later."
+                    f"{sentence(self._database.spoken(again))}. Nothing was written; try again later."
                 ) from again
         await self._commit(connection)
 
@@ -141,7 +141,7 @@ class Groups:
                 self._connection = await self._database.writer.connect()
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 raise Unavailable(
-                    f"{self._database.spoken(error).capitalize()}. Nothing was written; try again later."
+                    f"{sentence(self._database.spoken(error))}. Nothing was written; try again later."
                 ) from error
         return self._connection
 
@@ -156,7 +156,7 @@ class Groups:
             told = (
                 "Nothing was written" if certain else "Whether this was written is not known: look before you repeat it"
             )
-            raise Unavailable(f"{self._database.spoken(error).capitalize()}. {told}.") from error
+            raise Unavailable(f"{sentence(self._database.spoken(error))}. {told}.") from error
 
     async def _together(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from freehold.errors import Unavailable
+from freehold.store.base import sentence
 from freehold.store.engine import _database
 from freehold.store.migrations.schema import _check_known, _revision, head
 
@@ -32,7 +33,7 @@ async def look(url: str) -> Seen:
         async with database.readers.connect() as connection:
             schema = await connection.run_sync(_revision)
     except (SQLAlchemyError, OSError) as error:
-        raise Unavailable(f"{database.spoken(error).capitalize()}.") from error
+        raise Unavailable(f"{sentence(database.spoken(error))}.") from error
     finally:
         await database.close()
     _check_known(schema)

@@ -41,6 +41,7 @@ MIGRATION_LOCK = 7_298_165_020
 _READ_ONLY = "25006"
 """On the writer's connection: this server has become a standby."""
 _GONE_CLASSES = ("08", "53", "57P", "58", "F0", "XX", _READ_ONLY, "57014")
+_FOREIGN_CHARACTER = "22021"
 _CONTENDED = ("40001", "40P01", "55P03")
 
 
@@ -73,6 +74,10 @@ class Postgres:
     def is_contended(self, error: BaseException) -> bool:
         """See `Database`."""
         return _state(error) in _CONTENDED
+
+    def is_foreign_text(self, error: BaseException) -> bool:
+        """See `Database`."""
+        return _state(error) == _FOREIGN_CHARACTER
 
     def certainly_failed(self, error: BaseException) -> bool:
         """See `Database`."""

@@ -94,6 +94,10 @@ class Sqlite:
         """See `Database`: never, there is one writer at a time."""
         return False
 
+    def is_foreign_text(self, error: BaseException) -> bool:
+        """See `Database`. SQLite keeps every character."""
+        return False
+
     def certainly_failed(self, error: BaseException) -> bool:
         """See `Database`."""
         return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
