@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from freehold.agents.log import Reads
 from freehold.agents.previews import Piece, Previews, Watcher
 from freehold.clock import Clock, rfc3339
 from freehold.errors import Unavailable
@@ -51,8 +52,9 @@ class _Row:
 class _Tail:
     """The end of one session's log, followed for all its readers."""
 
-    def __init__(self, store: Store, session_id: str, last: int, kept: int) -> None:
+    def __init__(self, store: Store, reads: Reads, session_id: str, last: int, kept: int) -> None:
         self._store = store
+        self._reads = reads
         self._session_id = session_id
         self.last = last
         self.gone = False
@@ -72,7 +74,7 @@ class _Tail:
             return [row for row in self._kept if row.seq > seq]
         if seq >= self.last:
             return []
-        async with self._store.read() as connection:
+        async with self._reads.read() as connection:
             return [_row(e) for e in await session_log.after(connection, self._session_id, seq, limit=_READ_AT_ONCE)]
 
     def offer(self, first_seq: int, events: Sequence[NewEvent]) -> None:
@@ -111,7 +113,7 @@ class _Tail:
 
     async def _read(self) -> bool:
         """Whether there was more, or the session is gone."""
-        async with self._store.read() as connection:
+        async with self._reads.read() as connection:
             rows = [_row(e) for e in await session_log.after(connection, self._session_id, self.last)]
             self.gone = not rows and await find_session(connection, self._session_id) is None
         self._take([row for row in rows if row.seq > self.last])
@@ -134,6 +136,7 @@ class Feed:
         self, store: Store, previews: Previews, *, clock: Clock, ping_s: float = PING_S, kept: int = KEPT
     ) -> None:
         self._store = store
+        self._reads = Reads(store)
         self._previews = previews
         self._clock = clock
         self._ping_s = ping_s
@@ -190,7 +193,7 @@ class Feed:
     def _tail(self, session_id: str, last: int) -> _Tail:
         tail = self._tails.get(session_id)
         if tail is None or tail.task.done():
-            tail = self._tails[session_id] = _Tail(self._store, session_id, last, self._kept)
+            tail = self._tails[session_id] = _Tail(self._store, self._reads, session_id, last, self._kept)
         tail.readers += 1
         return tail
 

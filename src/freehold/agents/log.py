@@ -6,7 +6,9 @@ only as drafts and rows; what they mean is the fold's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,19 +68,44 @@ Tell = Callable[[str, int, Sequence[NewEvent]], None]
 """Hears what was just written: the session's id, the first place, the events. For readers in this process."""
 
 
+class Reads:
+    """Looks at the tables for many sessions, a few at a time: a thousand that look at once would wait too long for a
+    connection, and a session whose look fails is dropped.
+    """
+
+    def __init__(self, store: Store, at_once: int = 16) -> None:
+        self._store = store
+        self._places = asyncio.Semaphore(at_once)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Connection]:
+        """See `Store.read`."""
+        async with self._places, self._store.read() as connection:
+            yield connection
+
+
 def unheard(session_id: str, first_seq: int, events: Sequence[NewEvent]) -> None:
     """Nobody reads along."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogParts:
+    """What the logs of all sessions of a server share."""
+
+    store: Store
+    reads: Reads
+    clock: Clock
+    tell: Tell = unheard
 
 
 class Log:
     """The state of one session and the way to write it. Made by `load`."""
 
-    def __init__(
-        self, store: Store, clock: Clock, lease: Lease, row: SessionRow, session: Session, tell: Tell = unheard
-    ) -> None:
-        self._tell = tell
-        self._store = store
-        self._clock = clock
+    def __init__(self, parts: LogParts, lease: Lease, row: SessionRow, session: Session) -> None:
+        self._tell = parts.tell
+        self._store = parts.store
+        self._reads = parts.reads
+        self._clock = parts.clock
         self._lease = lease
         self.row = row
         self.session = session
@@ -89,16 +116,14 @@ class Log:
         self._seen = -1
 
     @classmethod
-    async def load(
-        cls, store: Store, clock: Clock, lease: Lease, folded: Session | None, tell: Tell = unheard
-    ) -> Log | None:
+    async def load(cls, parts: LogParts, lease: Lease, folded: Session | None) -> Log | None:
         """Read what there is beyond `folded`; `None` if the session is gone."""
-        seen = store.wakes.version(inbox(lease.session_id))
-        async with store.read() as connection:
+        seen = parts.store.wakes.version(inbox(lease.session_id))
+        async with parts.reads.read() as connection:
             row = await find_session(connection, lease.session_id)
             if row is None:
                 return None
-            log = cls(store, clock, lease, row, folded or Session(), tell)
+            log = cls(parts, lease, row, folded or Session())
             log._seen = seen
             await log._read(connection)
             log.journal = {call.event_id: call for call in await session_log.open_calls(connection, log.id)}
@@ -129,7 +154,7 @@ class Log:
     async def catch_up(self) -> None:
         """Fold what others have written."""
         self._seen = self._store.wakes.version(inbox(self.id))
-        async with self._store.read() as connection:
+        async with self._reads.read() as connection:
             await self._read(connection)
 
     async def write(self, change: Change) -> None:

@@ -13,6 +13,7 @@ It does not know HTTP, nor what answers the model's requests, nor how boxes are 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +36,7 @@ from freehold.jobs import chaos
 from freehold.store.session_log import Move, Plan
 
 RECHECK_S = 30.0
-"""A wake may be lost between processes; after this long the log is looked at anyway."""
+"""A wake may be lost between processes; after this long, up to twice that, the log is looked at anyway."""
 QUICK_S = 0.005
 """A reply that is there by then is written together with the start of its request."""
 Collect = Callable[[Place], Awaitable[None]]
@@ -78,6 +79,7 @@ class Loop:
         """The files of the session; `None` when they must be looked at again."""
         self._used_box = False
         self._stopping = False
+        self._recheck_s = RECHECK_S * (1 + zlib.crc32(log.id.encode()) / 2**32)  # not all at the same moment
 
     @property
     def session(self) -> Session:
@@ -283,7 +285,7 @@ class Loop:
 
     async def _until(self, tasks: Iterable[asyncio.Future[Any]]) -> None:
         """Until one of the tasks has ended, or a client has written something, which is folded then."""
-        change = asyncio.ensure_future(self._log.changed(RECHECK_S))
+        change = asyncio.ensure_future(self._log.changed(self._recheck_s))
         try:
             done, _ = await asyncio.wait([*tasks, change], return_when=asyncio.FIRST_COMPLETED)
         finally:

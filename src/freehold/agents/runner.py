@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from freehold.agents.events import Voice
-from freehold.agents.log import Change, Idle, Log, inbox
+from freehold.agents.log import Change, Idle, Log, LogParts, Reads, inbox
 from freehold.agents.loop import Loop, Parts
 from freehold.agents.session import Session
 from freehold.agents.usage import snapshot, stored
@@ -46,20 +46,20 @@ class Runner:
     """Makes the work for a lease. `Driver(…, make=runner.work)`."""
 
     def __init__(self, store: Store, parts: Parts) -> None:
-        self._store = store
+        self._log_parts = LogParts(store, Reads(store), parts.clock, parts.tell)
         self._parts = parts
         self._folded = Folded()
 
     def work(self, lease: Lease) -> SessionWork:
         """What there is to do under that lease."""
-        return SessionWork(self._store, self._parts, self._folded, lease)
+        return SessionWork(self._log_parts, self._parts, self._folded, lease)
 
 
 class SessionWork:
     """One session under one lease; see `jobs.driver.Work`."""
 
-    def __init__(self, store: Store, parts: Parts, folded: Folded, lease: Lease) -> None:
-        self._store = store
+    def __init__(self, log_parts: LogParts, parts: Parts, folded: Folded, lease: Lease) -> None:
+        self._log_parts = log_parts
         self._parts = parts
         self._folded = folded
         self._lease = lease
@@ -70,9 +70,7 @@ class SessionWork:
         """See `Work`."""
         chaos.point("after_acquire")
         session_id = self._lease.session_id
-        log = await Log.load(
-            self._store, self._parts.clock, self._lease, self._folded.take(session_id), self._parts.tell
-        )
+        log = await Log.load(self._log_parts, self._lease, self._folded.take(session_id))
         if log is None or self._stopping:
             return log is None
         self._loop = Loop(self._parts, log)
@@ -87,7 +85,7 @@ class SessionWork:
         self._stopping = True
         if self._loop is not None:
             self._loop.stop()
-            self._store.wakes.signal([inbox(self._lease.session_id)])
+            self._log_parts.store.wakes.signal([inbox(self._lease.session_id)])
 
     async def give_up(self, failures: int) -> bool:
         """After so many failures inside the server: say so in the log, close what is open, and rest.
@@ -96,7 +94,7 @@ class SessionWork:
         """
         if failures < MOST_FAILURES:
             return False
-        log = await Log.load(self._store, self._parts.clock, self._lease, None, self._parts.tell)
+        log = await Log.load(self._log_parts, self._lease, None)
         if log is None:
             return True
         voice = Voice(self._parts.ids, log.row.thread_id, log.row.agent["name"])
