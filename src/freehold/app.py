@@ -35,6 +35,7 @@ from freehold.api import (
     base,
     batches,
     bills,
+    budgets,
     environments,
     events,
     files,
@@ -46,6 +47,7 @@ from freehold.api import (
     sessions,
     skills,
     threads,
+    usage_reports,
     workspaces,
 )
 from freehold.api.definitions import Definitions
@@ -53,11 +55,13 @@ from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
 from freehold.batches.answers import Answers
 from freehold.batches.choice import chooser
+from freehold.batches.collected import Collected
 from freehold.batches.keeper import Keeper
 from freehold.batches.lifecycle import Batches
 from freehold.batches.local import LocalEngine
 from freehold.batches.pace import Interactive, Pace
 from freehold.batches.settings import BatchSettings
+from freehold.batches.upstream import UpstreamEngine
 from freehold.calls import Handler
 from freehold.clock import Clock, SystemClock
 from freehold.config import Configuration, setting
@@ -70,9 +74,13 @@ from freehold.errors import Misconfigured
 from freehold.gateway import pipeline
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.catalogue import Catalogue
+from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
 from freehold.ids import NewId, new_id
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
+from freehold.ledger.bounds import Bounds
+from freehold.ledger.ledger import Hook, Ledger, LedgerSettings, log_alert
+from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
@@ -152,6 +160,7 @@ def sections() -> list[type[Any]]:
         DriverSettings,
         BatchSettings,
         FilesSettings,
+        LedgerSettings,
         AdminKeySettings,
         SecretSettings,
         SafetySettings,
@@ -166,6 +175,8 @@ class Replacements:
     toolboxes: Mapping[str, Toolbox] | None = None
     clock: Clock = field(default_factory=SystemClock)
     ids: NewId = new_id
+    alerts: Hook = log_alert
+    """Is told when a soft budget has reached its limit."""
 
 
 class Application:
@@ -207,6 +218,7 @@ class Application:
         for toolbox in self._parts.toolboxes.values():
             await toolbox.close()
         await self._parts.upstream.close()
+        await self._parts.ledger.close()
         await self._parts.keys.close()
         await self._parts.store.close()
 
@@ -284,9 +296,12 @@ class _Sessions:
 class _Batches:
     """What takes batches in, works on them, and looks after them."""
 
-    def __init__(self, own: Batches, local: LocalEngine, keeper: Keeper, owners: Owners) -> None:
+    def __init__(
+        self, own: Batches, local: LocalEngine, upstream: UpstreamEngine | None, keeper: Keeper, owners: Owners
+    ) -> None:
         self.own = own
         self._local = local
+        self._upstream = upstream
         self._keeper = keeper
         self._owners = owners
         self._tasks: list[asyncio.Task[None]] = []
@@ -295,6 +310,8 @@ class _Batches:
         """Begin to work."""
         self._local.start()
         self._tasks = [asyncio.create_task(self._keeper.run(), name="batch keeper")]
+        if self._upstream is not None:
+            self._tasks.append(asyncio.create_task(self._upstream.run(), name="upstream batches"))
 
     async def close(self) -> None:
         """Hand the items over, give our name back."""
@@ -313,6 +330,7 @@ class _Parts:
     ids: NewId
     store: Store
     keys: Keys
+    ledger: Ledger
     upstream: Upstream
     answered_by: str
     handler: Handler
@@ -345,9 +363,17 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         await checker.refresh()
         secret_key(configuration.section(SecretSettings), data)  # made or refused now, not when it is first needed
         rates = Rates.load()
+        ledger = await _ledger(configuration, replaced, data, store)
+        on_error.push_async_callback(ledger.close)
         retries = configuration.section(RetrySettings)
         calls = pipeline.build(
-            upstream=upstream, keys=checker, store=store, rates=rates, clock=replaced.clock, retries=retries
+            upstream=upstream,
+            keys=checker,
+            store=store,
+            rates=rates,
+            clock=replaced.clock,
+            retries=retries,
+            budgets=_paying(configuration, replaced, ledger, rates),
         )
         interactive = Interactive()
         handler = interactive(calls)
@@ -359,6 +385,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             replaced.ids,
             store,
             checker,
+            ledger,
             upstream,
             answered_by,
             handler,
@@ -370,6 +397,23 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         application = Application(parts, _asgi(parts), found)
         on_error.pop_all()
         return application
+
+
+async def _ledger(configuration: Configuration, replaced: Replacements, data: Path, store: Store) -> Ledger:
+    return await Ledger.open(
+        store,
+        clock=replaced.clock,
+        ids=replaced.ids,
+        folder=data / "ledger",
+        settings=configuration.section(LedgerSettings),
+        hook=replaced.alerts,
+    )
+
+
+def _paying(configuration: Configuration, replaced: Replacements, ledger: Ledger, rates: Rates) -> BudgetsMiddleware:
+    aliases = configuration.section(UpstreamSettings).model_aliases
+    assume_us = configuration.section(LedgerSettings).bounds_assume_us
+    return BudgetsMiddleware(ledger, Bounds(rates, aliases=aliases, assume_us=assume_us), rates, replaced.clock)
 
 
 def _library(configuration: Configuration, replaced: Replacements, data: Path, store: Store) -> _Library:
@@ -445,7 +489,13 @@ def _batches(
     answers = Answers(handler, pace, clock=clock, ids=ids, price=rates.cost, attempts=settings.batch_attempts)
     owners = Owners(data / "batch-owners", ids)
     local = LocalEngine(store, owners.name, answers, pace, clock=clock, ids=ids)
-    return _Batches(own, local, Keeper(store, owners, clock=clock, ids=ids), owners)
+    there = None
+    if isinstance(upstream, RunsBatches):
+        collected = Collected(store, rates, upstream.name, clock=clock, ids=ids)
+        there = UpstreamEngine(
+            store, owners.name, upstream, collected, clock=clock, ids=ids, poll_s=settings.batch_poll_s
+        )
+    return _Batches(own, local, there, Keeper(store, owners, clock=clock, ids=ids), owners)
 
 
 def _asgi(parts: _Parts) -> ASGIApp:
@@ -476,6 +526,8 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         *models.routes(Catalogue([parts.upstream], clock)),
         *batches.routes(parts.batches.own),
         *bills.routes(store),
+        *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
+        *usage_reports.routes(store, clock=clock),
         *health.routes(ready),
     ]
 

@@ -119,6 +119,15 @@ ROWS: dict[str, Row] = {
     "GET /v1/models": LISTED,
     "GET /v1/models/{model_id}": Row("listed"),
     "GET /freehold/v1/bill": LISTED,
+    "GET /freehold/v1/usage": Row("listed", query="by[]=workspace&by[]=key&by[]=session"),
+    "POST /freehold/v1/budgets": Row("admin"),
+    "GET /freehold/v1/budgets": LISTED,
+    "GET /freehold/v1/budgets/{budget_id}": HIDDEN,
+    "POST /freehold/v1/budgets/{budget_id}/archive": Row("admin"),
+    "GET /freehold/v1/budgets/{budget_id}/lost_calls": HIDDEN,
+    "POST /freehold/v1/budgets/{budget_id}/lost_calls/{request_id}/release": Row("admin"),
+    "GET /v1/organizations/usage_report/messages": Row("admin"),
+    "GET /v1/organizations/cost_report": Row("admin"),
     "POST /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces/{workspace_id}": Row("admin"),
@@ -292,6 +301,8 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         headers={"authorization": f"Bearer {running.key}"},
     ) as admin:
         key = (await admin.get("/freehold/v1/keys")).json()["data"][-1]
+        limit = {"scope": "session", "scope_id": session.id, "limit": 1_000_000_000_000}
+        budget = (await admin.post("/freehold/v1/budgets", json=limit)).json()
     [resource] = [one async for one in client.beta.sessions.resources.list(session.id) if one.type == "file"]
     [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
     return {
@@ -309,6 +320,8 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "memory_version_id": memory.memory_version_id,
         "workspace_id": key["workspace_id"],
         "key_id": key["id"],
+        "budget_id": budget["id"],
+        "request_id": "req_secret",
     }
 
 
