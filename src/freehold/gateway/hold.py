@@ -1,7 +1,8 @@
 """The beginning of a stream, held back: so that an error which comes before any content can still be retried unseen.
 
-Held are `message_start` and `ping`, never content, and never longer than the given time. What was held leaves as one
-read, bytes as they came. Knows nothing of retries.
+Held are `message_start`, `ping` and the beginning of a content block, which come right before the first delta; never
+content, and never longer than the given time. What was held leaves as one read, bytes as they came. Knows nothing of
+retries.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 
 from freehold.calls import Read
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, UpstreamFailed
 from freehold.wire.envelopes import STATUS_BY_TYPE, error_of
 from freehold.wire.frames import events
 
-_UNTOLD = frozenset({"message_start", "ping", ""})
+_UNTOLD = frozenset({"message_start", "ping", "content_block_start", ""})
+_NOTHING_CAME = "The upstream ended its stream before it had said anything."
 
 
 @dataclass(slots=True)
@@ -24,7 +26,8 @@ class Held:
 
     reads: list[Read] = field(default_factory=list)
     failure: FreeholdError | None = None
-    """It failed before any content: by an `error` event, which is among `reads` as it came, or by breaking off."""
+    """It failed before any content: by an `error` event, which is among `reads` as it came, by breaking off, or by
+    ending there."""
     broken: bool = False
     """It broke off: after `reads` comes `failure`."""
     pending: asyncio.Task[Read | None] | None = None
@@ -74,6 +77,9 @@ async def _next(reads: AsyncIterator[Read]) -> Read | None:
 
 def _is_over(held: Held, read: Read | None) -> bool:
     if read is None:
+        # It ended, and nothing was told: what there is leaves as it came, unless there is nothing at all.
+        held.failure = UpstreamFailed(_NOTHING_CAME)
+        held.broken = not held.reads
         return True
     held.reads.append(read)
     for name, data in events(read.data, read.borders):

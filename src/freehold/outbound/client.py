@@ -48,16 +48,17 @@ class Client:
         self._all: set[Connection] = set()
         self._closed = False
 
-    def exchange(self, head: bytes, body: bytes = b"") -> Exchange:
+    def exchange(self, head: bytes, body: bytes = b"", streamed: bool = False) -> Exchange:
         """One request and its answer, as a context: `async with client.exchange(head, body) as answer`.
 
         `head` is the request line and headers with the final blank line; it must state `content-length` itself.
+        `streamed`: the answer is expected bit by bit, so `Limits.stall_s` bounds the silence instead of `silence_s`.
         Leaving the context before the answer was read to its end closes the connection at once.
 
         Raises:
             WayOutFailed: on entering or reading; `attempted` says whether anything had been sent.
         """
-        return Exchange(self, head, body)
+        return Exchange(self, head, body, streamed)
 
     async def take(self) -> Connection:
         """A connection with nothing running on it: the newest idle one that still lives, else a fresh one."""
@@ -105,18 +106,19 @@ class Client:
 class Exchange:
     """See `Client.exchange`."""
 
-    __slots__ = ("_body", "_client", "_connection", "_head")
+    __slots__ = ("_body", "_client", "_connection", "_head", "_streamed")
 
-    def __init__(self, client: Client, head: bytes, body: bytes) -> None:
+    def __init__(self, client: Client, head: bytes, body: bytes, streamed: bool) -> None:
         self._client = client
         self._head = head
         self._body = body
+        self._streamed = streamed
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Answer:
         connection = self._connection = await self._client.take()
         try:
-            connection.send(self._head, self._body)
+            connection.send(self._head, self._body, self._streamed)
             await connection.head()
         except BaseException:
             connection.abort()

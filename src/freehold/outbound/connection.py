@@ -28,6 +28,8 @@ class Limits:
 
     silence_s: float = 600.0
     """An exchange in which nothing arrives for so long has failed."""
+    stall_s: float = 600.0
+    """The same for a streamed answer, of which something should arrive all the time (Claude pings)."""
     idle_s: float = 60.0
     """A pooled connection unused for so long is closed."""
     head_bytes: int = 65_536
@@ -53,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._needs = _HEAD
         self._paused = False
         self._busy = False
+        self._allowed_s = limits.silence_s
         self._touched_s = 0.0
         self.lost = False
         self._begin()
@@ -70,9 +73,10 @@ class Connection(asyncio.Protocol):
 
     # What the client does with it.
 
-    def send(self, head: bytes, body: bytes) -> None:
+    def send(self, head: bytes, body: bytes, streamed: bool = False) -> None:
         """Begin an exchange. `head` ends with the blank line and states the body's length."""
         self._begin()
+        self._allowed_s = self._limits.stall_s if streamed else self._limits.silence_s
         self._busy = True
         self._touched_s = self._loop.time()
         if len(body) < 16_384:
@@ -268,12 +272,13 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _arm(self, left_s: float = math.inf) -> None:
-        # Never further ahead than the shorter limit: which of the two holds may change in between.
-        soon_s = min(left_s, self._limits.idle_s, self._limits.silence_s)
+        # Never further ahead than the shortest limit: which of them holds may change in between.
+        limits = self._limits
+        soon_s = min(left_s, limits.idle_s, limits.silence_s, limits.stall_s)
         self._timer = self._loop.call_later(max(0.001, soon_s), self._look_at_the_time)
 
     def _look_at_the_time(self) -> None:
-        allowed_s = self._limits.silence_s if self._busy else self._limits.idle_s
+        allowed_s = self._allowed_s if self._busy else self._limits.idle_s
         left_s = self._touched_s + allowed_s - self._loop.time()
         if self._paused:  # it is our reader who keeps the far end waiting
             self._arm()

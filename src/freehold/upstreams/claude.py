@@ -6,7 +6,7 @@ request the upstream judges, not we. Knows nothing of retries: it says how far a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -18,9 +18,10 @@ from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply
 from freehold.errors import FreeholdError, UpstreamFailed, UpstreamTimedOut
 from freehold.outbound.client import Answer, Client, Exchange
 from freehold.outbound.failures import TimedOut, WayOutFailed
+from freehold.upstreams.claude_batches import ClaudeBatches
 from freehold.upstreams.forwarding import answer_headers, request_head
 from freehold.upstreams.listing import model_info
-from freehold.wire.envelopes import error_of, replace_fields
+from freehold.wire.envelopes import error_of, parse_fields, replace_fields
 from freehold.wire.frames import Frames
 
 _PATHS = {"messages": b"/v1/messages", "count_tokens": b"/v1/messages/count_tokens"}
@@ -53,7 +54,7 @@ class Credential:
 
 
 class Claude:
-    """An upstream: a Handler that counts tokens and lists models.
+    """An upstream: a Handler that counts tokens, lists models and has a batch API.
 
     `prefix` is the path of the base URL (`""` for api.anthropic.com). `aliases` maps the model that a client asks for
     to the one that this upstream is asked for.
@@ -76,6 +77,7 @@ class Claude:
         self._prefix = prefix.encode("ascii")
         own = b"host: %b\r\naccept-encoding: identity\r\n" % client.origin.authority.encode("idna")
         self._own = own + (credential or Credential()).header
+        self._batches = ClaudeBatches(client, self._prefix, self._own, _told)
 
     def __call__(self, call: Call) -> ClaudeReply:
         """Begin the call. See `Upstream`."""
@@ -85,7 +87,8 @@ class Claude:
             body = replace_fields(body, call.fields, {"model": msgspec.json.encode(model)})
         query = b"?" + call.query if call.query else b""
         line = b"POST %b%b%b HTTP/1.1\r\n" % (self._prefix, _PATHS[call.route], query)
-        return ClaudeReply(self._client.exchange(request_head(line, self._own, call.headers, len(body)), body))
+        head = request_head(line, self._own, call.headers, len(body))
+        return ClaudeReply(self._client.exchange(head, body, call.stream), call.stream)
 
     async def models(self) -> Sequence[dict[str, Any]]:
         """The upstream's models, and an entry for every alias, in the shape of `ModelInfo`.
@@ -103,6 +106,34 @@ class Claude:
                 break
         by_id = {entry["id"]: entry for entry in found}
         return [*found, *(self._alias_info(alias, model, by_id) for alias, model in self.aliases.items())]
+
+    def batch_params(self, params: bytes) -> bytes:
+        """See `RunsBatches`."""
+        if not self.aliases:
+            return params
+        fields = parse_fields(params)
+        model = self.aliases.get(msgspec.json.decode(fields["model"], type=str))
+        return params if model is None else replace_fields(params, fields, {"model": msgspec.json.encode(model)})
+
+    async def create_batch(self, body: bytes, headers: Headers) -> dict[str, Any]:
+        """See `RunsBatches`."""
+        return await self._batches.create(body, headers)
+
+    async def batch(self, batch_id: str) -> dict[str, Any]:
+        """See `RunsBatches`."""
+        return await self._batches.retrieve(batch_id)
+
+    async def recent_batches(self) -> Sequence[dict[str, Any]]:
+        """See `RunsBatches`."""
+        return await self._batches.recent()
+
+    async def cancel_batch(self, batch_id: str) -> dict[str, Any]:
+        """See `RunsBatches`."""
+        return await self._batches.cancel(batch_id)
+
+    def batch_results(self, batch_id: str) -> AsyncIterator[bytes]:
+        """See `RunsBatches`."""
+        return self._batches.results(batch_id)
 
     async def close(self) -> None:
         """Let every connection go."""
@@ -124,15 +155,16 @@ class Claude:
 class ClaudeReply:
     """The context of one call; see `Handler`."""
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_exchange", "_streamed")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, streamed: bool) -> None:
         self._exchange = exchange
+        self._streamed = streamed
 
     async def __aenter__(self) -> Reply:
         try:
             answer = await self._exchange.__aenter__()
-            if _is_stream(answer.headers):
+            if _is_stream(answer, self._streamed):
                 return Reply(answer.status, answer_headers(answer.headers), reads=Reads(answer))
             return Reply(answer.status, answer_headers(answer.headers), whole=await answer.read_all())
         except WayOutFailed as error:
@@ -176,9 +208,11 @@ class Reads:
         return Read(rest, [len(rest)])
 
 
-def _is_stream(headers: Headers) -> bool:
-    found = dict(headers)
-    if not found.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
+def _is_stream(answer: Answer, asked: bool) -> bool:
+    """By its type; where a stream was asked for also a 200 of any other type but JSON, which some proxies send."""
+    found = dict(answer.headers)
+    kind = found.get(b"content-type", b"").lower()
+    if not kind.startswith(b"text/event-stream") and not (asked and answer.status == 200 and b"json" not in kind):
         return False
     if found.get(b"content-encoding", b"identity").lower() != b"identity":
         cause = UpstreamFailed("The upstream compressed its stream, which was not asked for.")

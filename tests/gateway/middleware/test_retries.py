@@ -157,7 +157,14 @@ async def test_a_client_that_leaves_during_a_wait_ends_the_retries() -> None:
 
 
 @pytest.mark.parametrize(
-    "early", [(OVERLOADED,), (START, OVERLOADED), (START, PING, OVERLOADED), (START + OVERLOADED,)]
+    "early",
+    [
+        (OVERLOADED,),
+        (START, OVERLOADED),
+        (START, PING, OVERLOADED),
+        (START + OVERLOADED,),
+        (START, BLOCK, PING, OVERLOADED),
+    ],
 )
 async def test_an_error_before_any_content_is_retried_unseen(early: tuple[bytes, ...]) -> None:
     async with gateway(in_turn(stream_of(*early), stream_all), retries=HOLDING) as house:
@@ -176,7 +183,7 @@ async def test_a_break_before_any_content_is_retried_unseen() -> None:
         assert (await ask(house, STREAM_BODY))[2] == STREAM
 
 
-@pytest.mark.parametrize("late", [(START, BLOCK, OVERLOADED), (START, BLOCK, *DELTAS, OVERLOADED)])
+@pytest.mark.parametrize("late", [(START, BLOCK, DELTAS[0], OVERLOADED), (START, BLOCK, *DELTAS, OVERLOADED)])
 async def test_an_error_after_content_is_never_retried(late: tuple[bytes, ...]) -> None:
     async with gateway(in_turn(stream_of(*late), stream_all), retries=HOLDING) as house:
         assert (await ask(house, STREAM_BODY))[2] == b"".join(late)
@@ -234,10 +241,10 @@ async def test_the_beginning_is_held_no_longer_than_it_may(pieces: list[bytes]) 
 async def test_content_is_not_held() -> None:
     async def script(_: Request, line: Line) -> None:
         await line.begin_stream()
-        await line.chunk(START)
-        await line.chunk(BLOCK)
+        for data in EVENTS[:4]:
+            await line.chunk(data)
         await go.wait()
-        await line.chunk(b"".join(EVENTS[2:]))
+        await line.chunk(b"".join(EVENTS[4:]))
         await line.chunk(b"")
 
     go = asyncio.Event()
@@ -246,9 +253,9 @@ async def test_content_is_not_held() -> None:
         await raw.post(STREAM_BODY)
         await raw.head()
         chunks = raw.chunks()
-        assert await anext(chunks) == START + BLOCK
+        assert await anext(chunks) == b"".join(EVENTS[:4])
         go.set()
-        assert b"".join([chunk async for chunk in chunks]) == b"".join(EVENTS[2:])
+        assert b"".join([chunk async for chunk in chunks]) == b"".join(EVENTS[4:])
 
 
 async def test_a_client_that_leaves_while_the_beginning_is_held_lets_the_upstream_go() -> None:
@@ -285,6 +292,12 @@ async def test_a_client_that_leaves_after_a_hold_that_ran_out_leaves_no_read_beh
         row = await house.row()
         assert (row.status, row.usage_known, row.input_tokens) == (499, "partial", 25)
         await until(lambda: house.client.open_connections == 0)
+
+
+async def test_a_stream_that_ends_before_any_content_is_asked_for_again() -> None:
+    async with gateway(in_turn(stream_of(START, PING), stream_of(), stream_all), retries=HOLDING) as house:
+        assert (await ask(house, STREAM_BODY))[2] == STREAM
+        assert (await house.row()).attempts == 3
 
 
 async def test_silence_is_given_up_and_tried_again() -> None:

@@ -112,8 +112,8 @@ def _outcome(reply: Reply | None, error: BaseException | None, facts: Facts) -> 
         return _failure(error)
     if reply is None:
         return CLIENT_LEFT, "client_left"
-    if facts.error_type is None and reply.reads is not None and reply.status < 400 and not facts.complete:
-        return reply.status, "incomplete_stream"
+    if facts.error_type is None and reply.status < 400 and not facts.complete:
+        return reply.status, "incomplete_stream" if reply.reads is not None else "incomplete_answer"
     return reply.status, facts.error_type
 
 

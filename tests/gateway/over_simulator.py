@@ -1,0 +1,95 @@
+"""The gateway between real sockets with the simulator's HTTP face behind it, whose faults and account tests look at."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from freehold.api.messages import MessagesRoute
+from freehold.clock import SystemClock
+from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.pipeline import build
+from freehold.ledger.rates import Rates
+from freehold.outbound.client import Client
+from freehold.outbound.connection import Limits
+from freehold.outbound.dial import Dialer, parse_url
+from freehold.simulator.account import Line
+from freehold.simulator.faults import order_from
+from freehold.simulator.pace import AT_ONCE, Pace
+from freehold.simulator.served import Served, Settings
+from freehold.store.calls import CallRow
+from freehold.upstreams.claude import Claude, Credential
+from tests.api.parts import KEYS
+from tests.gateway.house import UPSTREAM_KEY, RawClient, Rows, served, until
+
+MODEL = "claude-haiku-5-5"
+ONCE = RetrySettings(max_retries=1, hold_ms=5000)
+STALL_S = 0.25
+
+
+@dataclass
+class Place:
+    """One gateway and the simulators behind it, the first being asked first."""
+
+    url: str
+    simulators: list[Served]
+    clients: list[Client]
+    rows: list[CallRow]
+    rates: Rates = field(default_factory=Rates.load)
+
+    def fault(self, kind: str, **settings: float) -> None:
+        """Order a fault of the first simulator."""
+        self.simulators[0].simulator.faults.order(order_from({"kind": kind, **settings}))
+
+    def lines(self) -> list[Line]:
+        """The bill of all simulators."""
+        return [line for one in self.simulators for line in one.simulator.claude.account.lines()]
+
+    async def row(self) -> CallRow:
+        """The record of the only call."""
+        await until(lambda: self.rows)
+        return self.rows[0]
+
+    async def ask(self, *, stream: bool, text: str = "Count to ten, please.") -> tuple[int, dict[str, str], bytes]:
+        """One request by hand: status, headers, body as far as it came."""
+        async with RawClient.connected(self.url) as raw:
+            await raw.post(body(stream=stream, text=text))
+            status, headers = await raw.head()
+            return status, dict(headers), await raw.body(headers)
+
+
+def body(*, stream: bool, text: str = "Count to ten, please.", model: str = MODEL) -> bytes:
+    """A small request."""
+    message = {"role": "user", "content": text}
+    return json.dumps({"model": model, "max_tokens": 64, "messages": [message], "stream": stream}).encode()
+
+
+@asynccontextmanager
+async def over_simulator(*, retries: RetrySettings = ONCE, pace: Pace = AT_ONCE) -> AsyncIterator[Place]:
+    """A running gateway that tries once more."""
+    simulated = Served(Settings(brain="echo", pace=pace))
+    async with contextlib.AsyncExitStack() as stack:
+        claude, client = upstream_at(await stack.enter_async_context(served(simulated)))
+        stack.push_async_callback(claude.close)
+        rows, clock = Rows(), SystemClock()
+        handler = build(
+            upstream=claude,
+            keys=KEYS,
+            store=rows,
+            rates=Rates.load(),
+            clock=clock,
+            retries=retries,
+            chance=lambda: 0.0,
+        )
+        url = await stack.enter_async_context(served(MessagesRoute(handler, clock=clock)))
+        yield Place(url, [simulated], [client], rows.rows)
+
+
+def upstream_at(url: str, name: str = "claude") -> tuple[Claude, Client]:
+    """An upstream that gives up on silence soon."""
+    origin, prefix = parse_url(url)
+    client = Client(origin, Dialer(public_only=False), limits=Limits(silence_s=STALL_S, stall_s=STALL_S))
+    return Claude(name, client, prefix=prefix, credential=Credential.of(UPSTREAM_KEY)), client
