@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -67,8 +67,12 @@ from freehold.clock import Clock, SystemClock
 from freehold.config import Configuration, setting
 from freehold.environments.base import Boxes, Limits
 from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.egress import Egress
+from freehold.environments.fallback import Fallback
 from freehold.environments.fleet import BoxSettings, Fleet
 from freehold.environments.local import Local
+from freehold.environments.networking import EgressSettings
+from freehold.environments.packages import LayerSettings
 from freehold.environments.workdirs import Workdirs
 from freehold.errors import Misconfigured
 from freehold.gateway import pipeline
@@ -157,6 +161,8 @@ def sections() -> list[type[Any]]:
         RetrySettings,
         ToolboxSettings,
         BoxSettings,
+        EgressSettings,
+        LayerSettings,
         DriverSettings,
         BatchSettings,
         FilesSettings,
@@ -200,7 +206,7 @@ class Application:
         parts.batches.start()
         self._tasks = [
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
-            asyncio.create_task(parts.library.sweep(parts.clock), name="unused blobs"),
+            asyncio.create_task(_sweep([parts.library.tidy, parts.sessions.boxes.tidy], parts.clock), name="sweep"),
         ]
 
     def drain(self) -> None:
@@ -241,17 +247,11 @@ class _Library:
     scratch: Callable[[], IO[bytes]]
     """A file without a name on the disk of the data folder."""
 
-    async def sweep(self, clock: Clock) -> None:
-        """Forget what is over: expired files, old versions of memories, then blobs that nothing needs. Every ten
-        minutes."""
-        while True:
-            try:
-                await self.files.forget_expired()
-                await self.memories.forget_old_versions()
-                await self.sweeper.sweep()
-            except Exception:  # the outer edge of a job
-                log.exception("the sweep of blobs failed; it is tried again")
-            await clock.sleep(_SWEEP_S)
+    async def tidy(self) -> None:
+        """Forget what is over: expired files, old versions of memories, then blobs that nothing needs."""
+        await self.files.forget_expired()
+        await self.memories.forget_old_versions()
+        await self.sweeper.sweep()
 
 
 class _Boxes:
@@ -259,8 +259,14 @@ class _Boxes:
 
     def __init__(self, configuration: Configuration, data: Path, clock: Clock) -> None:
         self.workdirs = Workdirs(data / "sessions")
+        self._layers = configuration.section(LayerSettings)
+        self._walled = Bubblewrap(
+            self.workdirs.root, egress=Egress(configuration.section(EgressSettings)), layers=self._layers, clock=clock
+        )
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
-        self.backend: Boxes = Local(unsafe_no_isolation=True) if self._unsafe else Bubblewrap(self.workdirs.root)
+        self.backend: Boxes = self._walled
+        if self._unsafe:
+            self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
         self.fleet = Fleet(self.backend, configuration.section(BoxSettings), clock)
         self.described = "boxes: not looked at"
 
@@ -273,6 +279,11 @@ class _Boxes:
         self.described = "agent tools run WITHOUT ISOLATION" if self._unsafe else "no boxes: agent tools are refused"
         if not self._unsafe:
             log.warning("no box can be made, so agent tools are refused: %s (see `freehold doctor`)", found.reason)
+
+    async def tidy(self) -> None:
+        """Remove packages that nobody has used for long."""
+        for key in await self._walled.collect_layers(self._layers.layer_kept_days):
+            log.info("removed the installed packages %s, which no box has used for long", key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +425,17 @@ def _paying(configuration: Configuration, replaced: Replacements, ledger: Ledger
     aliases = configuration.section(UpstreamSettings).model_aliases
     assume_us = configuration.section(LedgerSettings).bounds_assume_us
     return BudgetsMiddleware(ledger, Bounds(rates, aliases=aliases, assume_us=assume_us), rates, replaced.clock)
+
+
+async def _sweep(tidies: Sequence[Callable[[], Awaitable[None]]], clock: Clock) -> None:
+    """Let every part forget what is over, every ten minutes. One that fails is tried again then."""
+    while True:
+        for tidy in tidies:
+            try:
+                await tidy()
+            except Exception:  # the outer edge of a job
+                log.exception("a sweep failed; it is tried again")
+        await clock.sleep(_SWEEP_S)
 
 
 def _library(configuration: Configuration, replaced: Replacements, data: Path, store: Store) -> _Library:

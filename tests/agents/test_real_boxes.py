@@ -3,55 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from anthropic import AsyncAnthropic
 
-from freehold import testing
 from tests.agents.house import Script, calls, text
-
-TOOLS: list[Any] = [{"type": "agent_toolset_20260401"}]
-
-
-class Play:
-    """One session on a whole server whose model is a script."""
-
-    def __init__(self, running: testing.Running, session: str) -> None:
-        self.running = running
-        self.client: AsyncAnthropic = running.client
-        self.session = session
-
-    async def say(self, *more: Any) -> None:
-        hello: Any = {"type": "user.message", "content": [{"type": "text", "text": "go on"}]}
-        await self.client.beta.sessions.events.send(self.session, events=[*more, hello])
-
-    async def events(self) -> list[Any]:
-        return [event async for event in self.client.beta.sessions.events.list(self.session)]
-
-    async def turn(self, times: int) -> list[str]:
-        """Say something and wait; the texts of all results so far."""
-        await self.say()
-        async with asyncio.timeout(30):
-            while True:
-                seen = self.running.application.store.wakes.version(self.session)
-                events = await self.events()
-                if sum(event.type == "session.status_idle" for event in events) >= times:
-                    results = [event for event in events if event.type == "agent.tool_result"]
-                    return ["\n".join(block.text for block in result.content) for result in results]
-                await self.running.application.store.wakes.changed(self.session, seen, 1.0)
-
-
-@asynccontextmanager
-async def play(script: Script) -> AsyncIterator[Play]:
-    async with testing.server(upstream=script) as running:
-        client = running.client
-        agent = await client.beta.agents.create(name="worker", model="claude-haiku-4-5", tools=TOOLS)
-        environment = await client.beta.environments.create(name="here", config={"type": "cloud"})
-        made = await client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
-        yield Play(running, made.id)
+from tests.agents.stage import play
 
 
 async def test_a_command_reads_what_was_uploaded_and_its_outputs_can_be_downloaded() -> None:

@@ -109,28 +109,66 @@ async def test_a_list_pages_newest_first(house: House) -> None:
     assert [e.id async for e in client.beta.environments.list(limit=2)] == sorted(made, reverse=True)
 
 
+def cloud(**config: Any) -> dict[str, Any]:
+    return {"config": {"type": "cloud", **config}}
+
+
+async def test_networking_and_packages_are_kept_as_they_are_shown(house: House) -> None:
+    client = house.client()
+    hosts = ["api.example.com", "*.example.org:8443"]
+    made = await client.beta.environments.create(
+        name="data",
+        config={
+            "type": "cloud",
+            "networking": {"type": "limited", "allowed_hosts": hosts, "allow_package_managers": True},
+            "packages": {"pip": ["pandas==2.2.0"], "npm": ["semver"]},
+        },
+    )
+    assert made.config.type == "cloud" and made.config.networking.type == "limited"
+    assert made.config.networking.allowed_hosts == hosts
+    assert made.config.networking.allow_package_managers
+    assert (made.config.packages.pip, made.config.packages.npm) == (["pandas==2.2.0"], ["semver"])
+    changed = await client.beta.environments.update(
+        made.id,
+        config={"type": "cloud", "networking": {"type": "limited", "allowed_hosts": []}, "packages": {"npm": []}},
+    )
+    assert changed.config.type == "cloud" and changed.config.networking.type == "limited"
+    assert changed.config.networking.allowed_hosts == [] and changed.config.networking.allow_package_managers
+    assert (changed.config.packages.pip, changed.config.packages.npm) == (["pandas==2.2.0"], [])
+    opened = await client.beta.environments.update(
+        made.id, config={"type": "cloud", "networking": {"type": "unrestricted"}}
+    )
+    assert opened.config.type == "cloud" and opened.config.networking.type == "unrestricted"
+
+
+async def test_packages_open_the_registries_where_nothing_is_said_of_networking(house: House) -> None:
+    made = await house.client().beta.environments.create(
+        name="data", config={"type": "cloud", "packages": {"pip": ["pandas"]}}
+    )
+    assert made.config.type == "cloud" and made.config.networking.type == "limited"
+    assert made.config.networking.allow_package_managers and made.config.networking.allowed_hosts == []
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"name": ""}, ["name"]),
         ({"config": {"type": "self_hosted"}}, ["self_hosted", "not built"]),
-        ({"config": {"type": "cloud", "networking": {"type": "unrestricted"}}}, ["unrestricted", "not built"]),
+        (cloud(networking={"type": "limited", "allowed_hosts": ["10.0.0.1"]}), ["config.networking.allowed_hosts"]),
+        (cloud(networking={"type": "limited", "allow_mcp_servers": True}), ["config.networking.allow_mcp_servers"]),
+        (cloud(packages={"apt": ["ffmpeg"]}), ["config.packages.apt"]),
+        (cloud(packages={"pip": ["-r /etc/passwd"]}), ["config.packages.pip"]),
         (
-            {"config": {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.b"]}}},
-            ["config.networking.allowed_hosts"],
+            cloud(packages={"pip": ["pandas"]}, networking={"type": "limited"}),
+            ["config.networking.allow_package_managers", "must be true"],
         ),
-        (
-            {"config": {"type": "cloud", "networking": {"type": "limited", "allow_package_managers": True}}},
-            ["config.networking.allow_package_managers"],
-        ),
-        ({"config": {"type": "cloud", "packages": {"pip": ["pandas"]}}}, ["config.packages.pip", "not built"]),
         ({"scope": "account"}, ["scope"]),
         ({"metadata": {"k": "v" * 513}}, ["metadata.k"]),
         ({"surprise": 1}, ["surprise"]),
     ],
 )
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-@shows_difference("no-network-in-boxes")
+@shows_difference("boxes-are-closed-by-default")
 async def test_what_is_wrong_or_not_built_is_refused_by_name(
     house: House, fields: dict[str, Any], words: list[str]
 ) -> None:

@@ -19,9 +19,11 @@ async def test_it_opens_nothing_unless_it_was_allowed(root: Path) -> None:
     await local.close()
 
 
-async def test_it_is_loud(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_is_loud(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    local = Local(unsafe_no_isolation=True)
     with caplog.at_level(logging.WARNING):
-        await Local(unsafe_no_isolation=True).close()
+        await local.open(spec(root))
+    await local.close()
     assert "WITHOUT ISOLATION" in caplog.text
 
 

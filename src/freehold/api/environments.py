@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -11,13 +11,14 @@ from starlette.routing import BaseRoute
 from freehold.api.base import Request, answer, route
 from freehold.api.metadata import merged_metadata, new_metadata
 from freehold.clock import Clock, rfc3339
+from freehold.environments.networking import check_networking
+from freehold.environments.packages import MANAGERS, check_packages
 from freehold.errors import InvalidRequest, NotBuilt
 from freehold.ids import NewId
 from freehold.store.environments import EnvironmentRow, EnvironmentRows
 
 MOST_NAME_CHARS = 256
 MOST_DESCRIPTION_CHARS = 2048
-MANAGERS = ("apt", "cargo", "gem", "go", "npm", "pip")
 
 
 def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId) -> list[BaseRoute]:
@@ -152,29 +153,54 @@ def _config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) 
     if given.get("type", "cloud") != "cloud":
         raise NotBuilt('config.type: "self_hosted" environments are not built yet. Use "cloud".')
     kept = current or {}
+    packages = _packages(given.get("packages") or {}, kept.get("packages") or {})
+    networking = _networking(given.get("networking"), kept.get("networking"), any(packages[name] for name in MANAGERS))
+    return {"type": "cloud", "networking": networking, "packages": packages}
+
+
+def _networking(given: Mapping[str, Any] | None, kept: Mapping[str, Any] | None, with_packages: bool) -> dict[str, Any]:
+    """What was never said is closed, but for the package registries where there are packages to install."""
+    if given is None:
+        if kept is None:
+            return _limited(with_packages, ())
+        given = kept
+    if given["type"] == "unrestricted":
+        return {"type": "unrestricted"}
+    before = kept if kept is not None and kept["type"] == "limited" else {}
+    said = {**before, **{key: value for key, value in given.items() if value is not None}}
+    if said.get("allow_mcp_servers"):
+        raise NotBuilt(
+            "config.networking.allow_mcp_servers: no MCP server is called from a box; toolboxes run in the server and "
+            "need no network. Leave it out."
+        )
+    _placed("config.networking", check_networking, said)
+    managers = bool(said.get("allow_package_managers"))
+    if with_packages and not managers:
+        raise InvalidRequest(
+            "config.networking.allow_package_managers: must be true, because packages are to be installed."
+        )
+    return _limited(managers, said.get("allowed_hosts") or ())
+
+
+def _limited(managers: bool, hosts: Sequence[str]) -> dict[str, Any]:
     return {
-        "type": "cloud",
-        "networking": _networking(given.get("networking") or kept.get("networking") or {"type": "limited"}),
-        "packages": _packages(given.get("packages") or kept.get("packages") or {}),
+        "type": "limited",
+        "allowed_hosts": list(hosts),
+        "allow_mcp_servers": False,
+        "allow_package_managers": managers,
     }
 
 
-def _networking(given: Mapping[str, Any]) -> dict[str, Any]:
-    if given["type"] != "limited":
-        raise NotBuilt(
-            f'config.networking.type: "{given["type"]}" is not built yet. Use "limited" without allowed_hosts.'
-        )
-    for name in ("allowed_hosts", "allow_mcp_servers", "allow_package_managers"):
-        if given.get(name):
-            raise NotBuilt(f"config.networking.{name}: boxes with a network are not built yet. Leave it out.")
-    return {"type": "limited", "allowed_hosts": [], "allow_mcp_servers": False, "allow_package_managers": False}
+def _packages(given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """A manager that is left out keeps its packages; an empty list takes them away."""
+    said = {name: kept.get(name) if given.get(name) is None else given[name] for name in MANAGERS}
+    packages = {name: list(specs or ()) for name, specs in said.items()}
+    _placed("config", check_packages, packages)
+    return {"type": "packages", **packages}
 
 
-def _packages(given: Mapping[str, Any]) -> dict[str, Any]:
-    for manager in MANAGERS:
-        if given.get(manager):
-            raise NotBuilt(
-                f"config.packages.{manager}: installing packages is not built yet. Leave it out; the box has what the "
-                f"host's /usr has."
-            )
-    return {"type": "packages", **{manager: [] for manager in MANAGERS}}
+def _placed(place: str, check: Callable[[Mapping[str, Any]], None], value: Mapping[str, Any]) -> None:
+    try:
+        check(value)
+    except InvalidRequest as error:
+        raise type(error)(f"{place}.{error.message}") from error

@@ -40,8 +40,6 @@ class Local:
         self._launcher = Launcher()
         self._open: set[LiveBox] = set()
         self._code: bytes | None = None
-        if unsafe_no_isolation:
-            log.warning("agents run WITHOUT ISOLATION: their commands can read and change what this user can")
 
     async def probe(self) -> Capabilities:
         """See `Boxes`. There is nothing to find."""
@@ -52,6 +50,7 @@ class Local:
         """See `Boxes`."""
         if not self._allowed:
             raise NoIsolation("the backend `local` does not isolate; it needs --unsafe-no-isolation")
+        log.warning("%s runs WITHOUT ISOLATION: its commands can read and change what this user can", spec.session_id)
         if any((spec.environment.get("packages") or {}).get(manager) for manager in MANAGERS):
             raise BoxFailed("the backend `local` installs no packages; the environment of this session has some")
         workdir = Workdir(spec.workdir)

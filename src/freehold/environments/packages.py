@@ -34,6 +34,7 @@ class LayerSettings:
     layer_pip_index: str | None = setting(None, "The URL of a package index of your own, instead of the public one.")
     layer_npm_registry: str | None = setting(None, "The URL of an npm registry of your own, instead of the public one.")
     layer_fresh_days: int = setting(7, "Packages without an exact version are resolved anew after so many days.")
+    layer_kept_days: int = setting(30, "Installed packages that no box was opened with for so many days are removed.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,102 @@
+"""A package index of our own for tests: one Python package and one of Node, served on loopback as `index.test`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import socket
+import tarfile
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+
+def wheel(name: str, version: str, code: str) -> bytes:
+    """A package of one module, with a command of its name."""
+    about = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": code,
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+    }
+    files[f"{about}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{about}/RECORD"])
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    return data.getvalue()
+
+
+def npm_package(name: str, version: str, code: str) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for path, content in (
+            ("package/package.json", json.dumps({"name": name, "version": version, "main": "index.js"})),
+            ("package/index.js", code),
+        ):
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(content), 0o644
+            archive.addfile(info, io.BytesIO(content.encode()))
+    return data.getvalue()
+
+
+@dataclass
+class Index:
+    """A package index of both kinds on loopback; `asked` are the paths that were asked for."""
+
+    port: int
+    pages: dict[str, bytes]
+    asked: list[str] = field(default_factory=list)
+
+
+GREETING = "def main(): print('hello from the package')\n"
+
+
+@contextlib.asynccontextmanager
+async def package_index(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
+    """Serve it; the running loop finds `index.test` there and no other name at all."""
+
+    async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+        if host not in ("index.test", "127.0.0.1"):
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    found = Index(0, {})
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+            found.asked.append(path)
+            page = found.pages.get(path)
+            kind = b"text/html" if path.endswith("/") else b"application/json"
+            status = b"200 OK" if page is not None else b"404 Not Found"
+            head = b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            writer.write(head % (status, kind, len(page or b"")) + (page or b""))
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    found.port = server.sockets[0].getsockname()[1]
+    tarball = npm_package("greeter", "1.2.3", "module.exports = () => 'hello from npm'")
+    integrity = "sha512-" + base64.b64encode(hashlib.sha512(tarball).digest()).decode()
+    address = f"http://index.test:{found.port}/greeter/-/greeter-1.2.3.tgz"
+    version = {"name": "greeter", "version": "1.2.3", "dist": {"tarball": address, "integrity": integrity}}
+    found.pages = {
+        "/simple/greeting/": b'<a href="/files/greeting-1.0-py3-none-any.whl">greeting-1.0-py3-none-any.whl</a>',
+        "/files/greeting-1.0-py3-none-any.whl": wheel("greeting", "1.0", GREETING),
+        "/greeter": json.dumps(
+            {"name": "greeter", "dist-tags": {"latest": "1.2.3"}, "versions": {"1.2.3": version}}
+        ).encode(),
+        "/greeter/-/greeter-1.2.3.tgz": tarball,
+    }
+    yield found
+    server.close()
