@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
+import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from freehold.errors import BillingRefused, FreeholdError, InvalidRequest
+from freehold.calls import Attempted, Call, Handler, NotAnswered, Reply
+from freehold.clock import HandClock
+from freehold.errors import BillingRefused, FreeholdError, InvalidRequest, UpstreamFailed
+from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.middleware.attempt_meter import AttemptMeter
+from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
+from freehold.gateway.spending import paid_of
+from freehold.ledger.bounds import Bounds
 from freehold.money import nanodollars
 from freehold.simulator.pace import Pace, Spread
 from freehold.simulator.upstream import Simulator
+from freehold.store import ledger as ledger_rows
 from freehold.store.engine import Store
+from freehold.store.tables import calls
+from freehold.wire.envelopes import replace_fields
 from tests.ledger.kit import HAIKU, SONNET, Kit, make_workspace, opened
+from tests.store.seeds import eventually
 
 SLOW = Pace(Spread(0.3))
 
@@ -167,3 +184,187 @@ async def test_a_call_whose_answer_never_came_stays_reserved_and_is_listed(kit: 
     assert await kit.budgets.release(budget.id, lost.request_id, None) == lost.amount
     (account,) = await kit.sums()
     assert (account.lost, account.escrowed) == (0, 0)
+
+
+async def test_a_stream_that_was_read_to_its_end_is_settled_exactly(kit: Kit) -> None:
+    await kit.put(nanodollars(1))
+    await kit.ask(stream=True)
+    (account,) = await kit.sums()
+    assert account.settled == billed(kit) > 0
+    assert (await rows(kit))[0].settlement == "exact"
+
+
+async def rows(kit: Kit) -> list[Any]:
+    """The rows of calls, oldest first."""
+    await kit.store.flush()
+    async with kit.store.read() as conn:
+        return list(await conn.execute(select(calls).order_by(calls.c.started_us)))
+
+
+@pytest.mark.parametrize("fault", [b"reset; after=3", b"overloaded_in_stream; after=3", b"reset; after=0"])
+async def test_a_stream_that_breaks_off_is_settled_with_a_bound_and_its_row_says_so(kit: Kit, fault: bytes) -> None:
+    await kit.put(nanodollars(1))
+    with contextlib.suppress(FreeholdError, NotAnswered):
+        await kit.ask("Say a few words more than three", stream=True, headers=[(b"x-freehold-fault", fault)])
+    (account,) = await kit.sums()
+    (row,) = await rows(kit)
+    assert row.settlement == "bounded"
+    assert billed(kit) <= account.settled == row.settled_nanodollars <= row.reserved_nanodollars
+    assert kit.ledger.bank.overruns == 0
+
+
+async def test_a_client_that_leaves_in_the_middle_is_settled_with_a_bound(kit: Kit) -> None:
+    await kit.put(nanodollars(1))
+    async with kit.handler(kit.call("Say a few words", stream=True)) as reply:
+        assert reply.reads is not None
+        await anext(reply.reads)
+    (account,) = await kit.sums()
+    (row,) = await rows(kit)
+    assert row.settlement in ("bounded", "exact")
+    assert billed(kit) <= account.settled <= row.reserved_nanodollars
+
+
+async def test_a_client_that_leaves_before_the_answer_leaves_its_bound_reserved(store: Store, tmp_path: Path) -> None:
+    await make_workspace(store)
+    async with opened(store, tmp_path / "ledger", pace=Pace(Spread(30.0))) as kit:
+        await kit.put(nanodollars(1))
+        asking = asyncio.create_task(kit.ask())
+        await eventually(lambda: any(purse.open_calls for purse in kit.ledger._purses.values()))
+        await asyncio.sleep(0)  # let it reach the upstream
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        (account,) = await kit.sums()
+        assert account.settled == 0 and account.lost >= billed(kit)
+        (row,) = await rows(kit)
+        assert row.settlement == "lost"
+
+
+class Scripted:
+    """An upstream that answers each attempt as the test says."""
+
+    name = "scripted"
+
+    def __init__(self, *steps: object) -> None:
+        self.steps = list(steps)
+
+    @asynccontextmanager
+    async def __call__(self, call: Call) -> AsyncIterator[Reply]:
+        step = self.steps.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        usage = {"input_tokens": 10, "output_tokens": step}
+        message = {"id": "msg_1", "type": "message", "model": call.model, "usage": usage, "content": []}
+        yield Reply(200, [(b"content-type", b"application/json")], whole=json.dumps(message).encode())
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+UNANSWERED = NotAnswered(Attempted.UNANSWERED, UpstreamFailed("gone"))
+NOT_SENT = NotAnswered(Attempted.NOT_SENT, UpstreamFailed("no way there"))
+RETRIES = RetrySettings(max_retries=2, retry_base_s=0.001)
+
+
+async def test_an_unanswered_attempt_stays_reserved_while_the_next_one_is_settled_exactly(
+    store: Store, tmp_path: Path
+) -> None:
+    await make_workspace(store)
+    upstream = Scripted(UNANSWERED, NOT_SENT, 20)
+    async with opened(store, tmp_path / "ledger", upstream=upstream, retries=RETRIES) as kit:
+        await kit.put(nanodollars(1))
+        await kit.ask()
+        (account,) = await kit.sums()
+        assert account.settled == 10 * 1_000 + 20 * 5_000
+        (row,) = await rows(kit)
+        assert row.reserved_nanodollars == 2 * account.lost, "the attempt that was not sent took nothing more"
+        assert row.settlement == "lost"
+
+
+async def test_no_further_attempt_is_made_where_the_budget_has_no_room_for_it(store: Store, tmp_path: Path) -> None:
+    await make_workspace(store)
+    upstream = Scripted(UNANSWERED, 20)
+    async with opened(store, tmp_path / "ledger", upstream=upstream, retries=RETRIES) as kit:
+        await kit.put(900_000)  # one attempt of 100 tokens of output costs up to 500,000 and its prompt
+        with pytest.raises(BillingRefused):
+            await kit.ask()
+        (account,) = await kit.sums()
+        assert account.settled == 0 and 0 < account.lost <= 900_000
+        assert upstream.steps == [20]
+
+
+async def test_an_attempt_at_a_dearer_model_reserves_what_is_missing(kit: Kit) -> None:
+    """As a fallback makes one: the call that reaches the second place is another than the first place saw."""
+    await kit.put(nanodollars(1))
+
+    class Dearer:
+        def __init__(self, inner: Handler) -> None:
+            self.inner = inner
+
+        def __call__(self, call: Call) -> AbstractAsyncContextManager[Reply]:
+            body = replace_fields(call.body, call.fields, {"model": b'"claude-opus-5-5"'})
+            fields = {**call.fields, "model": b'"claude-opus-5-5"'}
+            return self.inner(dataclasses.replace(call, body=body, fields=fields, model="claude-opus-5-5"))
+
+    bounds = Bounds(kit.rates)
+    budgets = BudgetsMiddleware(kit.ledger, bounds, kit.rates, kit.clock)
+    metered = AttemptMeter("simulator", kit.rates, kit.clock)(kit.upstream)
+    handler = budgets(Dearer(budgets.each_attempt(metered)))
+    call = kit.call()
+    async with handler(call) as reply:
+        assert reply.status == 200
+    first = bounds.of(call, kit.clock.now_us()).nanodollars
+    assert first is not None
+    (account,) = await kit.sums()
+    assert account.settled == billed(kit) <= (paid_of(call).reserved_nanodollars or 0) > 2 * first
+    assert kit.ledger.bank.overruns == 0
+
+
+async def test_a_budget_begins_anew_with_its_period_and_calls_settle_where_they_reserved(
+    store: Store, tmp_path: Path
+) -> None:
+    await make_workspace(store)
+    clock = HandClock()
+    async with opened(store, tmp_path / "ledger", clock=clock) as kit:
+        await kit.put(1_000, unit="tokens", period="day", timezone="Asia/Shanghai")
+        await kit.ask(max_tokens=400)
+        with pytest.raises(BillingRefused, match="resets at 2026-01-01T16:00:00"):
+            await kit.ask(max_tokens=990)
+        call = kit.handler(kit.call(max_tokens=400))
+        await call.__aenter__()
+        await clock.advance(16 * 3600)
+        await call.__aexit__(None, None, None)
+        await kit.ask(max_tokens=800)
+        first, second = sorted(await kit.sums(), key=lambda one: one.account_id)
+        assert (first.escrowed, second.escrowed) == (0, 0)
+        assert first.settled > 0 and second.settled > 0
+
+
+async def test_idle_escrow_goes_back_and_unused_purses_are_forgotten(store: Store, tmp_path: Path) -> None:
+    await make_workspace(store)
+    clock = HandClock()
+    async with opened(store, tmp_path / "ledger", clock=clock) as kit:
+        await kit.put(nanodollars(1_000))
+        await kit.ask()
+        await kit.ledger.bank.settled()
+        async with kit.store.read() as conn:
+            (account,) = await ledger_rows.sums(conn)
+        assert account.held > 0, "it drew ahead"
+        for _ in range(3):
+            await clock.advance(10)
+            await kit.ledger.bank.settled()
+        async with kit.store.read() as conn:
+            (account,) = await ledger_rows.sums(conn)
+        assert account.held == account.escrowed == 0
+        assert not kit.ledger._purses
+
+
+async def test_what_one_process_holds_idle_another_gets_when_it_needs_it(store: Store, tmp_path: Path) -> None:
+    await make_workspace(store)
+    folder = tmp_path / "ledger"
+    async with opened(store, folder) as first, opened(store, folder) as second:
+        await first.put(nanodollars("0.1"))
+        await first.ask(max_tokens=10)  # draws ahead
+        await second.ledger.refresh()
+        assert any(purse.free for purse in first.ledger._purses.values())
+        most = (nanodollars("0.1") - billed(first)) // 5_000 - 300
+        assert (await second.ask(max_tokens=most)).status == 200

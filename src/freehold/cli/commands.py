@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from freehold import __version__
-from freehold.cli import configuration, demo, doctor, keys, serve, simulate, workspaces
+from freehold.cli import budgets, configuration, demo, doctor, keys, serve, simulate, usage, workspaces
 
 
 def commands() -> typer.Typer:
@@ -28,6 +28,8 @@ def commands() -> typer.Typer:
     app.command("config")(configuration.config)
     app.add_typer(workspaces.commands(), name="workspaces")
     app.add_typer(keys.commands(), name="keys")
+    app.add_typer(budgets.commands(), name="budgets")
+    app.command()(usage.usage)
     return app
 
 

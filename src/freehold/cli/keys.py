@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from freehold.cli.budgets import PATH as BUDGETS
+from freehold.cli.budgets import LimitTokens, LimitUsd, Period, bodies
 from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.errors import FreeholdError
+
+if TYPE_CHECKING:
+    from freehold.cli.calling import Server
 
 _PATH = "/freehold/v1/keys"
 
@@ -26,6 +32,10 @@ def create(
     role: Annotated[
         Literal["admin", "member"], typer.Option(help="An admin may also make keys and workspaces.")
     ] = "member",
+    limit_usd: LimitUsd = None,
+    limit_tokens: LimitTokens = None,
+    period: Annotated[Period, typer.Option(help="How long the limits are for.")] = "lifetime",
+    timezone: Annotated[str, typer.Option(help="Whose midnight ends a day: an IANA name.")] = "UTC",
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
@@ -35,12 +45,26 @@ def create(
     from freehold.cli.settings import server_of
 
     body = {"name": name, "role": role, **({"workspace_id": workspace} if workspace else {})}
-    made = server_of(data, url, key_file).post(_PATH, body)
+    server = server_of(data, url, key_file)
+    limited = limit_usd is not None or limit_tokens is not None
+    limits = bodies({"scope": "key"}, limit_usd, limit_tokens, period, timezone, "hard") if limited else []
+    made = server.post(_PATH, body)
+    made["budgets"] = _limit(server, made, limits)
     if as_json:
         print_json(made)
         return
     print(made["secret"])
     typer.echo(f"{made['id']} ({role}). The key above is shown only now.", err=True)
+
+
+def _limit(server: Server, made: dict[str, Any], limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give the key its limits before anybody has seen it; without them there is no key."""
+    own = {"scope_id": made["id"], "workspace_id": made["workspace_id"]}
+    try:
+        return [server.post(BUDGETS, {**limit, **own}) for limit in limits]
+    except FreeholdError:
+        server.post(f"{_PATH}/{made['id']}/revoke", {})
+        raise
 
 
 def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False) -> None:

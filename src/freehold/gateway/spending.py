@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
+from msgspec.structs import replace
+
+from freehold.calls import Call
 from freehold.gateway.attempts import Attempt
 from freehold.ledger.bounds import Bound
 from freehold.ledger.rates import Rates
@@ -11,6 +15,30 @@ from freehold.wire.facts import Usage
 
 EXACT, BOUNDED, PARTIAL, LOST = "exact", "bounded", "partial", "lost"
 _WEIGHT = {EXACT: 0, PARTIAL: 1, BOUNDED: 2, LOST: 3}
+
+
+_PAID = "paid"
+
+
+class Paid(NamedTuple):
+    """What the row of a call says of budgets; nothing where none applied."""
+
+    reserved_nanodollars: int | None = None
+    settled_nanodollars: int | None = None
+    settlement: str | None = None
+
+
+_NOTHING = Paid()
+
+
+def note_paid(call: Call, paid: Paid) -> None:
+    """Note it on the call."""
+    call.notes[_PAID] = paid
+
+
+def paid_of(call: Call) -> Paid:
+    """What was noted."""
+    return cast(Paid, call.notes.get(_PAID, _NOTHING))
 
 
 @dataclass(slots=True)

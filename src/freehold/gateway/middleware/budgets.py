@@ -17,7 +17,7 @@ from freehold.calls import Attempted, Call, Caller, Handler, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, InvalidRequest
 from freehold.gateway.attempts import attempts_of
-from freehold.gateway.spending import Spending
+from freehold.gateway.spending import Paid, Spending, note_paid
 from freehold.ledger.bank import Refusal
 from freehold.ledger.bounds import Bound, Bounds
 from freehold.ledger.definitions import Who
@@ -117,10 +117,8 @@ class Budgets:
             call.request_id,
             call.model,
         )
-        call.notes["settlement"] = spent.settlement
-        call.notes["settled_nanodollars"] = spent.nanodollars
-        if paying.found.hard_money:
-            call.notes["reserved_nanodollars"] = paying.reservation.nanodollars
+        reserved = paying.reservation.nanodollars if paying.found.hard_money else None
+        note_paid(call, Paid(reserved, spent.nanodollars, spent.settlement))
 
 
 class _Budgeted:

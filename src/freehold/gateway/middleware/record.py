@@ -13,6 +13,7 @@ from freehold.calls import Call, Handler, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError
 from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.gateway.spending import paid_of
 from freehold.store.calls import CallRow, TakesRows, add_call
 from freehold.wire.facts import Facts, Usage
 
@@ -73,6 +74,7 @@ class Record:
             (first_ns - call.started_ns) // 1000 if first_ns is not None else None,
             last.upstream_request_id and _text(last.upstream_request_id, 128),
             self._clock.now_us() - latency_us,
+            *paid_of(call),
         )
         add_call(self._store, row)
 
