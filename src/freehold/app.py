@@ -79,6 +79,8 @@ from freehold.gateway import pipeline
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.catalogue import Catalogue
 from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
+from freehold.gateway.middleware.limits import Limits as CallLimits
+from freehold.gateway.middleware.limits import LimitSettings
 from freehold.ids import NewId, new_id
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
@@ -159,6 +161,7 @@ def sections() -> list[type[Any]]:
         DataSettings,
         UpstreamSettings,
         RetrySettings,
+        LimitSettings,
         ToolboxSettings,
         BoxSettings,
         EgressSettings,
@@ -384,6 +387,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             rates=rates,
             clock=replaced.clock,
             retries=retries,
+            limits=CallLimits(configuration.section(LimitSettings), replaced.clock),
             budgets=_paying(configuration, replaced, ledger, rates),
         )
         interactive = Interactive()

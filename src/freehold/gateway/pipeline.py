@@ -15,6 +15,7 @@ from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.attempt_meter import AttemptMeter
 from freehold.gateway.middleware.budgets import Budgets
 from freehold.gateway.middleware.keys import ChecksKeys, KeyCheck
+from freehold.gateway.middleware.limits import Limits
 from freehold.gateway.middleware.record import Record
 from freehold.gateway.middleware.retries import Retries
 from freehold.ledger.rates import Rates
@@ -30,16 +31,18 @@ def build(
     rates: Rates,
     clock: Clock,
     retries: RetrySettings | None = None,
+    limits: Limits | None = None,
     budgets: Budgets | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Handler:
     """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source. Without
-    `budgets` nobody is limited.
+    `limits` and `budgets` nobody is limited.
     """
     return _stack(
         [
             Record(store, clock),
             KeyCheck(keys),
+            *([limits] if limits and limits.active else []),
             *([budgets] if budgets else []),
             Retries(retries or RetrySettings(), clock, chance),
             *([budgets.each_attempt] if budgets else []),

@@ -1,0 +1,131 @@
+"""Limits per minute as buckets that refill all the time, as Claude's do. Arithmetic: times come from the caller.
+
+Claude API docs, page "Rate limits", read 2026-11-23: cache reads do not count as input, output counts as it is really
+generated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freehold.calls import Headers
+from freehold.clock import rfc3339
+
+_MINUTE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one key or workspace may use. 0 means no limit."""
+
+    requests_per_minute: int = 0
+    input_tokens_per_minute: int = 0
+    output_tokens_per_minute: int = 0
+    concurrency: int = 0
+
+    @property
+    def limits_something(self) -> bool:
+        """Whether it has to be looked at."""
+        return any((self.requests_per_minute, self.input_tokens_per_minute, self.output_tokens_per_minute)) or (
+            self.concurrency > 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Why a call cannot go now. `wait_s` is when it could; `None`: when another call has ended."""
+
+    what: str
+    wait_s: float | None
+
+
+class Bucket:
+    """So many per minute. It may be taken below zero by what is only known afterwards; then it has to recover."""
+
+    __slots__ = ("_at_ns", "capacity", "level")
+
+    def __init__(self, capacity: int, now_ns: int) -> None:
+        self.capacity = capacity
+        self.level = float(capacity)
+        self._at_ns = now_ns
+
+    def refill(self, now_ns: int) -> None:
+        """Bring it up to this moment."""
+        passed_s = (now_ns - self._at_ns) / 1e9
+        self.level = min(float(self.capacity), self.level + passed_s * self.capacity / _MINUTE_S)
+        self._at_ns = now_ns
+
+    def wait_s(self, needed: float) -> float:
+        """How long until so much is in it; more than it can hold is never waited for."""
+        return max(0.0, (min(needed, self.capacity) - self.level) * _MINUTE_S / self.capacity)
+
+
+class Scope:
+    """The buckets of one key or one workspace, and how many of its calls are open."""
+
+    __slots__ = ("_buckets", "_input", "_most_open", "_name", "_open", "_output", "_requests")
+
+    def __init__(self, name: str, allowed: Allowance, now_ns: int) -> None:
+        self._name = name
+        self._requests = _bucket(allowed.requests_per_minute, now_ns)
+        self._input = _bucket(allowed.input_tokens_per_minute, now_ns)
+        self._output = _bucket(allowed.output_tokens_per_minute, now_ns)
+        named = (("requests", self._requests), ("input-tokens", self._input), ("output-tokens", self._output))
+        self._buckets = [(kind, bucket) for kind, bucket in named if bucket is not None]
+        self._most_open = allowed.concurrency
+        self._open = 0
+
+    def lack(self, input_tokens: int, now_ns: int) -> Lack | None:
+        """What a call with about so much input would lack; `None`: it may go."""
+        for _, bucket in self._buckets:
+            bucket.refill(now_ns)
+        worst: Lack | None = None
+        for kind, bucket in self._buckets:
+            needed = min(input_tokens, bucket.capacity) if bucket is self._input else 1
+            if bucket.level < needed:
+                lack = Lack(f"{bucket.capacity:,} {kind.replace('-', ' ')} per minute", bucket.wait_s(needed))
+                worst = lack if worst is None or (worst.wait_s or 0) < (lack.wait_s or 0) else worst
+        if worst is None and self._most_open and self._open >= self._most_open:
+            worst = Lack(f"{self._most_open:,} calls at a time", None)
+        return worst and Lack(f"{worst.what} of this {self._name}", worst.wait_s)
+
+    def take(self, input_tokens: int) -> None:
+        """A call begins."""
+        self._open += 1
+        if self._requests is not None:
+            self._requests.level -= 1
+        if self._input is not None:
+            self._input.level -= min(input_tokens, self._input.capacity)
+
+    def settle(self, estimated: int, used_input: int, used_output: int) -> None:
+        """It is over; now it is known what it has used."""
+        self._open -= 1
+        if self._input is not None:
+            self._input.level += min(estimated, self._input.capacity) - used_input
+        if self._output is not None:
+            self._output.level -= used_output
+
+    def tell(self, told: dict[str, tuple[Bucket, float]]) -> None:
+        """Add the buckets to `told`, where they have less left than those that are there."""
+        for kind, bucket in self._buckets:
+            if kind not in told or bucket.level < told[kind][1]:
+                told[kind] = (bucket, bucket.level)
+
+
+def headers_of(told: dict[str, tuple[Bucket, float]], now_us: int) -> Headers:
+    """`anthropic-ratelimit-…-{limit,remaining,reset}`: `reset` is when the bucket is full again, in whole seconds."""
+    headers: Headers = []
+    for kind, (bucket, level) in told.items():
+        full_us = now_us + round(bucket.wait_s(bucket.capacity) * 1e6)
+        reset = rfc3339(-(-full_us // 1_000_000) * 1_000_000)[:19] + "Z"
+        prefix = f"anthropic-ratelimit-{kind}".encode()
+        headers += [
+            (prefix + b"-limit", b"%d" % bucket.capacity),
+            (prefix + b"-remaining", b"%d" % max(0, int(level))),
+            (prefix + b"-reset", reset.encode()),
+        ]
+    return headers
+
+
+def _bucket(capacity: int, now_ns: int) -> Bucket | None:
+    return Bucket(capacity, now_ns) if capacity else None
