@@ -29,7 +29,8 @@ from freehold.agents.previews import Previews
 from freehold.agents.runner import Runner
 from freehold.agents.sessions import Sessions
 from freehold.agents.tools.boxes import FleetTools, Outputs, Uploads
-from freehold.agents.tools.execution import Execution
+from freehold.agents.tools.execution import Execution, Place
+from freehold.agents.tools.provisions import Provisions
 from freehold.api import (
     agents,
     base,
@@ -260,11 +261,15 @@ class _Library:
 class _Boxes:
     """The backend that was chosen, what it was found to have, and the fleet of its boxes."""
 
-    def __init__(self, configuration: Configuration, data: Path, clock: Clock) -> None:
+    def __init__(self, configuration: Configuration, data: Path, shared: Sequence[Path], clock: Clock) -> None:
         self.workdirs = Workdirs(data / "sessions")
         self._layers = configuration.section(LayerSettings)
         self._walled = Bubblewrap(
-            self.workdirs.root, egress=Egress(configuration.section(EgressSettings)), layers=self._layers, clock=clock
+            self.workdirs.root,
+            egress=Egress(configuration.section(EgressSettings)),
+            layers=self._layers,
+            clock=clock,
+            shared=shared,
         )
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
         self.backend: Boxes = self._walled
@@ -466,17 +471,33 @@ def _sessions(
     library: _Library,
 ) -> _Sessions:
     clock, ids = replaced.clock, replaced.ids
-    boxes = _Boxes(configuration, data, clock)
+    boxes = _Boxes(configuration, data, [library.skills.folder], clock)
+    provisions = Provisions(
+        SessionRows(store), library.skills, library.memories, boxes.workdirs, version=store.wakes.version
+    )
     uploads = Uploads(SessionRows(store), library.files, boxes.workdirs)
     outputs = Outputs(library.files, boxes.workdirs)
-    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, Limits())
+    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, Limits(), provisions)
 
     async def remove_workdir(session_id: str) -> None:
         uploads.forget(session_id)
         outputs.forget(session_id)
+        provisions.forget(session_id)
         await asyncio.to_thread(boxes.workdirs.of(session_id).delete)
 
-    own = Sessions(store, library.files, clock=clock, ids=ids, close_box=boxes.fleet.end, remove_workdir=remove_workdir)
+    async def settle(place: Place) -> None:
+        await provisions.settle(place)
+        await outputs.collect(place)
+
+    own = Sessions(
+        store,
+        library.files,
+        clock=clock,
+        ids=ids,
+        close_box=boxes.fleet.end,
+        remove_workdir=remove_workdir,
+        pin=library.skills.pinned,
+    )
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
     parts = Parts(
@@ -485,8 +506,9 @@ def _sessions(
         previews=previews,
         clock=clock,
         ids=ids,
-        collect_outputs=outputs.collect,
+        collect_outputs=settle,
         uploads=uploads.refresh,
+        given=provisions.given,
         tell=feed.offer,
     )
     owners = Owners(data / "owners", ids)
@@ -532,13 +554,13 @@ def _asgi(parts: _Parts) -> ASGIApp:
 
 def _routes(parts: _Parts) -> list[BaseRoute]:
     store, clock, ids, of_sessions = parts.store, parts.clock, parts.ids, parts.sessions
-    definitions = Definitions(Toolsets(parts.toolboxes))
+    definitions = Definitions(Toolsets(parts.toolboxes), skills=True)
 
     async def ready() -> str | None:
         return None if store.healthy else "The database cannot be written; see the server's log."
 
     return [
-        *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids),
+        *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids, skills=parts.library.skills),
         *environments.routes(EnvironmentRows(store), clock=clock, ids=ids),
         *sessions.routes(of_sessions.own, definitions, clock=clock),
         *events.routes(store, of_sessions.inbox, of_sessions.feed),

@@ -140,7 +140,7 @@ async def test_what_is_not_built_is_refused_by_name(opens: Opens) -> None:
     base: dict[str, Any] = {"agent": agent, "environment_id": environment}
     budget = {"type": "limit", "max_list_cost": {"amount": "100", "currency": "USD"}}
     outcome = {"type": "user.define_outcome", "description": "x", "rubric": {"type": "text", "content": "y"}}
-    store = {"type": "memory_store", "memory_store_id": "memstore_1"}
+    store = {"type": "memory_store", "memory_store_id": "memstore_1", "instructions": "x" * 4097}
     repository = {"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "t"}
     async with house.http() as client:
         for more, named in (
@@ -155,7 +155,7 @@ async def test_what_is_not_built_is_refused_by_name(opens: Opens) -> None:
         ):
             answer = await client.post("/v1/sessions", json=base | more)
             assert answer.status_code == 400 and named in answer.json()["error"]["message"], answer.json()
-        for query in ("deployment_id=depl_1", "memory_store_id=memstore_1", "agent_version=1", "statuses[]=asleep"):
+        for query in ("deployment_id=depl_1", "agent_version=1", "statuses[]=asleep"):
             answer = await client.get(f"/v1/sessions?{query}")
             assert answer.status_code == 400 and query.partition("=")[0] in answer.json()["error"]["message"]
 

@@ -43,6 +43,13 @@ Collect = Callable[[Place], Awaitable[None]]
 """Makes files of what the agent has put into its outputs. Must not raise for what is in them."""
 Uploads = Callable[[str, str], Awaitable[Sequence[str]]]
 """Puts a session's files in place and gives their mount paths, by workspace and session id."""
+Gives = Callable[[Place], Awaitable[request.Given]]
+"""What a session has in its box besides files, as the model is to be told of it."""
+
+
+async def gives_nothing(place: Place) -> request.Given:
+    """For sessions without skills and memory stores."""
+    return request.Given()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Parts:
     ids: NewId
     collect_outputs: Collect
     uploads: Uploads
+    given: Gives = gives_nothing
     tell: Tell = unheard
     """Hears of every event that is written; see `feed.Feed.offer`."""
 
@@ -70,13 +78,14 @@ class Loop:
         self._agent = row.agent
         self._caller = Caller(row.workspace_id, row.key_id, "member")
         self._voice = Voice(parts.ids, row.thread_id, row.agent["name"])
-        self._place = Place(log.id, row.workspace_id, log.epoch, row.environment_config)
+        self._place = Place(log.id, row.workspace_id, log.epoch, row.environment_config, row.agent.get("skills") or ())
         self._work = ToolWork(parts.execution, self._place, row.agent, log, self._voice)
         self._catalog = catalog(row.agent, parts.execution.built_in(), parts.execution.offered(row.agent), {})
         self._begun: reply.Ids | None = None
         """Of a model request whose start is in the log already."""
         self._uploads: Sequence[str] | None = None
         """The files of the session; `None` when they must be looked at again."""
+        self._given: request.Given | None = None
         self._used_box = False
         self._stopping = False
         self._recheck_s = RECHECK_S * (1 + zlib.crc32(log.id.encode()) / 2**32)  # not all at the same moment
@@ -149,7 +158,9 @@ class Loop:
         has_box = "built_in" in self._catalog.kinds()
         if has_box and self._uploads is None:
             self._uploads = await self._parts.uploads(self._place.workspace_id, self._log.id)
-        system = request.system_prompt(self._agent, has_box, self._uploads or ())
+        if has_box and self._given is None:
+            self._given = await self._parts.given(self._place)
+        system = request.system_prompt(self._agent, has_box, self._uploads or (), self._given)
         body = request.body(self._agent, system, self._catalog.definitions, self.session.transcript())
         return self._parts.model.request(body, self._caller, self._log.id, writing.take)
 

@@ -1,14 +1,20 @@
-"""Where the files of a session are to be seen in its box. Pure."""
+"""Where the files, skills and memory stores of a session are to be seen in its box. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
+from unicodedata import normalize
 
-from freehold.environments.workdirs import UPLOADS, upload_path
+from freehold.environments.workdirs import UPLOADS, WORKSPACE, upload_path
 from freehold.errors import InvalidRequest
 
-__all__ = ["UPLOADS", "mount_path", "refuse_clashes"]
+__all__ = ["MEMORY", "SKILLS", "UPLOADS", "memory_paths", "mount_path", "refuse_clashes"]
+
+SKILLS = f"{WORKSPACE}/skills"
+MEMORY = "/mnt/memory"
+_MOST_SLUG = 100
 
 
 def mount_path(given: str) -> str:
@@ -28,3 +34,22 @@ def refuse_clashes(paths: Sequence[str]) -> None:
     for before, path in pairwise(ordered):
         if path == before or path.startswith(f"{before}/"):
             raise InvalidRequest(f"mount_path: {path!r} clashes with {before!r}; files need paths of their own.")
+
+
+def memory_paths(names: Sequence[str]) -> list[str]:
+    """Where the stores of these names are mounted, each at a path of its own: `User preferences` becomes
+    `/mnt/memory/user-preferences`."""
+    taken: list[str] = []
+    for name in names:
+        slug = _slug(name)
+        path, number = slug, 1
+        while path in taken:
+            number += 1
+            path = f"{slug}-{number}"
+        taken.append(path)
+    return [f"{MEMORY}/{path}" for path in taken]
+
+
+def _slug(name: str) -> str:
+    plain = normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_MOST_SLUG].strip("-") or "memory"

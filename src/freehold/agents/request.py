@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from freehold.agents.session import Json
@@ -70,10 +71,67 @@ Put every file that the user shall get into /mnt/session/outputs.
 </environment>"""
 
 
-def system_prompt(agent: Mapping[str, Any], has_box: bool, uploads: Sequence[str]) -> str:
+_SKILLS = """
+
+<skills>
+Each of these folders holds a SKILL.md with instructions, and the files that belong to it; you can read them, not change
+them. When a task fits the description of a skill, read its SKILL.md before you begin.
+{listed}
+</skills>"""
+
+_MEMORY = """
+
+<memory>
+These folders keep text files from session to session; other sessions may share them. Look there before you begin a
+task, and keep there what will be needed again (plain text, at most 100 kB a file). A file whose name holds
+".conflict-" is a version that clashed with another session's: bring the two together and delete it.
+{listed}
+</memory>"""
+
+
+@dataclass(frozen=True, slots=True)
+class SkillGiven:
+    """A skill as the model is told of it. `path`: its folder in the box."""
+
+    name: str
+    description: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryGiven:
+    """A memory store as the model is told of it."""
+
+    path: str
+    description: str
+    instructions: str | None
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a session has in its box besides files."""
+
+    skills: Sequence[SkillGiven] = ()
+    memories: Sequence[MemoryGiven] = ()
+
+
+def system_prompt(agent: Mapping[str, Any], has_box: bool, uploads: Sequence[str], given: Given | None = None) -> str:
     """The agent's own prompt, and after it what it must know of its box. `uploads` are mount paths."""
     own = agent.get("system") or ""
     if not has_box:
         return own
     listed = ":\n" + "\n".join(uploads) if uploads else "."
-    return (own + _PLACES.format(uploads=listed)).strip()
+    return (own + _PLACES.format(uploads=listed) + _told(given or Given())).strip()
+
+
+def _told(given: Given) -> str:
+    skills = "\n".join(f"{skill.path}/SKILL.md — {skill.name}: {skill.description}" for skill in given.skills)
+    stores = "\n".join(_of_store(store) for store in given.memories)
+    return (_SKILLS.format(listed=skills) if skills else "") + (_MEMORY.format(listed=stores) if stores else "")
+
+
+def _of_store(store: MemoryGiven) -> str:
+    access = "read-only" if store.read_only else "read and write"
+    words = [f"{store.path} ({access})", *([store.description] if store.description else [])]
+    return ": ".join(words) + (f"\n{store.instructions}" if store.instructions else "")

@@ -6,12 +6,12 @@ It knows no HTTP, and not what an agent may be: a definition comes in complete a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from freehold.agents.events import Draft, Voice
 from freehold.agents.log import inbox, new_event
-from freehold.agents.mounts import UPLOADS, mount_path, refuse_clashes
+from freehold.agents.mounts import UPLOADS, memory_paths, mount_path, refuse_clashes
 from freehold.agents.session import Json
 from freehold.calls import Caller
 from freehold.clock import Clock, rfc3339
@@ -24,6 +24,7 @@ from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.environments import read_environment
 from freehold.store.files import FileRow
+from freehold.store.memory_stores import MemoryStoreRow, read_memory_store
 from freehold.store.sessions import (
     ResourceRow,
     SessionRow,
@@ -39,6 +40,8 @@ from freehold.store.sessions import (
 )
 
 MOST_RESOURCES = 500
+MOST_MEMORY_STORES = 8
+MOST_INSTRUCTIONS_CHARS = 4096
 _BUSY = ("running", "rescheduling")
 Snapshot = Callable[[AgentRow], Json]
 """From the version of an agent that was asked for to the definition that the session keeps."""
@@ -62,6 +65,8 @@ class SessionFiles(Protocol):
 
 Close = Callable[[str], Awaitable[None]]
 """Closes the box of a session, by its id."""
+Pin = Callable[[str, Sequence[Mapping[str, str]]], Awaitable[list[dict[str, str]]]]
+"""From the skills of an agent of that workspace to the same with the versions that they mean now. Raises `NotFound`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,15 @@ class NewFile:
 
     file_id: str
     mount_path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A memory store that a session is given."""
+
+    store_id: str
+    read_only: bool = False
+    instructions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,7 @@ class NewSession:
     title: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[NewFile] = ()
+    memories: Sequence[NewMemory] = ()
     messages: Sequence[Json] = ()
     """The fields of `user.message` events to begin with; without any it starts idle."""
 
@@ -109,6 +124,7 @@ class Sessions:
         ids: NewId,
         close_box: Close,
         remove_workdir: Close,
+        pin: Pin | None = None,
     ) -> None:
         self.rows = SessionRows(store)
         self._store = store
@@ -117,19 +133,23 @@ class Sessions:
         self._ids = ids
         self._close_box = close_box
         self._remove_workdir = remove_workdir
+        self._pin = pin
 
     async def create(self, caller: Caller, new: NewSession) -> tuple[SessionRow, list[ResourceRow]]:
         """Make it.
 
         Raises:
-            NotFound: no such agent, version, environment or file.
+            NotFound: no such agent, version, environment, file, skill or memory store.
             InvalidRequest: agent or environment are archived, or a mount path will not do.
         """
         session_id = self._ids("sesn")
         async with self._store.read() as connection:  # refuse before files are copied
-            await self._snapshots(connection, caller.workspace_id, new)
+            agent, _ = await self._snapshots(connection, caller.workspace_id, new)
+            memories = await self._attached(connection, caller.workspace_id, new.memories)
+        if self._pin is not None and agent["skills"]:
+            new = _pinned(new, agent["version"], await self._pin(caller.workspace_id, agent["skills"]))
         try:
-            resources = await self._copies(caller.workspace_id, session_id, new.files)
+            resources = [*memories, *await self._copies(caller.workspace_id, session_id, new.files)]
             return await self._insert(caller, session_id, new, resources), resources
         except BaseException:
             await self._files.forget_session(caller.workspace_id, session_id)
@@ -225,6 +245,8 @@ class Sessions:
         async def op(connection: Connection) -> ResourceRow:
             _refuse_ended(await read_session(connection, workspace_id, session_id, lock=True))
             row = await read_resource(connection, session_id, resource_id)
+            if row.type != "file":
+                raise InvalidRequest(f"{resource_id} is a {row.type}; a session keeps those it was created with.")
             await delete_resource(connection, session_id, resource_id)
             return row
 
@@ -296,6 +318,32 @@ class Sessions:
         events = [new_event(draft, now_us) for draft in drafts]
         await session_log.append(connection, row.id, events, now_us=now_us, values=values)
 
+    async def _attached(
+        self, connection: Connection, workspace_id: str, wanted: Sequence[NewMemory]
+    ) -> list[ResourceRow]:
+        if len(wanted) > MOST_MEMORY_STORES:
+            raise InvalidRequest(f"resources: {len(wanted)} memory stores, at most {MOST_MEMORY_STORES} are taken.")
+        if len({new.store_id for new in wanted}) < len(wanted):
+            raise InvalidRequest("resources: a memory store stands there twice.")
+        stores = [await read_memory_store(connection, workspace_id, new.store_id) for new in wanted]
+        paths = memory_paths([store.name for store in stores])
+        return [self._memory(*one) for one in zip(wanted, stores, paths, strict=True)]
+
+    def _memory(self, new: NewMemory, store: MemoryStoreRow, path: str) -> ResourceRow:
+        """Name and description stay what they are now (SDK `beta_managed_agents_memory_store_resource.py`)."""
+        if store.archived_us is not None and not new.read_only:
+            raise InvalidRequest(f"resources: {store.id} is archived; attach it with access read_only.")
+        now_us = self._clock.now_us()
+        body = {
+            "memory_store_id": store.id,
+            "access": "read_only" if new.read_only else "read_write",
+            "name": store.name,
+            "description": store.description,
+            "instructions": new.instructions,
+            "mount_path": path,
+        }
+        return ResourceRow(self._ids("sesrsc"), "memory_store", body, now_us, now_us)
+
     async def _copies(self, workspace_id: str, session_id: str, files: Sequence[NewFile]) -> list[ResourceRow]:
         if len(files) > MOST_RESOURCES:
             raise InvalidRequest(f"resources: {len(files)} resources, at most {MOST_RESOURCES} are taken.")
@@ -316,8 +364,19 @@ def _path(new: NewFile) -> str:
     return mount_path(f"{UPLOADS}/{new.file_id}" if new.mount_path is None else new.mount_path)
 
 
-def shown_file(row: ResourceRow) -> Json:
-    """A file resource as the API shows it."""
+def _pinned(new: NewSession, version: int, skills: list[dict[str, str]]) -> NewSession:
+    """The same session of that very version of the agent, with those skills."""
+
+    def snapshot(row: AgentRow) -> Json:
+        return {**new.snapshot(row), "skills": skills}
+
+    return replace(new, agent_version=version, snapshot=snapshot)
+
+
+def shown_resource(row: ResourceRow) -> Json:
+    """A resource as the API shows it; only files have an id and times there."""
+    if row.type == "memory_store":
+        return {"type": row.type, **row.body}
     times = {"created_at": rfc3339(row.created_us), "updated_at": rfc3339(row.updated_us)}
     return {"id": row.id, "type": row.type, **row.body, **times}
 

@@ -1,11 +1,11 @@
-"""`/v1/sessions/{id}/resources`: the files that a session is given."""
+"""`/v1/sessions/{id}/resources`: the files and memory stores that a session is given."""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from freehold.agents.sessions import MOST_RESOURCES, NewFile, Sessions, shown_file
+from freehold.agents.sessions import MOST_RESOURCES, NewFile, Sessions, shown_resource
 from freehold.api.base import Request, answer, route
 from freehold.errors import InvalidRequest, NotBuilt, NotFound
 
@@ -32,9 +32,11 @@ class _Resources:
     async def add(self, request: Request) -> Response:
         fields = await request.json("sessions.resources.add")
         if fields["type"] != "file":
-            raise NotBuilt(f"type: {fields['type']!r} cannot be added to a session; file can.")
+            raise NotBuilt(f"type: {fields['type']!r} cannot be added to a session that exists; file can.")
         new = NewFile(fields["file_id"], fields.get("mount_path"))
-        return answer(shown_file(await self._sessions.add_file(request.workspace_id, request.path["session_id"], new)))
+        return answer(
+            shown_resource(await self._sessions.add_file(request.workspace_id, request.path["session_id"], new))
+        )
 
     async def page(self, request: Request) -> Response:
         row = await self._sessions.rows.get(request.workspace_id, request.path["session_id"])
@@ -43,13 +45,13 @@ class _Resources:
         )
         rows = (await self._sessions.rows.resources([row.id]))[row.id]
         later = [one for one in rows if window.key is None or (one.created_us, one.id) > window.key]
-        return answer(window.page(later, shown_file, lambda one: (one.created_us, one.id)))
+        return answer(window.page(later, shown_resource, lambda one: (one.created_us, one.id)))
 
     async def retrieve(self, request: Request) -> Response:
         row = await self._sessions.rows.get(request.workspace_id, request.path["session_id"])
         for resource in (await self._sessions.rows.resources([row.id]))[row.id]:
             if resource.id == request.path["resource_id"]:
-                return answer(shown_file(resource))
+                return answer(shown_resource(resource))
         raise NotFound(f"The session {row.id} has no resource {request.path['resource_id']!r}.")
 
     async def update(self, request: Request) -> Response:

@@ -9,7 +9,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from freehold.agents.incoming import MOST_INITIAL_EVENTS, checked_initial
-from freehold.agents.sessions import NewFile, NewSession, Sessions, Update, shown_file
+from freehold.agents.sessions import (
+    MOST_INSTRUCTIONS_CHARS,
+    NewFile,
+    NewMemory,
+    NewSession,
+    Sessions,
+    Update,
+    shown_resource,
+)
 from freehold.agents.usage import shown as shown_usage
 from freehold.api.agents import MOST_VERSION
 from freehold.api.base import Request, answer, route
@@ -56,6 +64,9 @@ class _Sessions:
             kept = {key: value for key, value in definition.items() if key != "metadata"}
             return {"type": "agent", "id": row.id, "version": row.version, **kept}
 
+        resources = fields.get("resources") or ()
+        places = {f"resources.{index}": given for index, given in enumerate(resources)}
+        _refuse_repositories(places)
         new = NewSession(
             agent_id,
             version,
@@ -63,7 +74,8 @@ class _Sessions:
             fields["environment_id"],
             _title(fields.get("title")),
             new_metadata(fields.get("metadata")),
-            [_file(f"resources.{index}", given) for index, given in enumerate(fields.get("resources") or ())],
+            [_file(given) for given in resources if given["type"] == "file"],
+            [_memory(place, given) for place, given in places.items() if given["type"] == "memory_store"],
             _messages(fields.get("initial_events") or ()),
         )
         row, resources = await self._sessions.create(request.caller, new)
@@ -131,7 +143,7 @@ class _Sessions:
             "status": row.status,
             "title": row.title,
             "metadata": row.metadata,
-            "resources": [shown_file(resource) for resource in resources],
+            "resources": [shown_resource(resource) for resource in resources],
             "vault_ids": [],
             "outcome_evaluations": [],
             "budget": None,
@@ -170,9 +182,22 @@ def _title(title: str | None) -> str | None:
     return title
 
 
-def _file(place: str, given: Mapping[str, Any]) -> NewFile:
-    if given["type"] != "file":
-        raise NotBuilt(f"{place}.type: {given['type']!r} is not built yet; resources of type file are.")
+def _refuse_repositories(places: Mapping[str, Mapping[str, Any]]) -> None:
+    for place, given in places.items():
+        if given["type"] not in ("file", "memory_store"):
+            raise NotBuilt(f"{place}.type: {given['type']!r} is not built yet; file and memory_store are.")
+
+
+def _memory(place: str, given: Mapping[str, Any]) -> NewMemory:
+    instructions = given.get("instructions")
+    if instructions is not None and len(instructions) > MOST_INSTRUCTIONS_CHARS:
+        raise InvalidRequest(
+            f"{place}.instructions: {len(instructions):,} characters, at most {MOST_INSTRUCTIONS_CHARS:,} are taken."
+        )
+    return NewMemory(given["memory_store_id"], given.get("access") == "read_only", instructions or None)
+
+
+def _file(given: Mapping[str, Any]) -> NewFile:
     return NewFile(given["file_id"], given.get("mount_path"))
 
 
@@ -184,9 +209,8 @@ def _messages(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _filter(query: Query) -> tuple[SessionFilter, bool]:
     """What the list holds, and whether it begins with the newest."""
-    for name in ("deployment_id", "memory_store_id"):
-        if query.text(name) is not None:
-            raise NotBuilt(f"{name}: there are no sessions of that kind yet. Leave the filter out.")
+    if query.text("deployment_id") is not None:
+        raise NotBuilt("deployment_id: there are no sessions of that kind yet. Leave the filter out.")
     agent_id = query.text("agent_id")
     version = query.whole("agent_version", least=1, most=MOST_VERSION)
     if version is not None and agent_id is None:
@@ -199,6 +223,7 @@ def _filter(query: Query) -> tuple[SessionFilter, bool]:
     wanted = SessionFilter(
         agent_id=agent_id,
         agent_version=version,
+        memory_store_id=query.text("memory_store_id"),
         statuses=tuple(sorted(set(statuses))),
         include_archived=query.boolean("include_archived"),
         created_gt_us=made.gt,

@@ -54,6 +54,15 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of the host that a box shows besides its workdir: a skill, a memory store. It must exist."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BoxSpec:
     """What to open. `environment` is the API's `config` object of the environment."""
 
@@ -66,6 +75,8 @@ class BoxSpec:
     environment: Mapping[str, Any] = field(default_factory=dict)
     mcp_hosts: Sequence[str] = ()
     """Hosts of the agent's MCP servers; reachable where the environment says `allow_mcp_servers`."""
+    folders: Sequence[Folder] = ()
+    """What else is mounted when the box is opened, in this order."""
 
 
 @dataclass(frozen=True, slots=True)

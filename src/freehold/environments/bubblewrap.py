@@ -40,7 +40,10 @@ PLACES = ((WORKSPACE, True), (HOME, True), (UPLOADS, False), (OUTPUTS, True), ("
 
 
 class Bubblewrap:
-    """Opens boxes whose workdirs lie under `root`. `limiter`: the best of this machine, unless a test wants another."""
+    """Opens boxes whose workdirs lie under `root`. `limiter`: the best of this machine, unless a test wants another.
+
+    `shared`: folders that exist, in which lie the `BoxSpec.folders` that are not in a workdir.
+    """
 
     name = "bubblewrap"
 
@@ -52,13 +55,14 @@ class Bubblewrap:
         egress: Egress | None = None,
         layers: LayerSettings | None = None,
         clock: Clock | None = None,
+        shared: Sequence[Path] = (),
     ) -> None:
         self._root = root.absolute()
         self._egress = egress or Egress(EgressSettings())
         self._layers = Layers(
             self._root / ".layers", self._root, layers or LayerSettings(), clock or SystemClock(), self._open_with
         )
-        self._launcher = Launcher([self._root, Path(os.path.realpath(sys.base_prefix))])
+        self._launcher = Launcher([self._root, *shared, Path(os.path.realpath(sys.base_prefix))])
         self._chosen = limiter
         self._open: set[LiveBox] = set()
         self._disk = DiskWatch()
@@ -109,6 +113,7 @@ class Bubblewrap:
 
     def _start_line(self, spec: BoxSpec, mounts: Sequence[Mount], way_out: Mapping[str, int]) -> dict[str, Any]:
         places = [(shown, shown, writable) for shown, writable in PLACES]
+        places += [(folder.target, folder.target, folder.writable) for folder in spec.folders]
         variables = environment(layer_variables({mount.target for mount in mounts}, SYSTEM_PATH))
         if not way_out:
             return start_line(spec, places, variables, self._limiter())
@@ -188,6 +193,7 @@ class Bubblewrap:
             Mount(reach(workdir.uploads), UPLOADS),
             Mount(reach(workdir.outputs), OUTPUTS, writable=True),
             Mount(reach(workdir.workspace), WORKSPACE, writable=True),
+            *(Mount(reach(folder.source), folder.target, folder.writable) for folder in spec.folders),
         )
         return Layout(kit.base_for(self._launcher), mounts, spec.limits, WORKSPACE)
 

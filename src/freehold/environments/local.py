@@ -13,10 +13,11 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from freehold.environments import bundle, journal
-from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, Protection, ToolOutcome
+from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, Folder, NoIsolation, Protection, ToolOutcome
 from freehold.environments.channel import LiveBox
 from freehold.environments.command import environment
 from freehold.environments.launcher import Launcher, sealed_file
@@ -66,7 +67,7 @@ class Local:
         self._open.add(box)
         box.on_end.append(lambda: self._open.discard(box))
         extra = {"HOME": str(workdir.home)}
-        await box.start(start_line(spec, _places(workdir), environment(extra), ProcessLimits()))
+        await box.start(start_line(spec, _places(workdir, spec.folders), environment(extra), ProcessLimits()))
         return box
 
     async def outcome(self, spec: BoxSpec, key: str) -> ToolOutcome | None:
@@ -94,12 +95,13 @@ class Local:
         return BoxProcess(process, process.pid, group, held, gently=True)
 
 
-def _places(workdir: Workdir) -> list[tuple[str, str, bool]]:
+def _places(workdir: Workdir, more: Sequence[Folder]) -> list[tuple[str, str, bool]]:
     """The model is told the same names as in a real box; the file tools translate them, bash cannot."""
     folders: list[tuple[str, Path, bool]] = [
         (WORKSPACE, workdir.workspace, True),
         (HOME, workdir.home, True),
         (UPLOADS, workdir.uploads, False),
         (OUTPUTS, workdir.outputs, True),
+        *((folder.target, folder.source, folder.writable) for folder in more),
     ]
     return [(shown, str(folder.absolute()), writable) for shown, folder, writable in folders]

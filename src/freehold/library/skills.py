@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -95,7 +96,10 @@ class Skills:
 
     def __init__(self, rows: SkillRows, blobs: Blobs, sweeper: Sweeper, *, clock: Clock, ids: NewId) -> None:
         self.rows = rows
-        self._folder = blobs.folder / "laid-out"
+        self.folder = blobs.folder / "laid-out"
+        """Where versions are laid out for boxes, each in a folder of its own; made here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)
         self._blobs = blobs
         self._sweeper = sweeper
         self._clock = clock
@@ -173,7 +177,7 @@ class Skills:
         The folder is complete or not there, whoever else lays it out at the same time. Raises `NotFound`.
         """
         row = await self.rows.version(workspace_id, skill_id, version)
-        folder = self._folder / row.sha256
+        folder = self.folder / row.sha256
         if not folder.exists():
             await asyncio.to_thread(_lay_out, self._archive(row), folder)
         return LaidOut(row.name, row.description, folder)
@@ -228,12 +232,22 @@ def _lay_out(archive: Path, folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=".skill-", dir=folder.parent))
     try:
         unpack(archive, scratch / "skill")
+        _open_to_all(scratch / "skill")
         with contextlib.suppress(FileExistsError, OSError):
             (scratch / "skill").rename(folder)  # fails if somebody was faster, which is as good
         if not folder.exists():
             raise FreeholdError(f"The skill could not be laid out in {folder.parent}.")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Readable by the users of boxes, whatever the server's umask is."""
+    for above, _, names in os.walk(folder):
+        os.chmod(above, 0o755)
+        for name in names:
+            path = os.path.join(above, name)
+            os.chmod(path, os.stat(path).st_mode | 0o444)
 
 
 def _checked_display_name(name: str) -> str:

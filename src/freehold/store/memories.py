@@ -20,6 +20,11 @@ MOST_MEMORIES = 2000
 """In one store (Claude API docs, Memory, read 2026-11-23)."""
 
 
+def changes(store_id: str) -> str:
+    """The key that is signalled when something in that store has changed."""
+    return f"memories of {store_id}"
+
+
 class PathTaken(Conflict):
     """Another memory stands at this path, or in the way to it."""
 
@@ -86,7 +91,7 @@ class MemoryRows:
             await _add_version(connection, row, "created", actor, now_us)
             return row
 
-        return await self._store.write(op)
+        return await self._store.write(op, wake=[changes(store_id)])
 
     async def update(
         self,
@@ -116,7 +121,7 @@ class MemoryRows:
             await _add_version(connection, newer, "modified", actor, now_us)
             return newer
 
-        return await self._store.write(op)
+        return await self._store.write(op, wake=[changes(store_id)])
 
     async def delete(
         self,
@@ -138,7 +143,7 @@ class MemoryRows:
             gone = replace(row, version_id=self._ids("memver"))
             await _add_version(connection, gone, "deleted", actor, now_us)
 
-        await self._store.write(op)
+        await self._store.write(op, wake=[changes(store_id)])
 
     async def get(self, workspace_id: str, store_id: str, memory_id: str) -> MemoryRow:
         """With its content. Raises `NotFound`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
@@ -61,6 +61,7 @@ class SessionFilter:
 
     agent_id: str | None = None
     agent_version: int | None = None
+    memory_store_id: str | None = None
     statuses: Collection[str] = ()
     include_archived: bool = False
     created_gt_us: int | None = None
@@ -174,10 +175,17 @@ async def read_resources(connection: AsyncConnection, session_id: str) -> list[R
     return [_resource(row) for row in await connection.execute(ordered)]
 
 
+def _has_memory_store(store_id: str) -> ColumnElement[bool]:
+    mentioned = session_resources.c.body.contains(f'"memory_store_id":{_encoded(store_id)}', autoescape=True)
+    mine = session_resources.c.session_id == sessions.c.id
+    return exists().where(mine, session_resources.c.type == "memory_store", mentioned)
+
+
 def _filtered(query: Select[Any], wanted: SessionFilter) -> Select[Any]:
     conditions = [
         (wanted.agent_id, sessions.c.agent_id == wanted.agent_id),
         (wanted.agent_version, sessions.c.agent_version == wanted.agent_version),
+        (wanted.memory_store_id, _has_memory_store(wanted.memory_store_id or "")),
         (wanted.statuses or None, sessions.c.status.in_(wanted.statuses)),
         (wanted.created_gt_us, sessions.c.created_us > (wanted.created_gt_us or 0)),
         (wanted.created_gte_us, sessions.c.created_us >= (wanted.created_gte_us or 0)),

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from freehold.agents.tools.catalog import Spec
 from freehold.agents.tools.execution import Place
-from freehold.environments.base import Boxes, BoxSpec, Limits, ToolName, ToolOutcome
+from freehold.agents.tools.provisions import Provisions
+from freehold.environments.base import Boxes, BoxSpec, Folder, Limits, ToolName, ToolOutcome
 from freehold.environments.fleet import Fleet
 from freehold.environments.tools.specs import specs
 from freehold.environments.workdirs import Output, Workdir, Workdirs
@@ -47,12 +48,21 @@ class BoxFiles(Protocol):
 class FleetTools:
     """See `BoxTools`."""
 
-    def __init__(self, fleet: Fleet, boxes: Boxes, workdirs: Workdirs, uploads: Uploads, limits: Limits) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        boxes: Boxes,
+        workdirs: Workdirs,
+        uploads: Uploads,
+        limits: Limits,
+        provisions: Provisions | None = None,
+    ) -> None:
         self._fleet = fleet
         self._boxes = boxes
         self._workdirs = workdirs
         self._uploads = uploads
         self._limits = limits
+        self._provisions = provisions
 
     def specs(self) -> Sequence[Spec]:
         """See `BoxTools`."""
@@ -61,7 +71,15 @@ class FleetTools:
     async def call(self, place: Place, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
         """See `BoxTools`. Tells the model, once, when a box is not the one that it knew."""
         await self._uploads.ensure(place.workspace_id, place.session_id)
-        found = await self._fleet.call(self._spec(place), cast(ToolName, name), arguments, key=key, epoch=place.epoch)
+        if self._provisions is None:
+            return await self._call(self._spec(place), name, arguments, key)
+        async with self._provisions.used(place) as provided:
+            outcome = await self._call(self._spec(place, provided.folders), name, arguments, key)
+        notes = [{"type": "text", "text": note} for note in await self._provisions.news(place)]
+        return ToolOutcome([*outcome.content, *notes], outcome.is_error) if notes else outcome
+
+    async def _call(self, spec: BoxSpec, name: str, arguments: Mapping[str, Any], key: str) -> ToolOutcome:
+        found = await self._fleet.call(spec, cast(ToolName, name), arguments, key=key, epoch=spec.epoch)
         if not found.shell_lost:
             return found.outcome
         told = [{"type": "text", "text": SHELL_LOST}, *found.outcome.content]
@@ -71,9 +89,9 @@ class FleetTools:
         """See `BoxTools`."""
         return await self._boxes.outcome(self._spec(place), key)
 
-    def _spec(self, place: Place) -> BoxSpec:
-        folder = self._workdirs.of(place.session_id).path
-        return BoxSpec(place.session_id, folder, place.epoch, self._limits, place.environment)
+    def _spec(self, place: Place, folders: Sequence[Folder] = ()) -> BoxSpec:
+        path = self._workdirs.of(place.session_id).path
+        return BoxSpec(place.session_id, path, place.epoch, self._limits, place.environment, folders=folders)
 
 
 class Uploads:
@@ -88,7 +106,8 @@ class Uploads:
 
     async def refresh(self, workspace_id: str, session_id: str) -> list[str]:
         """Bring the folder in line with the session's resources; gives their mount paths."""
-        wanted = (await self._rows.resources([session_id]))[session_id]
+        resources = (await self._rows.resources([session_id]))[session_id]
+        wanted = [resource for resource in resources if resource.type == "file"]
         put = self._put.setdefault(session_id, {})
         workdir = self._workdirs.of(session_id)
         ids = {resource.id for resource in wanted}

@@ -32,6 +32,8 @@ class Place:
     epoch: int
     environment: Mapping[str, Any]
     """The environment's `config`."""
+    skills: Sequence[Mapping[str, Any]] = ()
+    """The agent's skills, each pinned to a version."""
 
 
 class BoxTools(Protocol):

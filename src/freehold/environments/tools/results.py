@@ -23,8 +23,9 @@ class Places:
     """
 
     def __init__(self, places: list[list[Any]]) -> None:
-        self._places = [(shown, os.path.realpath(real), writable) for shown, real, writable in places]
-        self.directory = self._places[0][1]
+        found = [(shown, os.path.realpath(real), writable) for shown, real, writable in places]
+        self.directory = found[0][1]
+        self._places = sorted(found, key=lambda place: -len(place[0]))  # a place within another one is asked first
 
     def find(self, path: str, *, to_write: bool = False) -> str:
         """The real path behind what the model wrote, with every link followed.
