@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from freehold.clock import Clock
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 0.05
 """Settlements wait for company so long, at most."""
-RETRY_S = 1.0
-"""How often a commit is tried again while the database is away."""
+RETRY_S = (0.05, 1.0)
+"""When a commit is tried again that failed, first and from then on: other processes, or the database is away."""
 RECALLS = 4
 RECALL_WAIT_S = 0.06
 """A call that does not fit because other processes hold escrow waits so often and so long for what they hold idle."""
@@ -386,14 +386,13 @@ class Bank:
         for one in batch.waiting:
             if not one.done.done():
                 one.done.set_exception(Unavailable(f"The ledger cannot be written: {error}"))
-        commit = batch.commit
-        again = Commit(
-            commit.holder_id, commit.number, commit.touched, commit.lost, commit.dropped, (), {}, commit.now_us
-        )
+        commit = again = batch.commit
+        if self._unsure is None:
+            again = replace(commit, asks=(), free={})
         self._unsure = _Batch(again, batch.purses, [], batch.slots, {})
         self._refuse_all(Unavailable("The ledger cannot be written now; try again."))
         if not self._closing:
-            asyncio.get_running_loop().call_later(RETRY_S, self._something.set)
+            asyncio.get_running_loop().call_later(RETRY_S[again is commit], self._something.set)
 
     def _refuse_all(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, []

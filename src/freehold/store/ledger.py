@@ -122,7 +122,10 @@ async def close_holder(conn: AsyncConnection, holder_id: str) -> None:
 
 async def recall(conn: AsyncConnection, holder_id: str) -> None:
     """Ask every other holder to give back what is idle."""
-    others = update(budget_holders).where(budget_holders.c.id != holder_id)
+    # In the order of their ids: two that ask at once must not wait for each other.
+    found = select(budget_holders.c.id).where(budget_holders.c.id != holder_id).order_by(budget_holders.c.id)
+    ids = (await conn.execute(found.with_for_update())).scalars().all()
+    others = update(budget_holders).where(budget_holders.c.id.in_(ids))
     await conn.execute(others.values(recall=budget_holders.c.recall + 1))
 
 
@@ -313,7 +316,8 @@ class Sums:
     held: int
     lost: int
     slack: int
-    """What is left below the ceiling: never below 0."""
+    """What is left below the ceiling: never below 0 where the budget is hard."""
+    hard: bool
 
 
 async def sums(conn: AsyncConnection) -> list[Sums]:
@@ -321,6 +325,6 @@ async def sums(conn: AsyncConnection) -> list[Sums]:
     holding = select(_E.account_id, func.sum(_E.amount).label("amount")).group_by(_E.account_id).subquery("holding")
     held_of = func.coalesce(holding.c.amount, 0)
     slack = _A.ceiling + _A.overrun - _A.settled - _A.escrowed
-    found = select(_A.id, _A.settled, _A.escrowed, held_of, _A.lost, slack)
+    found = select(_A.id, _A.settled, _A.escrowed, held_of, _A.lost, slack, _A.hard)
     found = found.join_from(budget_accounts, holding, _A.id == holding.c.account_id, isouter=True)
-    return [Sums(str(key), *map(int, rest)) for key, *rest in await conn.execute(found)]
+    return [Sums(str(key), *map(int, rest), bool(hard)) for key, *rest, hard in await conn.execute(found)]
