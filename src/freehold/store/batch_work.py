@@ -29,6 +29,9 @@ from freehold.store.webhooks import announce
 
 TIDIED_AT_ONCE = 5_000
 RUNNING = ("in_progress", "canceling")
+FINAL = ("succeeded", "errored", "canceled", "expired")
+UPSTREAM_GRACE_US = 2 * 3600 * 1_000_000
+"""A batch at the upstream has its own 24 hours, which begin a little later; its end is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An item that is finished: `succeeded` or `errored`, its line of the results, what it used and cost."""
+    """An item that is finished, its line of the results, what it used and cost.
+
+    `state` is `succeeded` or `errored`, or, from an upstream's batch, `canceled` or `expired`, which have no line.
+    """
 
     idx: int
     attempt: int
@@ -138,7 +144,7 @@ async def finish(
 ) -> None:
     """Finish items that are certainly the caller's, and the batch with the last of them."""
     counts = {}
-    for state in ("succeeded", "errored"):
+    for state in FINAL:
         places = [one.idx for one in done if one.state == state]
         counts[state] = len(places)
         if places:
@@ -147,7 +153,7 @@ async def finish(
                 .where(batch_items.c.batch_id == batch_id, batch_items.c.idx.in_(places))
                 .values(state=state, owner=None, lease_until_us=None)
             )
-    await store.insert_rows(connection, batch_results, [(batch_id, one.idx, one.line) for one in done])
+    await store.insert_rows(connection, batch_results, [(batch_id, one.idx, one.line) for one in done if one.line])
     more = {
         **counts,
         "input_tokens": sum(one.input_tokens for one in done),
@@ -170,7 +176,7 @@ async def settle(connection: AsyncConnection, batch_id: str, *, now_us: int, ids
         return
     if batch.status == "canceling":
         await _close(connection, batch_id, ("queued",), "canceled")
-    if now_us >= batch.expires_us:
+    if now_us >= batch.expires_us + (UPSTREAM_GRACE_US if batch.engine == "upstream" else 0):
         await _close(connection, batch_id, ("queued", "leased"), "expired")
     await _end_if_full(connection, batch_id, now_us, ids)
 

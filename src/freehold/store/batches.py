@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.errors import Conflict, NotFound
 from freehold.store.engine import Store
 from freehold.store.keyset import page as page_of
-from freehold.store.tables import batch_items, batch_requests, batch_results, batches
+from freehold.store.tables import batch_chunks, batch_items, batch_requests, batch_results, batches
 
 WAKE = "batches"
 """The key that is signalled when some batch needs work."""
@@ -131,6 +131,7 @@ class BatchRows:
                 .where(running, batches.c.status == "in_progress")
                 .values(status="canceling", cancel_us=now_us)
             )
+            await connection.execute(update(batch_chunks).where(batch_chunks.c.batch_id == batch_id).values(next_us=0))
             return await _find(connection, workspace_id, batch_id)
 
         return await self._store.write(op, wake=[WAKE, batch_id])

@@ -47,6 +47,10 @@ class RunsBatches(Protocol):
     `create_batch` raises `NotAnswered` where it is not known whether a batch was made.
     """
 
+    def batch_params(self, params: bytes) -> bytes:
+        """What is to be sent for these (valid) params of an item: an alias stands for another model."""
+        ...
+
     async def create_batch(self, body: bytes, headers: Headers) -> dict[str, Any]:
         """`{"requests": […]}` as JSON; `headers` are those of the client that hold for all of it."""
         ...

@@ -1,0 +1,114 @@
+"""The upstream engine against the simulator's own batch API, over HTTP: chunks, polls, collects, survives its servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import freehold.batches.upstream as engine
+from freehold.clock import SystemClock
+from freehold.simulator.batches import BatchPace
+from freehold.simulator.served import Served, Settings
+from freehold.testing import Running, server
+from tests.batches.house import claude, ended, kinds, params, progress, requests, results, until
+
+QUICK = Settings(batch_pace=BatchPace(start_s=0.05, requests_per_s=10_000))
+SLOW = Settings(batch_pace=BatchPace(start_s=3_600, requests_per_s=1))
+
+
+@asynccontextmanager
+async def through(database_url: str, settings: Settings) -> AsyncIterator[tuple[Running, Served]]:
+    async with (
+        claude(settings) as (url, served),
+        server(strict=True, settings=at(database_url, url)) as running,
+    ):
+        yield running, served
+
+
+def at(database_url: str, url: str) -> dict[str, Any]:
+    return {"database": database_url, "upstream": url, "batch_engine": "upstream", "batch_poll_s": 0.1}
+
+
+async def test_a_batch_of_mixed_requests_comes_back_whole_at_half_the_price(database_url: str) -> None:
+    bad = [
+        {"custom_id": "no-model", "params": {"max_tokens": 5, "messages": []}},
+        {"custom_id": "streamed", "params": params("x", stream=True)},
+        {"custom_id": "unknown", "params": params("x") | {"model": "claude-none"}},
+    ]
+    async with through(database_url, QUICK) as (running, served):
+        client = running.client
+        batch = await client.messages.batches.create(requests=[*requests(40), *bad])  # type: ignore[list-item]
+        batch = await ended(client, batch.id)
+        assert (batch.request_counts.succeeded, batch.request_counts.errored) == (40, 3)
+        assert batch.results_url is not None and batch.results_url.startswith("http://in-process/")
+        found = await results(client, batch.id)
+        assert set(found) == {one["custom_id"] for one in [*requests(40), *bad]}
+        assert found["item-7"].message.usage.service_tier == "batch"
+        assert found["no-model"].error.error.message == "model: Field required."
+        now = await progress(client, batch.id)
+        assert now["engine"] == "upstream"
+        bill = await client.get("/freehold/v1/bill", cast_to=dict[str, Any])
+        assert bill["total"]["cost_nanodollars"] == now["cost_nanodollars"] > 0
+        assert now["cost_nanodollars"] == served.simulator.claude.account.total.nanodollars
+
+
+async def test_a_large_batch_goes_in_chunks(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CHUNK_ITEMS", 30)
+    async with through(database_url, QUICK) as (running, _):
+        batch = await running.client.messages.batches.create(requests=requests(100))
+        await ended(running.client, batch.id)
+        assert kinds((await results(running.client, batch.id)).values()) == {"succeeded": 100}
+
+
+async def test_cancelling_reaches_the_upstream(database_url: str) -> None:
+    async with through(database_url, SLOW) as (running, _):
+        client = running.client
+        batch = await client.messages.batches.create(requests=requests(10))
+        await _with_upstream(client, batch.id)
+        assert (await client.messages.batches.cancel(batch.id)).processing_status == "canceling"
+        batch = await ended(client, batch.id)
+        assert batch.request_counts.canceled == 10
+        assert kinds((await results(client, batch.id)).values()) == {"canceled": 10}
+
+
+async def test_what_the_upstream_lets_expire_has_expired(database_url: str) -> None:
+    async with through(database_url, SLOW) as (running, served):
+        client = running.client
+        batch = await client.messages.batches.create(requests=requests(10))
+        await _with_upstream(client, batch.id)
+        served.clock.advance(24 * 3600 + 1)
+        batch = await ended(client, batch.id)
+        counts = batch.request_counts
+        assert counts.succeeded + counts.expired == 10 and counts.expired
+        assert kinds((await results(client, batch.id)).values())["expired"] == counts.expired
+
+
+async def test_a_batch_outlives_the_server_that_submitted_it(database_url: str, tmp_path: Any) -> None:
+    async with claude(SLOW) as (url, served):
+        async with server(data=tmp_path / "data", settings=at(database_url, url)) as first:
+            batch = await first.client.messages.batches.create(requests=requests(10))
+            await _with_upstream(first.client, batch.id)
+            key = first.key
+        served.clock.advance(2 * 3600)
+        async with server(data=tmp_path / "data", settings=at(database_url, url) | {"admin_key": key}) as second:
+            await ended(second.client, batch.id)
+            assert kinds((await results(second.client, batch.id)).values()) == {"succeeded": 10}
+    assert SystemClock().now_us() > 0
+
+
+async def _with_upstream(client: Any, batch_id: str) -> None:
+    seen: dict[str, Any] = {}
+
+    async def look() -> bool:
+        seen.update(await progress(client, batch_id))
+        return bool(seen["running"] == seen["total"])
+
+    import asyncio
+
+    async with asyncio.timeout(20):
+        while not await look():
+            await asyncio.sleep(0.05)  # polling from outside
+    await until(lambda: True)
