@@ -200,6 +200,20 @@ async def test_a_closed_store_refuses_writes_but_has_written_what_waited(databas
     await again.close()
 
 
+async def test_nobody_waits_for_a_writer_that_was_cancelled(store: Store) -> None:
+    async def write_shielded(name: str) -> None:
+        await asyncio.shield(asyncio.ensure_future(store.write(lambda conn: add(conn, name))))
+
+    waiting = [asyncio.create_task(write_shielded(name)) for name in ("one", "two")]
+    [writer] = [task for task in asyncio.all_tasks() if task.get_name() == "store writer"]
+    writer.cancel()
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 2
+    with pytest.raises(Unavailable, match="stopping"):
+        await store.write(lambda conn: add(conn, "late"))
+
+
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_a_full_disk_is_said_and_got_over(store: Store) -> None:
     async def fill(conn: Connection) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -77,7 +77,7 @@ class Writer:
         """Write what waits, then end."""
         self._closing = True
         self._something.set()
-        await self._task
+        await asyncio.wait({self._task})
         self.rows.give_up()
         if self._timer is not None:
             self._timer.cancel()
@@ -98,14 +98,19 @@ class Writer:
         return future
 
     async def _run(self) -> None:
-        while not self._closing or self._waiting or (self.rows.waiting and self.healthy):
-            await self._something.wait()
-            self._something.clear()
-            while self._waiting or self.rows.waiting:
-                if not await self._group():
-                    break
-            if self._waiting:
-                self._something.set()
+        try:
+            while not self._closing or self._waiting or (self.rows.waiting and self.healthy):
+                await self._something.wait()
+                self._something.clear()
+                while self._waiting or self.rows.waiting:
+                    if not await self._group():
+                        break
+                if self._waiting:
+                    self._something.set()
+        finally:  # nobody may wait for a writer that has ended, however it ended
+            self._closing = True
+            _fail(self._waiting, Unavailable("The server has stopped. Nothing was written."))
+            self._waiting.clear()
 
     async def _group(self) -> bool:
         """Write one group; false if the database is away."""
@@ -126,6 +131,9 @@ class Writer:
             self.rows.settle(taken)
             _fail(entries, error)
             return True
+        except BaseException:
+            _fail(entries, Unavailable("The server has stopped; whether this was written is not known."))
+            raise
         self._came_back()
         self.commits += 1
         self.rows.settle(taken)
@@ -169,7 +177,7 @@ def _heard(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def _fail(entries: Sequence[Entry], error: Exception) -> None:
+def _fail(entries: Iterable[Entry], error: Exception) -> None:
     for entry in entries:
         if not entry.done.done():
             entry.done.set_exception(entry.failure or error)
