@@ -218,19 +218,21 @@ class Application:
         self._parts.sessions.feed.close()
 
     async def stop(self) -> None:
-        """Let every part go, the store last. Everything acknowledged is on disk after it."""
+        """Let every part go, the store last, each even if one before it fails. All acknowledged is on disk then."""
         self.drain()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._parts.batches.close()
-        await self._parts.sessions.close()
-        for toolbox in self._parts.toolboxes.values():
-            await toolbox.close()
-        await self._parts.upstream.close()
-        await self._parts.ledger.close()
-        await self._parts.keys.close()
-        await self._parts.store.close()
+        parts = self._parts
+        async with contextlib.AsyncExitStack() as last_first:
+            last_first.push_async_callback(parts.store.close)
+            last_first.push_async_callback(parts.keys.close)
+            last_first.push_async_callback(parts.ledger.close)
+            last_first.push_async_callback(parts.upstream.close)
+            for toolbox in parts.toolboxes.values():
+                last_first.push_async_callback(toolbox.close)
+            last_first.push_async_callback(parts.sessions.close)
+            last_first.push_async_callback(parts.batches.close)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def describe(self) -> Sequence[str]:
         """What the ready line tells, a few words each."""

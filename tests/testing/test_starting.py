@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from freehold.calls import Call, Reply
 from freehold.errors import Misconfigured
 from freehold.testing import HandClock, server, server_in_thread
+from freehold.toolboxes.base import ToolResult, ToolSpec
 
 MODEL = "claude-haiku-5-5"
 TOOLS = '''
@@ -132,3 +133,25 @@ async def test_time_stands_still_on_a_clock_that_is_turned_by_hand() -> None:
         await clock.advance(3600)
         second = await running.client.beta.environments.create(name="second", config={"type": "cloud"})
     assert (first.created_at[:19], second.created_at[:19]) == ("2026-01-01T00:00:00", "2026-01-01T01:00:00")
+
+
+class Stubborn:
+    """A toolbox that cannot be closed."""
+
+    name = "stubborn"
+
+    def tools(self) -> Sequence[ToolSpec]:
+        return []
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+        raise AssertionError("nobody calls it")
+
+    async def close(self) -> None:
+        raise OSError("it does not close")
+
+
+async def test_a_part_that_cannot_be_closed_keeps_no_other_open() -> None:
+    with pytest.raises(OSError, match="does not close"):
+        async with server(toolboxes={"stubborn": Stubborn()}):
+            pass
+    assert [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
