@@ -1,7 +1,8 @@
-"""The upstream engine against the simulator's own batch API, over HTTP: chunks, polls, collects, survives its servers."""
+"""The upstream engine against the simulator's own batch API over HTTP: submits, polls, collects, outlives servers."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import pytest
 
 import freehold.batches.upstream as engine
-from freehold.clock import SystemClock
 from freehold.simulator.batches import BatchPace
 from freehold.simulator.served import Served, Settings
 from freehold.testing import Running, server
-from tests.batches.house import claude, ended, kinds, params, progress, requests, results, until
+from tests.batches.house import claude, ended, kinds, params, progress, requests, results
 
 QUICK = Settings(batch_pace=BatchPace(start_s=0.05, requests_per_s=10_000))
+LATE = Settings(batch_pace=BatchPace(start_s=24 * 3600 - 5, requests_per_s=1))
 SLOW = Settings(batch_pace=BatchPace(start_s=3_600, requests_per_s=1))
 
 
@@ -29,7 +30,13 @@ async def through(database_url: str, settings: Settings) -> AsyncIterator[tuple[
 
 
 def at(database_url: str, url: str) -> dict[str, Any]:
-    return {"database": database_url, "upstream": url, "batch_engine": "upstream", "batch_poll_s": 0.1}
+    return {
+        "database": database_url,
+        "upstream": url,
+        "batch_engine": "upstream",
+        "batch_poll_s": 0.1,
+        "upstream_key": "sk-ant-test",
+    }
 
 
 async def test_a_batch_of_mixed_requests_comes_back_whole_at_half_the_price(database_url: str) -> None:
@@ -75,11 +82,11 @@ async def test_cancelling_reaches_the_upstream(database_url: str) -> None:
 
 
 async def test_what_the_upstream_lets_expire_has_expired(database_url: str) -> None:
-    async with through(database_url, SLOW) as (running, served):
+    async with through(database_url, LATE) as (running, served):
         client = running.client
         batch = await client.messages.batches.create(requests=requests(10))
         await _with_upstream(client, batch.id)
-        served.clock.advance(24 * 3600 + 1)
+        await served.clock.advance(24 * 3600 + 1)
         batch = await ended(client, batch.id)
         counts = batch.request_counts
         assert counts.succeeded + counts.expired == 10 and counts.expired
@@ -92,23 +99,35 @@ async def test_a_batch_outlives_the_server_that_submitted_it(database_url: str, 
             batch = await first.client.messages.batches.create(requests=requests(10))
             await _with_upstream(first.client, batch.id)
             key = first.key
-        served.clock.advance(2 * 3600)
-        async with server(data=tmp_path / "data", settings=at(database_url, url) | {"admin_key": key}) as second:
-            await ended(second.client, batch.id)
-            assert kinds((await results(second.client, batch.id)).values()) == {"succeeded": 10}
-    assert SystemClock().now_us() > 0
+        await served.clock.advance(2 * 3600)
+        async with server(data=tmp_path / "data", settings=at(database_url, url)) as second:
+            client = second.new_client(key)
+            await ended(client, batch.id)
+            assert kinds((await results(client, batch.id)).values()) == {"succeeded": 10}
+
+
+async def test_an_upstream_that_refuses_our_key_pauses_the_batch_until_it_is_resumed(database_url: str) -> None:
+    async with claude(QUICK) as (url, _), server(settings=at(database_url, url) | {"upstream_key": None}) as running:
+        client = running.client
+        batch = await client.messages.batches.create(requests=requests(3))
+        async with asyncio.timeout(20):
+            while True:
+                now = await progress(client, batch.id)
+                if now["paused"]:
+                    break
+                await asyncio.sleep(0.05)  # polling from outside
+        assert "x-api-key" in now["paused"] and now["waiting"] == 3
+        resumed = await client.post(f"/freehold/v1/batches/{batch.id}/resume", cast_to=dict[str, Any])
+        assert resumed["paused"] is None
+        await client.messages.batches.cancel(batch.id)
+        assert (await ended(client, batch.id)).request_counts.canceled == 3
 
 
 async def _with_upstream(client: Any, batch_id: str) -> None:
-    seen: dict[str, Any] = {}
-
-    async def look() -> bool:
-        seen.update(await progress(client, batch_id))
-        return bool(seen["running"] == seen["total"])
-
-    import asyncio
-
+    """Wait until every item is with the upstream (bounded)."""
     async with asyncio.timeout(20):
-        while not await look():
+        while True:
+            now = await progress(client, batch_id)
+            if now["running"] == now["total"]:
+                return
             await asyncio.sleep(0.05)  # polling from outside
-    await until(lambda: True)

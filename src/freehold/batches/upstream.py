@@ -88,8 +88,8 @@ class UpstreamEngine:
         for row in active:
             if row.engine == "upstream":
                 await self._plan(row)
-                while (chunk := await self._take(row)) is not None:
-                    await self._step(row, chunk)
+                while (chunk := await self._take(row)) is not None and await self._step(row, chunk):
+                    pass
 
     async def _plan(self, row: BatchRow) -> None:
         async def op(connection: Connection) -> None:
@@ -106,7 +106,8 @@ class UpstreamEngine:
 
         return await self._store.write(op)
 
-    async def _step(self, row: BatchRow, chunk: Chunk) -> None:
+    async def _step(self, row: BatchRow, chunk: Chunk) -> bool:
+        """Make one step; whether the batch's next chunk may follow at once."""
         try:
             if chunk.state == "submitted":
                 await self._poll(row, chunk)
@@ -116,6 +117,7 @@ class UpstreamEngine:
                 await self._find_or_submit(row, chunk)
         except NotAnswered as error:
             await self._later(chunk, error.cause)
+            return False
         except Unavailable:
             raise
         except FreeholdError as error:
@@ -123,6 +125,8 @@ class UpstreamEngine:
                 await self._pause(row, chunk, error)
             else:
                 await self._later(chunk, error)
+            return False
+        return True
 
     # Submitting.
 

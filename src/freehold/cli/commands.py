@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from freehold import __version__
-from freehold.cli import budgets, configuration, demo, doctor, keys, serve, simulate, usage, workspaces
+from freehold.cli import batch, budgets, configuration, demo, doctor, keys, serve, simulate, usage, workspaces
 
 
 def commands() -> typer.Typer:
@@ -29,6 +29,7 @@ def commands() -> typer.Typer:
     app.add_typer(workspaces.commands(), name="workspaces")
     app.add_typer(keys.commands(), name="keys")
     app.add_typer(budgets.commands(), name="budgets")
+    app.add_typer(batch.commands(), name="batch")
     app.command()(usage.usage)
     return app
 

@@ -1,0 +1,1 @@
+"""`freehold batch run`: from rows of a file or a folder to results, by way of message batches."""

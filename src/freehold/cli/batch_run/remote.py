@@ -1,0 +1,82 @@
+"""Batches at a running server: sent in pieces from a file, looked at, read line by line."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+from freehold.cli.calling import NoServer, Refused, Server
+
+MOST_REQUESTS = 100_000
+MOST_BYTES = 200 << 20
+_TIMEOUT_S = 600
+PATH = "/v1/messages/batches"
+
+
+def send(server: Server, requests: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Make batches of all requests, as few as the API's limits allow; gives each as it was taken."""
+    rest = iter(requests)
+    first = next(rest, None)
+    while first is not None:
+        with tempfile.TemporaryFile() as body:
+            first = _fill(body, first, rest)
+            size = body.tell()
+            body.seek(0)
+            yield _post(server, body, size)
+
+
+def _fill(
+    body: IO[bytes], first: tuple[str, dict[str, Any]], rest: Iterator[tuple[str, dict[str, Any]]]
+) -> tuple[str, dict[str, Any]] | None:
+    """Write one batch; gives the request that did not fit any more."""
+    body.write(b'{"requests":[')
+    one: tuple[str, dict[str, Any]] | None = first
+    count = 0
+    while one is not None:
+        entry = json.dumps({"custom_id": one[0], "params": one[1]}, ensure_ascii=False).encode()
+        if count and (count >= MOST_REQUESTS or body.tell() + len(entry) > MOST_BYTES):
+            break
+        body.write((b"," if count else b"") + entry)
+        count += 1
+        one = next(rest, None)
+    body.write(b"]}")
+    return one
+
+
+def _post(server: Server, body: IO[bytes], size: int) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "content-length": str(size)}
+    with _open(server, PATH, body, headers) as answer:
+        made: dict[str, Any] = json.loads(answer.read())
+    return made
+
+
+def progress(server: Server, batch_id: str) -> dict[str, Any]:
+    """How far it is."""
+    return server.get(f"/freehold/v1/batches/{batch_id}/progress")
+
+
+def results(server: Server, batch_id: str) -> Iterator[dict[str, Any]]:
+    """The results of an ended batch, one at a time."""
+    with _open(server, f"{PATH}/{batch_id}/results", None, {}) as answer:
+        for line in answer:
+            yield json.loads(line)
+
+
+def _open(server: Server, path: str, body: IO[bytes] | None, headers: dict[str, str]) -> Any:
+    request = urllib.request.Request(server.url.rstrip("/") + path, data=body, headers=headers)
+    request.add_header("authorization", f"Bearer {server.key}")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        return opener.open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        try:
+            told = json.loads(error.read(1 << 20))["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            told = error.reason
+        raise Refused(f"the server answered {error.code}: {told}") from error
+    except OSError as error:
+        raise NoServer(f"{server.url} does not answer: {getattr(error, 'reason', error)}") from error
