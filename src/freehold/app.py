@@ -80,6 +80,7 @@ from freehold.gateway import pipeline
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.catalogue import Catalogue
 from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
+from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.limits import Limits as CallLimits
 from freehold.gateway.middleware.limits import LimitSettings
 from freehold.ids import NewId, new_id
@@ -92,6 +93,7 @@ from freehold.ledger.rates import Rates
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
 from freehold.library.memories import Memories
+from freehold.library.message_files import MessageFiles
 from freehold.library.skills import Skills
 from freehold.library.sweeper import Sweeper
 from freehold.outbound.client import Client
@@ -386,6 +388,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         rates = Rates.load()
         ledger = await _ledger(configuration, replaced, data, store)
         on_error.push_async_callback(ledger.close)
+        library = _library(configuration, replaced, data, store)
         retries = configuration.section(RetrySettings)
         calls = pipeline.build(
             upstream=upstream,
@@ -396,10 +399,10 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             retries=retries,
             limits=CallLimits(configuration.section(LimitSettings), replaced.clock),
             budgets=_paying(configuration, replaced, ledger, rates),
+            files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
         )
         interactive = Interactive()
         handler = interactive(calls)
-        library = _library(configuration, replaced, data, store)
         batches_ = _batches(configuration, replaced, data, store, calls, rates, upstream, interactive, library)
         sessions = _sessions(configuration, replaced, data, store, handler, rates, toolboxes, library)
         parts = _Parts(
@@ -487,6 +490,8 @@ def _sessions(
         provisions.forget(session_id)
         await asyncio.to_thread(boxes.workdirs.of(session_id).delete)
 
+    check_files = MessageFiles(library.files).check
+
     async def settle(place: Place) -> None:
         await provisions.settle(place)
         await outputs.collect(place)
@@ -499,6 +504,7 @@ def _sessions(
         close_box=boxes.fleet.end,
         remove_workdir=remove_workdir,
         pin=library.skills.pinned,
+        check_files=check_files,
     )
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
@@ -516,7 +522,7 @@ def _sessions(
     owners = Owners(data / "owners", ids)
     settings = configuration.section(DriverSettings)
     driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
-    inbox = Inbox(store, clock=clock, ids=ids, tell=feed.offer)
+    inbox = Inbox(store, clock=clock, ids=ids, tell=feed.offer, check_files=check_files)
     return _Sessions(own, inbox, feed, driver, owners, boxes)
 
 

@@ -33,13 +33,18 @@ class Play:
     async def turn(self, times: int) -> list[str]:
         """Say something and wait; the texts of all results so far."""
         await self.say()
+        events = await self.idle(times)
+        results = [event for event in events if event.type == "agent.tool_result"]
+        return ["\n".join(block.text for block in result.content) for result in results]
+
+    async def idle(self, times: int) -> list[Any]:
+        """All events, once the session has gone idle so many times."""
         async with asyncio.timeout(30):
             while True:
                 seen = self.running.application.store.wakes.version(self.session)
                 events = await self.events()
                 if sum(event.type == "session.status_idle" for event in events) >= times:
-                    results = [event for event in events if event.type == "agent.tool_result"]
-                    return ["\n".join(block.text for block in result.content) for result in results]
+                    return events
                 await self.running.application.store.wakes.changed(self.session, seen, 1.0)
 
 

@@ -35,6 +35,7 @@ from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
+from freehold.library.message_files import MessageFiles
 from freehold.library.sweeper import Sweeper
 from freehold.store.agents import AgentRows
 from freehold.store.blobs import BlobUsers
@@ -140,7 +141,7 @@ async def open_session_house(
     own = Sessions(store, library, clock=clock, ids=new_id, close_box=close_box, remove_workdir=remove_workdir)
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
-    inbox = Inbox(store, clock=clock, ids=new_id, tell=feed.offer)
+    inbox = Inbox(store, clock=clock, ids=new_id, tell=feed.offer, check_files=MessageFiles(library).check)
     toolbox = Company()
     definitions = Definitions(Toolsets({"company": toolbox}))
     parts = Parts(

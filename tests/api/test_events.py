@@ -13,7 +13,7 @@ from anthropic import BadRequestError, NotFoundError, beta_async_tool
 from freehold.store.engine import Store
 from tests.agents.house import Script, calls, text
 from tests.api.session_house import SessionHouse, open_session_house
-from tests.contract.manifest import proves, shows_difference
+from tests.contract.manifest import proves
 from tests.contract.strict import undeclared
 
 Opens = Callable[[Script], Awaitable[SessionHouse]]
@@ -305,7 +305,6 @@ async def test_waiting_messages_are_listed_behind_the_log(opens: Opens) -> None:
     assert [event.id async for event in backwards][:2] == [events[-1].id, events[-2].id]
 
 
-@shows_difference("files-in-messages-not-built")
 async def test_what_cannot_be_taken_is_a_400_that_names_it(opens: Opens) -> None:
     house = await opens(Script([text("hi")]))
     session = await house.session()
@@ -317,17 +316,6 @@ async def test_what_cannot_be_taken_is_a_400_that_names_it(opens: Opens) -> None
         ({"events": [{"type": "user.message", "content": [{"type": "text", "text": ""}]}]}, "events.0.content.0"),
         ({"events": [{"type": "user.message", "content": [{"type": "redacted"}]}]}, "events.0.content.0"),
         ({"events": [{"type": "user.tool_result", "tool_use_id": "x"}]}, "not built"),
-        (
-            {
-                "events": [
-                    {
-                        "type": "user.message",
-                        "content": [{"type": "image", "source": {"type": "file", "file_id": "file_1"}}],
-                    }
-                ]
-            },
-            "not built",
-        ),
         (
             {
                 "events": [

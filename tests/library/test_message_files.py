@@ -104,3 +104,16 @@ async def test_a_file_of_another_workspace_is_none(house: House) -> None:
     file_id = await upload(house, "a.png", PNG, "image/png", who="other")
     with pytest.raises(NotFound):
         await MessageFiles(house.files).inlined(house.one, [{"role": "user", "content": [block("image", file_id)]}])
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+async def test_a_file_that_is_gone_may_leave_its_block_or_a_text(house: House) -> None:
+    image = await upload(house, "a.png", PNG, "image/png")
+    messages = [{"role": "user", "content": [block("image", "file_none"), block("image", image)]}]
+    files = MessageFiles(house.files)
+    left = (await files.inlined(house.one, messages, missing="leave"))[0]["content"]
+    assert left[0] == block("image", "file_none") and left[1]["source"]["type"] == "base64"
+    said = (await files.inlined(house.one, messages, missing="say"))[0]["content"]
+    assert said[0] == {"type": "text", "text": "[The file file_none is gone.]"}
+    with pytest.raises(NotFound):
+        await files.check(house.one, messages)

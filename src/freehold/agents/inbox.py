@@ -7,18 +7,18 @@ lease; whoever has the lease sees it in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from freehold.agents.events import Draft, Voice
-from freehold.agents.incoming import MOST_EVENTS, checked
+from freehold.agents.incoming import MOST_EVENTS, checked, has_files
 from freehold.agents.log import Tell, inbox, new_event, unheard, waiting_event
 from freehold.agents.session import Json
 from freehold.clock import Clock
-from freehold.errors import InvalidRequest
+from freehold.errors import InvalidRequest, NotBuilt
 from freehold.ids import NewId
 from freehold.jobs.driver import WAKE
 from freehold.store import session_log
@@ -28,6 +28,15 @@ from freehold.store.session_log import Move, NewEvent, Place
 from freehold.store.sessions import SessionRow, read_session
 
 _ASKS = frozenset({"agent.tool_use", "agent.mcp_tool_use"})
+
+
+CheckFiles = Callable[[str, Sequence[Mapping[str, Any]]], Awaitable[None]]
+"""Raises what is wrong with the files that these messages of that workspace refer to."""
+
+
+async def knows_no_files(workspace_id: str, messages: Sequence[Mapping[str, Any]]) -> None:
+    """Where there are no files at all."""
+    raise NotBuilt("content: blocks from files cannot be had here. Send base64.")
 
 
 @dataclass(slots=True)
@@ -53,18 +62,22 @@ class _Taken:
 class Inbox:
     """Takes events of clients for all sessions."""
 
-    def __init__(self, store: Store, *, clock: Clock, ids: NewId, tell: Tell = unheard) -> None:
-        """`tell` hears of every event that goes into the log; see `feed.Feed.offer`."""
+    def __init__(
+        self, store: Store, *, clock: Clock, ids: NewId, tell: Tell = unheard, check_files: CheckFiles = knows_no_files
+    ) -> None:
+        """`tell` hears of every event that goes into the log; see `feed.Feed.offer`. `check_files`: whether the files
+        that messages refer to are there."""
         self._store = store
         self._clock = clock
         self._ids = ids
         self._tell = tell
+        self._check_files = check_files
 
     async def send(self, workspace_id: str, session_id: str, events: Sequence[Mapping[str, Any]]) -> list[Json]:
         """Take the events and give them back with their ids; `processed_at` is null for those that wait.
 
         Raises:
-            NotFound: no such session in this workspace.
+            NotFound: no such session in this workspace, or a file that is not there.
             InvalidRequest: one of them cannot be taken now; then none is.
         """
         if not 1 <= len(events) <= MOST_EVENTS:
@@ -73,6 +86,8 @@ class Inbox:
             Draft(self._ids("sevt"), event["type"], checked(f"events.{index}", event))
             for index, event in enumerate(events)
         ]
+        if with_files := [draft.fields for draft in drafts if has_files(draft.fields)]:
+            await self._check_files(workspace_id, with_files)
         now_us = self._clock.now_us()
 
         async def op(connection: Connection) -> _Taken:

@@ -40,6 +40,12 @@ def checked_initial(place: str, event: Mapping[str, Any]) -> Json:
     return checked(place, event)
 
 
+def has_files(fields: Mapping[str, Any]) -> bool:
+    """Whether one of the event's blocks refers to a file."""
+    sources = [block.get("source") for block in fields.get("content") or ()]
+    return any(isinstance(source, dict) and source["type"] == "file" for source in sources)
+
+
 def _message(place: str, event: Mapping[str, Any]) -> Json:
     if not event["content"]:
         raise InvalidRequest(f"{place}.content: must hold at least one block.")
@@ -121,7 +127,7 @@ def _search_result(_: str, block: Mapping[str, Any]) -> Json:
 def _source(place: str, source: Mapping[str, Any], media_types: frozenset[str] | set[str]) -> Json:
     match source["type"]:
         case "file":
-            raise NotBuilt(f"{place}.type: blocks from files are not built yet. Send base64, or add a file resource.")
+            return {"type": "file", "file_id": source["file_id"]}
         case "url":
             return {"type": "url", "url": source["url"]}
         case "text":

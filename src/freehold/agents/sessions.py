@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from freehold.agents.events import Draft, Voice
+from freehold.agents.inbox import CheckFiles, knows_no_files
+from freehold.agents.incoming import has_files
 from freehold.agents.log import inbox, new_event
 from freehold.agents.mounts import UPLOADS, memory_paths, mount_path, refuse_clashes
 from freehold.agents.session import Json
@@ -125,6 +127,7 @@ class Sessions:
         close_box: Close,
         remove_workdir: Close,
         pin: Pin | None = None,
+        check_files: CheckFiles = knows_no_files,
     ) -> None:
         self.rows = SessionRows(store)
         self._store = store
@@ -134,6 +137,7 @@ class Sessions:
         self._close_box = close_box
         self._remove_workdir = remove_workdir
         self._pin = pin
+        self._check_files = check_files
 
     async def create(self, caller: Caller, new: NewSession) -> tuple[SessionRow, list[ResourceRow]]:
         """Make it.
@@ -143,6 +147,8 @@ class Sessions:
             InvalidRequest: agent or environment are archived, or a mount path will not do.
         """
         session_id = self._ids("sesn")
+        if with_files := [fields for fields in new.messages if has_files(fields)]:
+            await self._check_files(caller.workspace_id, with_files)
         async with self._store.read() as connection:  # refuse before files are copied
             agent, _ = await self._snapshots(connection, caller.workspace_id, new)
             memories = await self._attached(connection, caller.workspace_id, new.memories)

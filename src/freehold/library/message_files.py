@@ -10,9 +10,9 @@ import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from freehold.errors import InvalidRequest, TooLarge
+from freehold.errors import InvalidRequest, NotFound, TooLarge
 from freehold.library.files import Files
 from freehold.store.files import FileRow
 
@@ -24,6 +24,9 @@ _DEPTH = 8
 """Objects in objects; a message, a tool result, a document with content of its own, its image are five."""
 Reference = tuple[str, str]
 """The type of a block, and the id of the file it refers to."""
+Block = dict[str, Any]
+Missing = Literal["refuse", "leave", "say"]
+"""What becomes of a block whose file is not there: `NotFound`, the block as it was, or a text that says so."""
 
 
 class MessageFiles:
@@ -32,7 +35,16 @@ class MessageFiles:
     def __init__(self, files: Files) -> None:
         self._files = files
 
-    async def inlined(self, workspace_id: str, messages: Sequence[Any]) -> list[Any]:
+    async def check(self, workspace_id: str, messages: Sequence[Any]) -> None:
+        """Whether every file that they refer to can be put in. Raises as `inlined`."""
+        left = LIMIT_BYTES
+        for block_type, file_id in sorted(_references(messages)):
+            row, _ = await self._files.open(workspace_id, file_id)
+            left -= row.size_bytes
+            _refuse_too_large(left)
+            _refuse_other_kind(row, block_type)
+
+    async def inlined(self, workspace_id: str, messages: Sequence[Any], *, missing: Missing = "refuse") -> list[Any]:
         """The messages with every file of the workspace in place of its id; those given are not changed.
 
         Costs a walk over the messages, and for each file a row and a read. Call it only when `file_id` occurs.
@@ -42,39 +54,56 @@ class MessageFiles:
             InvalidRequest: a file that is neither image, PDF nor text, or an image where a document is needed.
             TooLarge: more than 32 MB of files in all.
         """
-        wanted: set[Reference] = set()
+        sources = await self._read(workspace_id, _references(messages), missing)
 
-        def note(reference: Reference) -> dict[str, Any]:
-            wanted.add(reference)
-            return {}
+        def put(reference: Reference, block: Block) -> Block:
+            if reference in sources:
+                return {**block, "source": sources[reference]}
+            return block if missing == "leave" else {"type": "text", "text": f"[The file {reference[1]} is gone.]"}
 
-        _walked(list(messages), note)
-        sources = await self._read(workspace_id, wanted)
-        inlined: list[Any] = _walked(list(messages), sources.__getitem__)
+        inlined: list[Any] = _walked(list(messages), put)
         return inlined
 
-    async def _read(self, workspace_id: str, wanted: set[Reference]) -> dict[Reference, dict[str, Any]]:
+    async def _read(
+        self, workspace_id: str, wanted: set[Reference], missing: Missing
+    ) -> dict[Reference, dict[str, Any]]:
         sources: dict[Reference, dict[str, Any]] = {}
         left = LIMIT_BYTES
         for reference in sorted(wanted):
             block_type, file_id = reference
-            row, path = await self._files.open(workspace_id, file_id)
+            try:
+                row, path = await self._files.open(workspace_id, file_id)
+            except NotFound:
+                if missing == "refuse":
+                    raise
+                continue
             left -= row.size_bytes
-            if left < 0:
-                raise TooLarge(f"messages: the files in them are together larger than {LIMIT_BYTES:,} bytes.")
+            _refuse_too_large(left)
+            _refuse_other_kind(row, block_type)
             sources[reference] = await asyncio.to_thread(_source, row, path, block_type)
         return sources
 
 
-def _walked(value: Any, put: Callable[[Reference], dict[str, Any]], depth: int = _DEPTH) -> Any:
-    """`value` with the source of each block that refers to a file taken from `put`."""
+def _references(messages: Sequence[Any]) -> set[Reference]:
+    wanted: set[Reference] = set()
+
+    def note(reference: Reference, block: Block) -> Block:
+        wanted.add(reference)
+        return block
+
+    _walked(list(messages), note)
+    return wanted
+
+
+def _walked(value: Any, put: Callable[[Reference, Block], Block], depth: int = _DEPTH) -> Any:
+    """`value` with what `put` makes of each block that refers to a file."""
     if isinstance(value, list):
         return [_walked(one, put, depth) for one in value]
     if not isinstance(value, dict) or depth == 0:
         return value
     reference = _reference(value)
     if reference is not None:
-        return {**value, "source": put(reference)}
+        return put(reference, value)
     return {
         key: _walked(inner, put, depth - 1) if key in ("content", "source") else inner for key, inner in value.items()
     }
@@ -88,18 +117,29 @@ def _reference(block: Mapping[str, Any]) -> Reference | None:
     return (block["type"], file_id) if isinstance(file_id, str) else None
 
 
-def _source(row: FileRow, path: Path, block_type: str) -> dict[str, Any]:
+def _refuse_too_large(left: int) -> None:
+    if left < 0:
+        raise TooLarge(f"messages: the files in them are together larger than {LIMIT_BYTES:,} bytes.")
+
+
+def _refuse_other_kind(row: FileRow, block_type: str) -> None:
     mime_type = row.mime_type
-    if block_type == "image" and mime_type in IMAGES:
-        return {"type": "base64", "media_type": mime_type, "data": base64.b64encode(path.read_bytes()).decode()}
-    if block_type == "document" and mime_type == PDF:
-        return {"type": "base64", "media_type": PDF, "data": base64.b64encode(path.read_bytes()).decode()}
-    if block_type == "document" and (mime_type.startswith("text/") or mime_type == "application/json"):
+    fits = mime_type in IMAGES if block_type == "image" else mime_type == PDF or _is_text(mime_type)
+    if not fits:
+        raise InvalidRequest(
+            f"messages: the file {row.id} ({mime_type}) cannot be in a block of type {block_type}. Images: "
+            f"{', '.join(IMAGES)}; documents: {PDF} and text."
+        )
+
+
+def _is_text(mime_type: str) -> bool:
+    return mime_type.startswith("text/") or mime_type == "application/json"
+
+
+def _source(row: FileRow, path: Path, block_type: str) -> dict[str, Any]:
+    if block_type == "document" and _is_text(row.mime_type):
         return {"type": "text", "media_type": "text/plain", "data": _text(row, path)}
-    raise InvalidRequest(
-        f"messages: the file {row.id} ({mime_type}) cannot be in a block of type {block_type}. Images: "
-        f"{', '.join(IMAGES)}; documents: {PDF} and text."
-    )
+    return {"type": "base64", "media_type": row.mime_type, "data": base64.b64encode(path.read_bytes()).decode()}
 
 
 def _text(row: FileRow, path: Path) -> str:
