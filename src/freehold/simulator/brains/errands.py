@@ -23,20 +23,25 @@ _ANALYSE = re.compile(
     r"分析|统计|汇总|总计|合计|平均|多少|报告",
     re.I,
 )
-_FIND = re.compile(r"\b(?:find|list|which|locate)\b.*\bfiles?\b|(?:查找|列出|找出).*文件|有哪些文件", re.I | re.S)
+_FIND = re.compile(
+    r"\b(?:list|which|locate|find)\b.{0,80}\bfiles?\b|(?:查找|列出|找出).{0,40}文件|有哪些文件", re.I | re.S
+)
 _GREP = re.compile(r"\b(?:grep|search|find|look for|occurrences?)\b|搜索|查找|检索", re.I)
 _REMEMBER = re.compile(r"\bremember\b|\bkeep in mind\b|记住|记下", re.I)
-_GLOB = re.compile(r"(?<![\w`])((?:[\w.-]+/)*\*\*?(?:[/.][\w.*/-]+)?)")
+_GLOB = re.compile(r"(?<![\w`/.*-])(/?(?:[\w.-]{1,100}/){0,20}\*\*?(?:[/.][\w.*/-]{1,100})?)")
 _BACKTICK = re.compile(r"`([^`\n]{1,500})`")
 _TABLES = (".csv", ".tsv")
+_MOST_BLOCKS = 20
 _INDENT = "    "
 
 
-def errands(task: str, hands: Hands) -> Iterator[list[Use]]:
-    """Calls for the well-known tools, in stages: those of one stage may run side by side, the next needs it done."""
-    fences = [block for block in blocks.fenced(task) if block.is_shell or block.is_python]
+def errands(task: str, around: str, hands: Hands) -> Iterator[list[Use]]:
+    """Calls for the well-known tools, in stages: those of one stage may run side by side, the next needs it done.
+
+    `around` is the task without its fenced blocks.
+    """
+    fences = [block for block in blocks.fenced(task)[:_MOST_BLOCKS] if block.is_shell or block.is_python]
     ran = [use for use in (hands.run(block.command()) for block in fences) if use]
-    around = blocks.without_fences(task)
     written = _writes(task, around, hands)
     if written:
         yield [written]

@@ -20,7 +20,6 @@ from freehold.simulator.brains.reporting import report
 from freehold.simulator.brains.situation import Situation
 from freehold.simulator.brains.talk import talk
 from freehold.simulator.model.request import Request
-from freehold.simulator.reading import blocks
 from freehold.simulator.structured import fill
 
 _MOST_CALLS = 12
@@ -62,10 +61,10 @@ def _next(request: Request, situation: Situation, hands: Hands) -> list[Use]:
     calls: list[Use] = []
     if not situation.done and (note := looks_into_memory(hands)):
         calls.append(note)
-    note = remembers(situation.task, hands)
+    note = remembers(situation.around, hands)
     if note and situation.done and (note.name, dict(note.input)) not in made:
         calls.append(note)
-    for stage in errands(situation.task, hands):
+    for stage in errands(situation.task, situation.around, hands):
         waiting = [use for use in stage if (use.name, dict(use.input)) not in made]
         if waiting:
             calls += waiting
@@ -75,7 +74,7 @@ def _next(request: Request, situation: Situation, hands: Hands) -> list[Use]:
 
 
 def _own_tools(request: Request, situation: Situation, hands: Hands) -> list[Use]:
-    around = blocks.without_fences(situation.task)
+    around = situation.around
     tools = [
         tool
         for tool in request.tools

@@ -21,6 +21,8 @@ _SUGGESTED = re.compile(
     re.I,
 )
 _NO_FILE = re.compile(r"(?:no such file|not exist|not found|cannot find|不存在|找不到)", re.I)
+_MOST = 4_000
+"""Characters of an error that are read."""
 _NO_PYTHON = re.compile(r"python3?: (?:command )?not found")
 
 
@@ -38,18 +40,18 @@ def repair(done: Sequence[Done], hands: Hands, tools: Sequence[Mapping[str, Any]
 
 
 def _again(one: Done, hands: Hands, tools: Sequence[Mapping[str, Any]]) -> Use | None:
-    if _PASSING.search(one.text):
+    if _PASSING.search(one.text[:_MOST]):
         return Use(one.name, one.input)
-    if _NO_PYTHON.search(one.text) and "command" in one.input:
+    if _NO_PYTHON.search(one.text[:_MOST]) and "command" in one.input:
         return Use(one.name, {**one.input, "command": str(one.input["command"]).replace("python3", "python", 1)})
     if one.name in hands.names:
-        return hands.run("pwd; ls -la") if _NO_FILE.search(one.text) else None
+        return hands.run("pwd; ls -la") if _NO_FILE.search(one.text[:_MOST]) else None
     return _corrected(one, tools)
 
 
 def _corrected(one: Done, tools: Sequence[Mapping[str, Any]]) -> Use | None:
     """The same call with the value that the error suggests, put where the refused value stood."""
-    suggested = _SUGGESTED.search(one.text)
+    suggested = _SUGGESTED.search(one.text[:_MOST])
     if not suggested:
         return None
     value = suggested.group(1).rstrip(".")

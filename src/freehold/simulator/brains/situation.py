@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from freehold.simulator.model.request import Request, Turn, text_of
+from freehold.simulator.reading import blocks
 from freehold.simulator.reading.values import Values, named_values
 from freehold.simulator.reading.words import chinese
+
+_MOST = 16_000
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Situation:
 
     task: str
     """The last thing a person wrote."""
+    around: str
+    """The same without fenced blocks; of a very long one the beginning, so that reading it costs little."""
     done: tuple[Done, ...]
     """Calls made for it so far, in order."""
     earlier: tuple[tuple[str, str], ...]
@@ -42,7 +48,7 @@ class Situation:
     def values(self) -> Values:
         """Values of the task's text and, named, of the results."""
         known = [pair for done in self.done if not done.is_error for pair in named_values(done.text)]
-        return Values(self.task, known=known)
+        return Values(self.around, known=known)
 
 
 def read(request: Request) -> Situation:
@@ -50,12 +56,14 @@ def read(request: Request) -> Situation:
     turns = [turn for turn in request.turns if turn.role != "system"]
     at = max((index for index, turn in enumerate(turns) if _person(turn)), default=0)
     task = _said(turns[at]) if turns else ""
+    around = blocks.without_fences(task)[:_MOST]
     earlier = tuple((turn.role, _said(turn)) for turn in turns[:at] if _said(turn))
     return Situation(
         task=task,
+        around=around,
         done=tuple(_done(turns[at:])),
         earlier=earlier,
-        chinese=chinese(task),
+        chinese=chinese(around or task[:_MOST]),
         system=text_of([placed.block for placed in request.system]),
         turn=sum(map(_person, turns)),
         latest=tuple(_done(turns[-2:])) if len(turns) > at + 1 else (),

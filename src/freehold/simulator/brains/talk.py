@@ -11,7 +11,7 @@ from fractions import Fraction
 from freehold.simulator.brains.situation import Situation
 from freehold.simulator.reading.words import stem, words
 
-_SUM = re.compile(r"(?<![\w.])[(\d][\d\s.,()+*/×÷^%-]*[-+*/×÷^%][\d\s.,()+*/×÷^%-]*\d\)*")
+_SUM = re.compile(r"(?<![\w.(])[(\d][\d\s.,()+*/×÷^%-]{0,100}[-+*/×÷^%][\d\s.,()+*/×÷^%-]{0,100}\d\){0,10}")
 _GREETING = re.compile(
     r"^\s*(?:(?:hi|hello|hey|good (?:morning|evening|afternoon))\b|你好|您好|嗨|早上好|晚上好)", re.I
 )
@@ -31,6 +31,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] =
 _EMPTY_TEXT = "what who which when where how is are was did do my me you the an of to in it that and"
 _EMPTY = frozenset(_EMPTY_TEXT.split())
 _MOST = 20_000
+_MOST_EARLIER = 200
 _LARGEST = Fraction(10**30)
 
 
@@ -44,7 +45,7 @@ def talk(situation: Situation) -> str:
 
 
 def _sum(situation: Situation) -> str | None:
-    found = _SUM.search(situation.task)
+    found = _SUM.search(situation.around)
     if not found:
         return None
     expression = found.group().strip()
@@ -80,11 +81,11 @@ def _value(node: ast.expr) -> Fraction:
 
 def _recall(situation: Situation) -> str | None:
     """A question about what was said before is answered with the user's own sentence."""
-    if not situation.earlier or not _QUESTION.search(situation.task) or not _ABOUT_EARLIER.search(situation.task):
+    if not situation.earlier or not _QUESTION.search(situation.around) or not _ABOUT_EARLIER.search(situation.around):
         return None
-    asked = _matter(situation.task)
+    asked = _matter(situation.around)
     best, hits = "", 0
-    for role, text in situation.earlier:
+    for role, text in situation.earlier[-_MOST_EARLIER:]:
         for sentence in _sentences(text) if role == "user" else ():
             common = len(_matter(sentence) & asked)
             if common >= max(1, hits) and not _QUESTION.search(sentence):
@@ -105,12 +106,12 @@ def _sentences(text: str) -> Sequence[str]:
 
 
 def _courtesy(situation: Situation) -> str | None:
-    if _GREETING.search(situation.task) and len(situation.task) < 60:
+    if _GREETING.search(situation.around) and len(situation.around) < 60:
         role = _role(situation)
         if situation.chinese:
             return f"你好！{f'我是{role}。' if role else ''}有什么可以帮你的？"
         return f"Hello! {f'I am {role}. ' if role else ''}What can I do for you?"
-    if _THANKS.search(situation.task) and len(situation.task) < 80:
+    if _THANKS.search(situation.around) and len(situation.around) < 80:
         return "不客气！" if situation.chinese else "You are welcome!"
     return None
 
@@ -121,7 +122,7 @@ def _role(situation: Situation) -> str:
 
 
 def _plain(situation: Situation) -> str:
-    first = " ".join(situation.task.split())
+    first = " ".join(situation.around.split())
     topic = first if len(first) <= 160 else first[:159] + "…"
     role = _role(situation)
     if situation.chinese:

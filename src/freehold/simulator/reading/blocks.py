@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.S | re.M)
-_PATH = re.compile(
-    r"(?<![\w:/.@])((?:~|\.{1,2})?/[\w.@%+~-]+(?:/[\w.@%+~-]+)*/?|[\w.-]+(?:/[\w.-]+)+|[\w-]+\.(?:csv|tsv|txt|md|py|json|"
-    r"ya?ml|toml|ini|cfg|log|sh|sql|html?|css|js|ts|xml|pdf|png|jpe?g|parquet|xlsx?|ipynb|rs|go|java|c|h|cpp))(?![\w/])"
+_OPENING = re.compile(r"[ \t]{0,8}(`{3,10}|~{3,10})[ \t]*([\w+#.-]{0,40})[^`\n]*\Z")
+_ENDINGS = (
+    "csv|tsv|txt|md|py|json|ya?ml|toml|ini|cfg|log|sh|sql|html?|css|js|ts|xml|pdf|png|jpe?g|parquet|xlsx?|ipynb|rs|go|"
+    "java|c|h|cpp"
 )
+_NAME = r"[\w.@%+~-]{1,100}"
+_PATH = re.compile(
+    rf"(?<![\w:/.@%+~-])((?:~|\.{{1,2}})?/{_NAME}(?:/{_NAME}){{0,30}}/?|[\w.-]{{1,100}}(?:/[\w.-]{{1,100}}){{1,30}}|"
+    rf"[\w-]{{1,100}}(?:\.[\w-]{{1,30}}){{0,3}}\.(?:{_ENDINGS}))(?![\w/])"
+)
+"""No piece without a bound, and no start in the middle of a name: a hostile text must not cost more than its length."""
 _SHELL = ("bash", "sh", "shell", "zsh", "console", "terminal")
 _PYTHON = ("python", "py", "python3")
 _STARTS = re.compile(
@@ -46,13 +52,33 @@ class Fenced:
 
 
 def fenced(text: str) -> list[Fenced]:
-    """All fenced blocks in order."""
-    return [Fenced(language.lower(), body) for _, language, body in _FENCE.findall(text)]
+    """All fenced blocks in order; one that is never closed is none."""
+    return _split(text)[1]
 
 
 def without_fences(text: str) -> str:
     """The text around the fenced blocks."""
-    return _FENCE.sub("\n", text)
+    return _split(text)[0]
+
+
+def _split(text: str) -> tuple[str, list[Fenced]]:
+    around: list[str] = []
+    found: list[Fenced] = []
+    inside: list[str] = []
+    fence = language = opened = ""
+    for line in text.splitlines(keepends=True):
+        if fence:
+            if line.strip() == fence:
+                found.append(Fenced(language, "".join(inside)))
+                around.append("\n")
+                fence, inside = "", []
+            else:
+                inside.append(line)
+        elif opening := _OPENING.match(line.rstrip("\r\n")):
+            fence, language, opened = opening.group(1), opening.group(2).lower(), line
+        else:
+            around.append(line)
+    return "".join([*around, opened, *inside] if fence else around), found
 
 
 def paths(text: str) -> list[str]:

@@ -26,7 +26,7 @@ _DATE_HAN = re.compile(r"(\d{4})年(\d{1,2})月(\d{1,2})[日号]")
 _QUOTED = re.compile(
     r'"([^"\n]{1,500})"|“([^”]{1,500})”|「([^」]{1,500})」|《([^》]{1,500})》|`([^`\n]{1,500})`|(?<!\w)\'([^\'\n]{2,500})\'(?!\w)'
 )
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _URL = re.compile(r"https?://[^\s<>\"'）)，。]+")
 _CURRENCY = re.compile(r"\b[A-Z]{3}\b")
 _PLACE = re.compile(r"\b(?:in|for|at|from|to|near|of)\s+((?:[A-Z][\w'’-]+)(?:\s+[A-Z][\w'’-]+){0,3})")
@@ -35,7 +35,7 @@ _PLACE_LIST = re.compile(rf"\b(?:in|for|at|of)\s+({_ONE_PLACE}(?:(?:\s*,\s*(?:an
 _PLACES = ("city", "location", "place", "country", "region", "town", "address")
 _PROPER = re.compile(r"(?<![.!?]\s)(?<!^)\b([A-Z][a-z'’]+(?:\s+[A-Z][a-z'’]+){0,3})")
 _PLACE_HAN = re.compile(
-    r"(?:在|去|到|查一?下?|看看|告诉我|请问)?\s*([\u4e00-\u9fff]{2,4}?)(?:市|省|县)?(?:的|今天|明天|现在|当前)"
+    r"(?:在|去|到|查一?下?|看看|告诉我|请问)?[ \t]{0,3}([\u4e00-\u9fff]{2,4}?)(?:市|省|县)?(?:的|今天|明天|现在|当前)"
 )
 _HAN_DIGITS = {"一": 1, "两": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9, "十": 10}
 _HAN_NUMBER = re.compile(r"([一两二三四五六七八九十])(?=[个条天周月年次位名页份])")
@@ -263,23 +263,23 @@ class Values:
     def _near(self, name: str) -> list[str]:
         """Numbers that stand beside the parameter's own name: `days` in “the last 30 days”."""
         part = re.escape(stem(re.split(r"_", name)[-1]))
-        after = re.findall(rf"(-?\d+(?:\.\d+)?)\s*{part}", self._plain, re.I)
-        before = re.findall(rf"{part}\w*\s*(?:is|of|=|:|to)?\s*(-?\d+(?:\.\d+)?)", self._plain, re.I)
+        after = re.findall(rf"(?<![\d.])(-?\d{{1,18}}(?:\.\d{{1,18}})?)\s{{0,5}}{part}", self._plain, re.I)
+        beside = rf"{part}\w{{0,20}}\s{{0,5}}(?:is|of|=|:|to)?\s{{0,5}}(-?\d{{1,18}}(?:\.\d{{1,18}})?)"
+        before = re.findall(beside, self._plain, re.I)
         if name.lower() in ("days", "n_days") or name.lower().endswith("_days"):
-            after += re.findall(r"(\d+)\s*天", self._plain)
+            after += re.findall(r"(?<!\d)(\d{1,6})\s{0,5}天", self._plain)
         return before + after
 
     def _boolean(self, name: str) -> bool | None:
         spaced = name.replace("_", " ")
-        if re.search(
-            rf"\b(?:no|not|without|don't|exclude|不要?|无需)\s*(?:\w+\s+)?{re.escape(spaced)}", self._plain, re.I
-        ):
+        refused = r"\b(?:no|not|without|don't|exclude|不要?|无需)\s{0,5}(?:\w{1,40}\s{1,5})?" + re.escape(spaced)
+        if re.search(refused, self._plain, re.I):
             return False
         return True if self.mentions(name, {}) else None
 
     def _list_after_colon(self) -> list[str]:
-        found = re.search(r"[:：]\s*([^\n:：]{2,300})$", self._plain, re.M)
-        parts = re.split(r"\s*[,，、;；]\s*|\s+and\s+|和", found.group(1)) if found else []
+        found = re.search(r"[:：]\s{0,5}([^\n:：]{2,300})$", self._plain, re.M)
+        parts = re.split(r"\s{0,5}[,，、;；]\s{0,5}|\s{1,5}and\s{1,5}|和", found.group(1)) if found else []
         return [part.strip(" .。") for part in parts if part.strip(" .。")] if len(parts) > 1 else []
 
 
