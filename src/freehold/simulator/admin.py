@@ -6,7 +6,6 @@ Whoever can reach the simulator may use it: it is a tool for tests and listens o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -58,7 +57,7 @@ class Admin:
             case "GET", "account":
                 return self._simulator.claude.account.show()
             case "GET", "requests":
-                return {"data": [asdict(line) for line in self._simulator.claude.account.lines()]}
+                return {"data": [msgspec.to_builtins(line) for line in self._simulator.claude.account.lines()]}
             case "GET", _ if what.startswith("requests/"):
                 return self._request(what.removeprefix("requests/"))
             case "POST", "seed":
@@ -95,7 +94,8 @@ class Admin:
         found = self._simulator.claude.account.lines(request_id=request_id)
         if not found:
             raise NotFound(f"No request {request_id[:80]!r} is among the latest ones.")
-        return asdict(found[-1])
+        line: dict[str, Any] = msgspec.to_builtins(found[-1])
+        return line
 
     def _seed(self, body: Mapping[str, Any]) -> dict[str, Any]:
         _only(body, "seed")

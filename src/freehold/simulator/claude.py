@@ -5,7 +5,6 @@ Synchronous and without I/O; the time is an argument. `upstream.py`, `http.py` a
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,8 +33,7 @@ from freehold.wire.envelopes import error_from
 _TOO_DEEP = "the request is nested too deeply"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """One request as it arrived: its bytes, and who asks. `key` is only a name for the bill."""
 
     body: bytes
@@ -55,7 +53,8 @@ class Outcome:
     request: Request
     answer: answers.Answer
     plan: Plan
-    mark: Fingerprint
+    mark: Fingerprint | None
+    """Only for requests that opted in to cache diagnostics."""
     started_us: int
     waited_s: float = 0.0
 
@@ -125,15 +124,16 @@ class Claude:
         if failure is not None:
             raise _failed(failure)
         answer = answers.compose(request, steps, asked.ids, self.character.seed, plan, most, asked.batch)
-        mark = fingerprint(request, prompt)
-        if request.diagnose:
+        mark = fingerprint(request, prompt) if request.diagnose else None
+        if mark is not None:
             answer.message["diagnostics"] = self._diagnoses.diagnose(asked.workspace, request.previous_message_id, mark)
         return Outcome(asked, request, answer, plan, mark, now_us, waited_s)
 
     def begun(self, outcome: Outcome, now_us: int) -> None:
         """The reply begins: from now on others see what it wrote into the cache."""
         self.cache.commit(outcome.plan, outcome.started_us, now_us)
-        self._diagnoses.remember(outcome.asked.workspace, outcome.answer.message["id"], outcome.mark)
+        if outcome.mark is not None:
+            self._diagnoses.remember(outcome.asked.workspace, outcome.answer.message["id"], outcome.mark)
 
     def billed(self, outcome: Outcome, output_tokens: int, now_us: int, fault: str | None = None) -> None:
         """The reply is over, or broke off after so many tokens of output: put it on the bill."""
@@ -191,7 +191,7 @@ class Claude:
             seed = self.character.seed
             dropped = thinking.unreadable(request, seed)
             if dropped:
-                request = dataclasses.replace(request, dropped=dropped)
+                request = msgspec.structs.replace(request, dropped=dropped)
             rules.check(request, seed)
             return request, lay_out(request, seed=seed, file_bytes=self.character.file_bytes)
         except RecursionError:

@@ -12,7 +12,7 @@
 
 While a test has the fixture `claude`, `ANTHROPIC_BASE_URL` and `ANTHROPIC_API_KEY` point at a fresh simulator on a
 local port. One server runs for the whole session; each test gets a simulator of its own with its own clock, cache and
-bill. Nothing of Freehold is imported before a test asks for a fixture.
+bill.
 """
 
 from __future__ import annotations

@@ -30,8 +30,7 @@ FileBytes = Callable[[str], bytes | None]
 """From a file id to its bytes, or `None` when it is not known here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """One block of the prefix. `total` counts the tokens up to and with it; `own` is the digest of the block alone."""
 
     level: int

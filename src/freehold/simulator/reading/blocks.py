@@ -62,6 +62,8 @@ def without_fences(text: str) -> str:
 
 
 def _split(text: str) -> tuple[str, list[Fenced]]:
+    if "```" not in text and "~~~" not in text:
+        return text, []
     around: list[str] = []
     found: list[Fenced] = []
     inside: list[str] = []

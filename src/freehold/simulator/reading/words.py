@@ -120,6 +120,8 @@ CHINESE: dict[str, str] = {
 
 def chinese(text: str) -> bool:
     """Whether a person wrote this in Chinese: more than a tenth of its letters outside code are Han."""
+    if text.isascii():
+        return False
     plain = re.sub(r"```.*?```|`[^`]*`", " ", text, flags=re.S)
     han = sum(len(run) for run in _HAN.findall(plain))
     latin = len(re.findall(r"[A-Za-z]+", plain))
