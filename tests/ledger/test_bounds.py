@@ -194,3 +194,11 @@ async def test_what_the_simulator_bills_is_never_above_the_bound(
     assert facts.usage is not None, reply.whole
     assert bound.nanodollars is not None
     assert simulator.claude.account.total.nanodollars <= bound.nanodollars
+
+
+def test_no_price_changes_with_the_length_of_a_prompt_below_the_lowest_band() -> None:
+    for model in MODELS:
+        card = RATES.card(model)
+        assert card is not None
+        bands = [above for _, periods in card.standard + card.fast for above, _ in periods]
+        assert all(above == 0 or above >= 100_000 for above in bands)

@@ -90,8 +90,8 @@ class Sampler:
             assert isinstance(error, asyncio.CancelledError), error
 
 
-async def chaos(database_url: str, folder: Path, seed: int, *, kills: int, tasks: int) -> Counter[str]:
-    """The whole run; gives figures of it."""
+async def chaos(database_url: str, folder: Path, seed: int, *, kills: int, tasks: int, budget: int = 1) -> Counter[str]:
+    """The whole run, with so many times the limits; gives figures of it."""
     chance = random.Random(seed)
     served = Served(Settings(brain="echo", pace=Pace(Spread(0.01, 3.0)), history=1_000_000, keep_bodies=True))
     store = await Store.open(database_url, clock=SystemClock())
@@ -101,7 +101,7 @@ async def chaos(database_url: str, folder: Path, seed: int, *, kills: int, tasks
     try:
         async with listening(served) as url, opened(store, folder) as kit:
             for scope, limit in LIMITS.items():
-                await kit.put(nanodollars(limit), scope)
+                await kit.put(budget * nanodollars(limit), scope)
             await kit.put(nanodollars(1), enforcement="soft")
             await kit.put(1_000_000, "user", unit="tokens", period="day")
             async with sampler.watching():
@@ -177,6 +177,6 @@ async def test_no_account_is_overdrawn_and_the_ledger_equals_the_simulator_s_acc
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(2, 8))
 async def test_the_same_with_two_hundred_tasks_and_many_kills(database_url: str, tmp_path: Path, seed: int) -> None:
-    found = await chaos(database_url, tmp_path / "ledger", seed, kills=12, tasks=67)
+    found = await chaos(database_url, tmp_path / "ledger", seed, kills=12, tasks=67, budget=6)
     print(dict(found))
     assert found["lost"] > 0

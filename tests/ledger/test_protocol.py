@@ -228,11 +228,11 @@ def test_near_the_limit_only_what_is_needed_is_drawn() -> None:
 
 
 def test_far_from_the_limit_the_slice_is_large_and_never_more_than_a_share_of_the_room() -> None:
-    assert ahead(1, 1_000_000) == 64
+    assert ahead(1, 1_000_000) == 512
     assert ahead(1_000, 1_000_000) == 31_250
     assert ahead(31_251, 1_000_000) == 0
     decision = decide([Ask((("a", 10), ("b", 10)))], {"b": 10}, {"a": opened(1_000_000), "b": opened(1_000_000)})
-    assert decision.drawn == {"a": 10 + 640, "b": 640}
+    assert decision.drawn == {"a": 10 + 5_120, "b": 5_120}
 
 
 def test_a_cost_above_the_bound_is_settled_whole_and_counted() -> None:

@@ -11,7 +11,7 @@ from freehold.calls import Call
 from freehold.gateway.attempts import Attempt
 from freehold.ledger.bounds import Bound
 from freehold.ledger.rates import Rates
-from freehold.wire.facts import Usage
+from freehold.wire.facts import Iteration, Usage
 
 EXACT, BOUNDED, PARTIAL, LOST = "exact", "bounded", "partial", "lost"
 _WEIGHT = {EXACT: 0, PARTIAL: 1, BOUNDED: 2, LOST: 3}
@@ -97,11 +97,11 @@ def _at_most(model: str | None, usage: Usage, bound: Bound, rates: Rates, now_us
 
 def tokens_of(usage: Usage) -> int:
     """All tokens: uncached, written, read, output; of every pass where there were several."""
-    return sum(
-        part.input_tokens
-        + part.cache_write_5m_tokens
-        + part.cache_write_1h_tokens
-        + part.cache_read_tokens
-        + part.output_tokens
-        for part in (usage.iterations or (usage,))
-    )
+    if usage.iterations:
+        return sum(map(_tokens_of, usage.iterations))
+    return _tokens_of(usage)
+
+
+def _tokens_of(part: Usage | Iteration) -> int:
+    written = part.cache_write_5m_tokens + part.cache_write_1h_tokens
+    return part.input_tokens + written + part.cache_read_tokens + part.output_tokens

@@ -26,8 +26,8 @@ from freehold.store.ledger import AccountRow, LostCall
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 0.05
-"""Settlements wait for company so long, at most."""
+SETTLE_S = 0.25
+"""Settlements wait for company so long, at most: a commit costs milliseconds, and the journal has them meanwhile."""
 RETRY_S = (0.05, 1.0)
 """When a commit is tried again that failed, first and from then on: other processes, or the database is away."""
 RECALLS = 4
@@ -135,8 +135,7 @@ class Bank:
     ) -> Reservation:
         now_us = self._clock.now_us()
         reservation = local.reserve(purses, nanodollars, tokens, now_us)
-        positions = [purse.index for purse in purses]
-        reservation.slot = self._journal.write(request_id, model, now_us, positions, reservation.amounts)
+        reservation.slot = self._journal.write(request_id, model, now_us, reservation.positions, reservation.amounts)
         return reservation
 
     def add(self, reservation: Reservation, nanodollars: int, tokens: int) -> bool:
@@ -148,8 +147,7 @@ class Bank:
 
     def _added(self, reservation: Reservation, nanodollars: int, tokens: int) -> None:
         local.add(reservation, nanodollars, tokens)
-        positions = [purse.index for purse in reservation.purses]
-        self._journal.rewrite(reservation.slot, positions, reservation.amounts)
+        self._journal.rewrite(reservation.slot, reservation.positions, reservation.amounts)
 
     def finish(
         self, reservation: Reservation, cost: tuple[int, int], kept: tuple[int, int], request_id: str, model: str
@@ -159,8 +157,7 @@ class Bank:
         False if it has cost more than was reserved.
         """
         told = local.finish(reservation, *cost, *kept)
-        positions = [purse.index for purse in reservation.purses]
-        self._journal.finish(reservation.slot, positions, reservation.amounts, told)
+        self._journal.finish(reservation.slot, reservation.positions, reservation.amounts, told)
         self._finished.append(reservation.slot)
         self._touched.update(reservation.purses)
         if kept != (0, 0):

@@ -12,8 +12,8 @@ Knows no budgets. Costs a few microseconds for a request without media.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -37,6 +37,9 @@ FORMAT_TOKENS = 1_000
 BASE_TOKENS = 16
 MOST_USES = 20
 """Of a server tool in one request, if it says so itself."""
+_SEARCHED_BYTES = 4_096
+_LOWEST_BAND_TOKENS = 100_000
+"""No model's price changes below; a test looks at all of them."""
 _CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_", "custom")
 _COUNTED_TOOLS = ("web_search_", "web_fetch_")
 _NO_BOUND = {
@@ -51,8 +54,7 @@ _EMPTY = frozenset({b"null", b"[]", b"{}"})
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """At most so much. `nanodollars` is `None` where the model has no price."""
 
     nanodollars: int | None
@@ -80,20 +82,20 @@ class Bounds:
         context = context_tokens(model)
         output = _max_tokens(fields)
         prompt, passes, searches = len(call.body) + BASE_TOKENS, 1, 0
-        for name in _NO_BOUND:
-            if name in fields and fields[name] not in _EMPTY:
-                raise InvalidRequest(f"{name}: the call {_NO_BOUND[name]}, so its cost has no bound; {_WHY}")
+        if not _NO_BOUND.keys().isdisjoint(fields):
+            _check_bounded(fields)
         if "tools" in fields:
             added, passes, searches = _tools(fields["tools"])
             prompt += added
         if "output_config" in fields or "output_format" in fields:
             prompt += FORMAT_TOKENS
-        if _has_media(fields["messages"]):
-            prompt = _with_media(fields, prompt, context)
+        caches, looks = _glance(call.body, fields["messages"])
+        if looks:
+            caches, prompt = _look(fields, prompt, context)
         if passes > 1:  # every pass reads all that came before it
             prompt, output = passes * context, passes * output
         prompt = min(prompt, passes * context)
-        nanodollars = self._cost(call, model, prompt, output, passes, now_us)
+        nanodollars = self._cost(call, model, prompt, output, caches or passes > 1, now_us)
         if nanodollars is not None:
             nanodollars += searches * self._search_price(model)
         return Bound(nanodollars, prompt + output, output)
@@ -102,12 +104,10 @@ class Bounds:
         card = self._rates.card(model)
         return card.web_search_nanodollars if card is not None else 0
 
-    def _cost(self, call: Call, model: str, prompt: int, output: int, passes: int, now_us: int) -> int | None:
+    def _cost(self, call: Call, model: str, prompt: int, output: int, caches: bool, now_us: int) -> int | None:
         card = self._rates.card(model)
         if card is None:
             return None
-        body = call.body
-        caches = passes > 1 or b"cache_control" in body or b"\\u00" in body
         rate = _dearest(card, prompt, now_us, _text(call.fields, "speed") == "fast", caches=caches)
         if rate is None:
             return None
@@ -121,6 +121,7 @@ class Bounds:
 _WHY = "a hard budget applies to it, which can only admit calls that have one. Leave it out, or use a soft budget."
 
 
+@lru_cache(maxsize=1024)
 def context_tokens(model: str) -> int:
     """The context window of a model, or more."""
     return OLDER_CONTEXT_TOKENS if any(mark in model for mark in _OLDER) else CONTEXT_TOKENS
@@ -131,16 +132,21 @@ def _dearest(card: Card, prompt: int, now_us: int, fast: bool, *, caches: bool) 
     found = card.rate(prompt, now_us, fast=fast)
     if found is None:
         return None
-    least = card.rate(1, now_us, fast=fast) or found
-    prompts = (0, 2, 3, 4) if caches else (0, 4)
-    return (
-        max(rate[kind] for rate in (found, least) for kind in prompts),
-        max(found[1], least[1]),
-    )
+    least = found if prompt <= _LOWEST_BAND_TOKENS else card.rate(1, now_us, fast=fast) or found
+    prompt_rate = max(found[0], found[4], least[0], least[4])
+    if caches:
+        prompt_rate = max(prompt_rate, found[2], found[3], least[2], least[3])
+    return prompt_rate, max(found[1], least[1])
 
 
 def _text(fields: Mapping[str, bytes], name: str) -> object:
     return _decode(fields[name]) if name in fields else None
+
+
+def _check_bounded(fields: Mapping[str, bytes]) -> None:
+    for name, what in _NO_BOUND.items():
+        if name in fields and fields[name] not in _EMPTY:
+            raise InvalidRequest(f"{name}: the call {what}, so its cost has no bound; {_WHY}")
 
 
 def _max_tokens(fields: Mapping[str, bytes]) -> int:
@@ -178,15 +184,24 @@ def _uses(tool: dict[str, Any], place: int, kind: str) -> int:
     return most
 
 
-def _has_media(messages: bytes) -> bool:
-    """A block with a source or a file; or names that are spelt with escapes, which hide what they are."""
-    return b'"source"' in messages or b'"file_id"' in messages or b"\\u00" in messages
+def _glance(body: bytes, messages: bytes) -> tuple[bool, bool]:
+    """(it may write to the cache, it has to be looked through), by searching for names. A long request is read whole
+    at once, which takes less time than searching it again and again; so is one that spells letters as escapes.
+    """
+    if len(messages) > _SEARCHED_BYTES or b"\\u00" in body:
+        return True, True
+    return b"cache_control" in body, b'"source"' in messages or b'"file_id"' in messages
 
 
-def _with_media(fields: Mapping[str, bytes], prompt: int, context: int) -> int:
+def _look(fields: Mapping[str, bytes], prompt: int, context: int) -> tuple[bool, int]:
+    """(it may write to the cache, the bound of its prompt), by looking at every block."""
     seen = Seen()
     try:
-        seen.look(_decode(fields["messages"]))
+        seen.messages(_decode(fields["messages"]))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return context
-    return context if seen.unseen else prompt - seen.bytes + seen.tokens
+        return True, context
+    caches = seen.caches or "cache_control" in fields
+    for name in ("system", "tools"):
+        raw = fields.get(name, b"")
+        caches = caches or b"cache_control" in raw or b"\\u00" in raw
+    return caches, context if seen.unseen else prompt - seen.bytes + seen.tokens

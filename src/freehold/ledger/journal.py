@@ -30,6 +30,8 @@ _STATE_AT, _BATCH_AT = 0, 8
 _ACCOUNT = struct.Struct("<qqqq")
 """Position, reserved, cost, kept by lost attempts."""
 _ACCOUNTS_AT = 160
+_WHOLE = [struct.Struct("<BBxxxxxxqq64s64s8x" + "qqqq" * count) for count in range(MOST_ACCOUNTS + 1)]
+"""A line from its beginning to its last account."""
 _LINES = [struct.Struct("<" + "qqqq" * count) for count in range(MOST_ACCOUNTS + 1)]
 _BATCH = struct.Struct("<q")
 
@@ -74,8 +76,7 @@ class Journal:
         for position, amount in zip(positions, amounts, strict=True):
             flat += (position, amount, 0, 0)
         mapped = self._map
-        _LINES[count].pack_into(mapped, slot + _ACCOUNTS_AT, *flat)
-        _HEAD.pack_into(mapped, slot, _FREE, count, 0, at_us, request_id.encode()[:64], model.encode()[:64])
+        _WHOLE[count].pack_into(mapped, slot, _FREE, count, 0, at_us, request_id.encode(), model.encode(), *flat)
         mapped[slot] = _OPEN  # one byte, last: before it there is nothing, after it there is all
         return slot
 

@@ -170,18 +170,17 @@ class Ledger:
 
     # What calls use.
 
-    def find(self, who: Who) -> Found:
+    def find(self, who: Who, now_us: int) -> Found:
         """Where a call of `who` counts now; no purses where no budget applies. In memory; its key must be known."""
         if self._version != self.definitions.version:
             self._found.clear()
             self._version = self.definitions.version
         found = self._found.get(who)
-        if found is None or found.until_us <= self._clock.now_us():
-            found = self._find(who)
+        if found is None or found.until_us <= now_us:
+            found = self._find(who, now_us)
         return found
 
-    def _find(self, who: Who) -> Found:
-        now_us = self._clock.now_us()
+    def _find(self, who: Who, now_us: int) -> Found:
         budgets = self.definitions.apply(who)
         if len(budgets) > MOST_ACCOUNTS:
             raise Unavailable(f"{len(budgets)} budgets apply to this call; at most {MOST_ACCOUNTS} may.")

@@ -34,6 +34,16 @@ class Seen:
         self.tokens = 0
         self.unseen = False
         """Something comes from elsewhere: a URL, a file. Only the context window bounds it."""
+        self.caches = False
+        """A block asks for a cache write."""
+
+    def messages(self, value: Any) -> None:
+        """Look at all messages; plain text, which most of them are, is passed over."""
+        for message in value if isinstance(value, list) else ():
+            content = message.get("content") if isinstance(message, dict) else None
+            for block in content if isinstance(content, list) else ():
+                if not isinstance(block, dict) or block.get("type") != "text" or len(block) > 2:
+                    self.look(block)
 
     def look(self, value: Any, depth: int = 0) -> None:
         """Take a look at a part of the request, and at what is in it. Raises `InvalidRequest`: nested too deeply."""
@@ -48,6 +58,7 @@ class Seen:
     def _block(self, block: dict[str, Any], depth: int) -> None:
         if block.get("type") == "container_upload" or "file_id" in block:
             self.unseen = True
+        self.caches = self.caches or "cache_control" in block
         source = block.get("source")
         if isinstance(source, dict):
             self._source(source)

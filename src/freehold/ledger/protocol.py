@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
-AHEAD_CALLS = 64
+AHEAD_CALLS = 512
 """A process draws escrow for so many further calls like the dearest one that waits, so that those need no commit …"""
 AHEAD_SHARE = 32
 """… but at most this part of the room: near the limit the slice shrinks to the single reservation."""

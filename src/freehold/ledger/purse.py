@@ -86,6 +86,8 @@ class Reservation:
 
     purses: tuple[Purse, ...]
     amounts: list[int]
+    positions: list[int]
+    """Of the purses, as the journal knows them."""
     slot: int = -1
     """Where the journal has it."""
     nanodollars: int = 0
@@ -104,6 +106,7 @@ def can_reserve(purses: tuple[Purse, ...], nanodollars: int, tokens: int) -> boo
 def reserve(purses: tuple[Purse, ...], nanodollars: int, tokens: int, now_us: int) -> Reservation:
     """Set the bound aside at every purse; `can_reserve` was true, with nothing in between."""
     amounts: list[int] = []
+    positions: list[int] = []
     for purse in purses:
         amount = (tokens if purse.in_tokens else nanodollars) if purse.hard else 0
         purse.free -= amount
@@ -112,7 +115,8 @@ def reserve(purses: tuple[Purse, ...], nanodollars: int, tokens: int, now_us: in
         if amount > purse.need:
             purse.need = amount
         amounts.append(amount)
-    return Reservation(purses, amounts, nanodollars=nanodollars, tokens=tokens)
+        positions.append(purse.index)
+    return Reservation(purses, amounts, positions, nanodollars=nanodollars, tokens=tokens)
 
 
 def add(reservation: Reservation, nanodollars: int, tokens: int) -> None:

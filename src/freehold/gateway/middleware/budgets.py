@@ -42,6 +42,7 @@ class Paying:
     body: bytes
     model: str
     spending: Spending = field(default_factory=Spending)
+    attempted: bool = False
 
 
 class Budgets:
@@ -72,11 +73,11 @@ class Budgets:
 
         return handle
 
-    def bound(self, call: Call, found: Found) -> Bound | None:
+    def bound(self, call: Call, found: Found, now_us: int) -> Bound | None:
         """The bound of one attempt. Raises `InvalidRequest` where there is none and a hard budget applies."""
         if not found.hard:
             return None
-        bound = self.bounds.of(call, self.clock.now_us())
+        bound = self.bounds.of(call, now_us)
         if bound.nanodollars is None and found.hard_money:
             raise InvalidRequest(
                 f"model: no price is known for {call.model[:100]!r}, so a hard budget in money cannot admit it. Use "
@@ -91,10 +92,11 @@ class Budgets:
             await definitions.learn_key(caller.key_id)
         if not definitions.any:
             return None
-        found = ledger.find(_who(call, caller))
+        now_us = self.clock.now_us()
+        found = ledger.find(_who(call, caller), now_us)
         if not found.purses:
             return None
-        bound = self.bound(call, found)
+        bound = self.bound(call, found, now_us)
         most = bound or _NO_BOUND
         amounts = (found.purses, most.nanodollars or 0, most.tokens, call.request_id, call.model)
         reservation = ledger.bank.reserve(*amounts)
@@ -167,8 +169,11 @@ class _Attempt:
         self._bound = paying.bound
 
     async def __aenter__(self) -> Reply:
-        await self._cover()
-        spending = self._paying.spending
+        paying = self._paying
+        spending = paying.spending
+        if paying.attempted or self._call.body is not paying.body or self._call.model != paying.model:
+            await self._cover()
+        paying.attempted = True
         try:
             self._context = self._inner(self._call)
             return await self._context.__aenter__()
@@ -198,7 +203,7 @@ class _Attempt:
         if paying.bound is None:
             return
         if call.body is not paying.body or call.model != paying.model:
-            self._bound = budgets.bound(call, paying.found) or _NO_BOUND
+            self._bound = budgets.bound(call, paying.found, budgets.clock.now_us()) or _NO_BOUND
         bound, spent, held = self._bound or _NO_BOUND, paying.spending, paying.reservation
         nanodollars = spent.nanodollars + spent.kept_nanodollars + (bound.nanodollars or 0) - held.nanodollars
         tokens = spent.tokens + spent.kept_tokens + bound.tokens - held.tokens
