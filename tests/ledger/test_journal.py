@@ -1,0 +1,101 @@
+"""The journal: what is left of a process, whether it is believed, and who may read it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from freehold.ledger.journal import SLOT_BYTES, Journal, left_behind
+from freehold.money import nanodollars
+from freehold.store import ledger as rows
+from freehold.store.engine import Store
+from tests.ledger.kit import Kit, make_workspace, opened
+
+
+def abandoned(journal: Journal) -> Path:
+    """As a killed process leaves it: the file stays, the lock is gone."""
+    journal.close(remove=False)
+    return journal.path
+
+
+def test_lines_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "hold_1.journal")
+    first = journal.write("req_open", "claude-haiku-4-5", 7, [1, 2], [10, 20])
+    second = journal.write("req_done", "m", 8, [1], [30])
+    journal.finish(second, [1], [30], [(25, 5)])
+    journal.batch([second], 4)
+    third = journal.write("req_freed", "m", 9, [1], [40])
+    journal.free([third])
+    journal.rewrite(first, [1, 2], [11, 21])
+    abandoned(journal)
+    (remains,) = left_behind(tmp_path)
+    lines = {line.request_id: line for line in remains.lines}
+    remains.close(remove=True)
+    assert set(lines) == {"req_open", "req_done"}
+    assert (lines["req_open"].finished, lines["req_open"].model) == (False, "claude-haiku-4-5")
+    assert lines["req_open"].accounts == ((1, 11, 0, 0), (2, 21, 0, 0))
+    assert (lines["req_done"].batch, lines["req_done"].accounts) == (4, ((1, 30, 25, 5),))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_whose_process_lives_is_left_alone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "hold_1.journal")
+    assert list(left_behind(tmp_path)) == []
+    abandoned(journal)
+    (ours,) = left_behind(tmp_path)
+    assert list(left_behind(tmp_path)) == [], "one reader at a time"
+    ours.close(remove=False)
+
+
+def test_it_grows_with_the_calls_that_are_open(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "hold_1.journal")
+    slots = [journal.write(f"req_{number}", "m", 1, [1], [number]) for number in range(2_000)]
+    assert journal.open_lines == len(set(slots)) == 2_000
+    abandoned(journal)
+    (remains,) = left_behind(tmp_path)
+    assert sorted(line.accounts[0][1] for line in remains.lines) == list(range(2_000))
+    remains.close(remove=True)
+
+
+@pytest.fixture
+async def dead(store: Store, tmp_path: Path) -> AsyncIterator[tuple[Kit, Path]]:
+    """A process that died with one call open, and one that lives."""
+    await make_workspace(store)
+    folder = tmp_path / "ledger"
+    async with opened(store, folder) as kit:
+        await kit.put(nanodollars(1))
+        async with opened(store, tmp_path / "other") as victim:
+            call = victim.handler(victim.call())
+            await call.__aenter__()
+        (path,) = (tmp_path / "other").glob("*.journal")
+        path.rename(folder / path.name)
+        yield kit, folder / path.name
+
+
+async def test_an_open_call_of_a_dead_process_is_possibly_billed(dead: tuple[Kit, Path]) -> None:
+    kit, path = dead
+    assert await kit.ledger.reconcile() == 1
+    (account,) = await kit.sums()
+    assert account.held == 0 and account.lost == account.escrowed > 0
+    assert not path.exists()
+    assert await kit.ledger.reconcile() == 0
+
+
+async def test_after_another_boot_all_that_a_process_held_stays_reserved(dead: tuple[Kit, Path]) -> None:
+    kit, path = dead
+    raw = bytearray(path.read_bytes())
+    raw[:36] = b"0" * 36
+    raw[SLOT_BYTES:] = bytes(len(raw) - SLOT_BYTES)  # a power cut may have taken the lines
+    path.write_bytes(raw)
+    async with kit.store.read() as conn:
+        (before,) = await rows.sums(conn)
+    assert before.held > 0
+    await kit.ledger.reconcile()
+    (account,) = await kit.sums()
+    assert account.held == 0 and account.lost == account.escrowed == before.held
+    async with kit.store.read() as conn:
+        budget = next(iter(kit.ledger.definitions.by_id))
+        (lost,) = await rows.lost(conn, budget, limit=10)
+    assert lost.reason == "power"
