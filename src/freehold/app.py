@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
 from freehold.access.keys import Keys
-from freehold.access.secrets import SecretSettings, secret_key
+from freehold.access.secrets import Secrets, SecretSettings, secret_key
 from freehold.access.workspaces import Workspaces
 from freehold.agents.feed import Feed
 from freehold.agents.inbox import Inbox
@@ -49,6 +49,7 @@ from freehold.api import (
     skills,
     threads,
     usage_reports,
+    webhooks,
     workspaces,
 )
 from freehold.api.definitions import Definitions
@@ -86,6 +87,7 @@ from freehold.gateway.middleware.limits import LimitSettings
 from freehold.ids import NewId, new_id
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
+from freehold.jobs.webhooks import Webhooks, WebhookSettings
 from freehold.ledger.bounds import Bounds
 from freehold.ledger.ledger import Hook, Ledger, LedgerSettings, log_alert
 from freehold.ledger.manage import Budgets
@@ -110,6 +112,7 @@ from freehold.store.memory_stores import MemoryStoreRows
 from freehold.store.memory_versions import MemoryVersionRows
 from freehold.store.sessions import SessionRows
 from freehold.store.skills import SkillRows
+from freehold.store.webhooks import WebhookRows
 from freehold.toolboxes.base import Toolbox
 from freehold.toolboxes.load import load_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
@@ -171,6 +174,7 @@ def sections() -> list[type[Any]]:
         LayerSettings,
         DriverSettings,
         BatchSettings,
+        WebhookSettings,
         FilesSettings,
         LedgerSettings,
         AdminKeySettings,
@@ -210,6 +214,7 @@ class Application:
         await parts.sessions.boxes.look()
         parts.sessions.driver.start()
         parts.batches.start()
+        parts.webhooks.start()
         self._tasks = [
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(_sweep([parts.library.tidy, parts.sessions.boxes.tidy], parts.clock), name="sweep"),
@@ -232,6 +237,7 @@ class Application:
                 last_first.push_async_callback(toolbox.close)
             last_first.push_async_callback(parts.sessions.close)
             last_first.push_async_callback(parts.batches.close)
+            last_first.push_async_callback(parts.webhooks.close)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -345,6 +351,26 @@ class _Batches:
         self._owners.close()
 
 
+class _Webhooks:
+    """Who is told, and what tells them."""
+
+    def __init__(self, rows: WebhookRows, secrets: Secrets, sender: Webhooks) -> None:
+        self.rows = rows
+        self.secrets = secrets
+        self._sender = sender
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._task = asyncio.create_task(self._sender.run(), name="webhooks")
+
+    async def close(self) -> None:
+        """What waits is sent by the next start, or by another process."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """Everything that was made, by name."""
@@ -361,6 +387,7 @@ class _Parts:
     library: _Library
     sessions: _Sessions
     batches: _Batches
+    webhooks: _Webhooks
 
 
 async def build(configuration: Configuration, replacements: Replacements | None = None) -> Application:
@@ -384,7 +411,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         admin = configuration.section(AdminKeySettings)
         found = await first_start(store, admin, data, clock=replaced.clock, ids=replaced.ids)
         await checker.refresh()
-        secret_key(configuration.section(SecretSettings), data)  # made or refused now, not when it is first needed
+        secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=replaced.clock)
         rates = Rates.load()
         ledger = await _ledger(configuration, replaced, data, store)
         on_error.push_async_callback(ledger.close)
@@ -418,6 +445,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             library,
             sessions,
             batches_,
+            _webhooks(configuration, replaced, store, secrets),
         )
         application = Application(parts, _asgi(parts), found)
         on_error.pop_all()
@@ -554,6 +582,11 @@ def _batches(
     return _Batches(own, local, there, Keeper(store, owners, clock=clock, ids=ids), owners)
 
 
+def _webhooks(configuration: Configuration, replaced: Replacements, store: Store, secrets: Secrets) -> _Webhooks:
+    rows, private = WebhookRows(store), configuration.section(WebhookSettings).webhook_private_hosts
+    return _Webhooks(rows, secrets, Webhooks(rows, store, secrets, clock=replaced.clock, private_hosts=private))
+
+
 def _asgi(parts: _Parts) -> ASGIApp:
     hot = MessagesRoute(parts.handler, clock=parts.clock, ids=parts.ids)
     bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)
@@ -581,6 +614,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         *keys.routes(parts.keys),
         *models.routes(Catalogue([parts.upstream], clock)),
         *batches.routes(parts.batches.own),
+        *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
         *bills.routes(store),
         *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
         *usage_reports.routes(store, clock=clock),

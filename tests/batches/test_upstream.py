@@ -96,9 +96,10 @@ async def test_what_the_upstream_lets_expire_has_expired(database_url: str) -> N
 async def test_a_batch_outlives_the_server_that_submitted_it(database_url: str, tmp_path: Any) -> None:
     async with claude(SLOW) as (url, served):
         async with server(data=tmp_path / "data", settings=at(database_url, url)) as first:
-            batch = await first.client.messages.batches.create(requests=requests(10))
-            await _with_upstream(first.client, batch.id)
-            key = first.key
+            key = await first.new_key()
+            client = first.new_client(key)
+            batch = await client.messages.batches.create(requests=requests(10))
+            await _with_upstream(client, batch.id)
         await served.clock.advance(2 * 3600)
         async with server(data=tmp_path / "data", settings=at(database_url, url)) as second:
             client = second.new_client(key)

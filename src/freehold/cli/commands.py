@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from freehold import __version__
-from freehold.cli import batch, budgets, configuration, demo, doctor, keys, serve, simulate, usage, workspaces
+from freehold.cli import batch, budgets, configuration, demo, doctor, keys, serve, simulate, usage, webhooks, workspaces
 
 
 def commands() -> typer.Typer:
@@ -30,6 +30,7 @@ def commands() -> typer.Typer:
     app.add_typer(keys.commands(), name="keys")
     app.add_typer(budgets.commands(), name="budgets")
     app.add_typer(batch.commands(), name="batch")
+    app.add_typer(webhooks.commands(), name="webhooks")
     app.command()(usage.usage)
     return app
 

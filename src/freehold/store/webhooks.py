@@ -140,6 +140,12 @@ class WebhookRows:
             await _find(connection, workspace_id, webhook_id)
             return [_delivery(row) for row in await connection.execute(page_of(query, keys, after=after, limit=limit))]
 
+    async def any_due(self, connection: AsyncConnection, now_us: int) -> bool:
+        """Whether something is to be sent: a look that costs no write."""
+        row = webhook_deliveries.c
+        due = select(row.id).where(row.state == "waiting", row.next_us <= now_us).limit(1)
+        return (await connection.execute(due)).first() is not None
+
     async def take(self, *, limit: int, now_us: int, lease_s: float) -> list[tuple[DeliveryRow, WebhookRow]]:
         """Deliveries that are due and that nobody else tries now, each with its address; ours for `lease_s`."""
 

@@ -1,0 +1,160 @@
+"""`batch.ended` as a signed request, from the end of a batch to a receiver on a real socket; guarded, tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import importlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anthropic
+import pytest
+
+from freehold.testing import Running, server
+from tests.batches.house import ended, requests, until
+from tests.scripted_upstream import Line, Request, ScriptedUpstream, scripted
+
+
+class Receiver:
+    """Answers with the statuses that it is told, 200 at the end of them."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.got: list[Request] = []
+
+    async def script(self, request: Request, line: Line) -> None:
+        self.got.append(request)
+        await line.answer(self.statuses.pop(0) if self.statuses else 200, b"{}")
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+async def there(receiver: Receiver) -> AsyncIterator[ScriptedUpstream]:
+    async with scripted(receiver.script) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def running(database_url: str) -> AsyncIterator[Running]:
+    settings = {"database": database_url, "webhook_private_hosts": ["127.0.0.1"]}
+    async with server(settings=settings) as running:
+        yield running
+
+
+async def add(running: Running, url: str, **more: Any) -> dict[str, Any]:
+    made: dict[str, Any] = await running.client.post(
+        "/freehold/v1/webhooks", body={"url": url, **more}, cast_to=dict[str, Any]
+    )
+    return made
+
+
+async def deliveries(running: Running, webhook_id: str) -> list[dict[str, Any]]:
+    found = await running.client.get(f"/freehold/v1/webhooks/{webhook_id}/deliveries", cast_to=dict[str, Any])
+    return list(found["data"])
+
+
+async def test_the_end_of_a_batch_is_told_with_a_signature_that_holds(
+    running: Running, there: ScriptedUpstream, receiver: Receiver
+) -> None:
+    made = await add(running, f"{there.url}/hook?from=freehold", events=["batch.ended"])
+    assert made["secret"].startswith("whsec_")
+    batch = await running.client.messages.batches.create(requests=requests(2))
+    await ended(running.client, batch.id)
+    await until(lambda: receiver.got)
+    [request] = receiver.got
+    assert request.line == "POST /hook?from=freehold HTTP/1.1"
+    body = request.json()
+    assert body["type"] == "event" and body["id"] == request.header("webhook-id")
+    assert (body["data"]["type"], body["data"]["id"]) == ("batch.ended", batch.id)
+    stamp = request.header("webhook-timestamp") or ""
+    assert abs(int(stamp) - time.time()) < 300
+    signed = f"{body['id']}.{stamp}.".encode() + request.body
+    key = base64.b64decode(made["secret"].removeprefix("whsec_"))
+    right = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert request.header("webhook-signature") == f"v1,{right}"
+
+
+async def test_the_sdk_unwraps_what_we_send_and_refuses_it_changed(
+    running: Running, there: ScriptedUpstream, receiver: Receiver
+) -> None:
+    standard = pytest.importorskip("standardwebhooks", reason="anthropic[webhooks] is not installed")
+    made = await add(running, there.url)
+    await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
+    await until(lambda: receiver.got)
+    [request] = receiver.got
+    headers = {name.lower(): value for name, value in request.headers}
+    client = anthropic.Anthropic(api_key="sk-none")
+    event = client.beta.webhooks.unwrap(request.body.decode(), headers=headers, key=made["secret"])
+    assert event.id == headers["webhook-id"]
+    error = importlib.import_module(standard.__name__).WebhookVerificationError
+    with pytest.raises(error):
+        client.beta.webhooks.unwrap(request.body.decode() + " ", headers=headers, key=made["secret"])
+    client.close()
+
+
+async def test_a_receiver_that_fails_is_tried_three_times_under_one_id(
+    running: Running, there: ScriptedUpstream, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold.jobs.webhooks.WAITS_S", (0.05, 0.05))
+    receiver.statuses = [500, 503, 500]
+    made = await add(running, there.url)
+    await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
+    async with asyncio.timeout(20):
+        while True:
+            [delivery] = await deliveries(running, made["id"])
+            if delivery["state"] == "failed":
+                break
+            await asyncio.sleep(0.05)  # polling from outside
+    assert (delivery["attempts"], delivery["last_status"], delivery["last_error"]) == (3, 500, "answered 500")
+    assert len({request.header("webhook-id") for request in receiver.got}) == 1
+    assert len(receiver.got) == 3
+
+
+async def test_a_private_address_is_not_dialled_unless_the_operator_names_it(
+    database_url: str, there: ScriptedUpstream, receiver: Receiver
+) -> None:
+    async with server(settings={"database": database_url}) as running:
+        made = await add(running, there.url)
+        await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
+        async with asyncio.timeout(20):
+            while True:
+                [delivery] = await deliveries(running, made["id"])
+                if delivery["attempts"]:
+                    break
+                await asyncio.sleep(0.05)  # polling from outside
+        assert "not allowed here (loopback)" in delivery["last_error"]
+        assert receiver.got == [] and there.connections == 0
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, "url: is required"),
+        ({"url": "ftp://example.com"}, "url: "),
+        ({"url": "https://user:pw@example.com"}, "url: .*password"),
+        ({"url": "https://example.com/\r\nx: y"}, "url: must be plain"),
+        ({"url": "https://example.com", "events": ["session.created"]}, r"events\.0: must be one of batch\.ended"),
+        ({"url": "https://example.com", "color": 1}, "color: there is no such field"),
+    ],
+)
+async def test_a_webhook_that_cannot_be_is_refused_with_the_reason(
+    running: Running, body: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(anthropic.BadRequestError, match=told):
+        await running.client.post("/freehold/v1/webhooks", body=body, cast_to=dict[str, Any])
+
+
+async def test_a_secret_is_shown_once_and_never_again(running: Running) -> None:
+    made = await add(running, "https://example.com/hook")
+    listed = await running.client.get("/freehold/v1/webhooks", cast_to=dict[str, Any])
+    assert [one["id"] for one in listed["data"]] == [made["id"]]
+    assert made["secret"] not in str(listed) and "secret" not in listed["data"][0]
