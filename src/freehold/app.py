@@ -84,6 +84,7 @@ from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
 from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.limits import Limits as CallLimits
 from freehold.gateway.middleware.limits import LimitSettings
+from freehold.gateway.routes import FallbackSettings
 from freehold.ids import NewId, new_id
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
@@ -99,6 +100,7 @@ from freehold.library.message_files import MessageFiles
 from freehold.library.skills import Skills
 from freehold.library.sweeper import Sweeper
 from freehold.outbound.client import Client
+from freehold.outbound.connection import Limits as WayOutLimits
 from freehold.outbound.dial import Dialer, parse_url
 from freehold.simulator.upstream import Simulator
 from freehold.store.agents import AgentRows
@@ -118,6 +120,8 @@ from freehold.toolboxes.load import load_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
 from freehold.upstreams.base import RunsBatches, Upstream
 from freehold.upstreams.claude import Claude, Credential
+from freehold.upstreams.pool import KeyPool
+from freehold.upstreams.settings import Entry, UpstreamsSettings, entries
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +170,9 @@ def sections() -> list[type[Any]]:
     return [
         DataSettings,
         UpstreamSettings,
+        UpstreamsSettings,
         RetrySettings,
+        FallbackSettings,
         LimitSettings,
         ToolboxSettings,
         BoxSettings,
@@ -232,7 +238,8 @@ class Application:
             last_first.push_async_callback(parts.store.close)
             last_first.push_async_callback(parts.keys.close)
             last_first.push_async_callback(parts.ledger.close)
-            last_first.push_async_callback(parts.upstream.close)
+            for upstream in (parts.upstream, *parts.others):
+                last_first.push_async_callback(upstream.close)
             for toolbox in parts.toolboxes.values():
                 last_first.push_async_callback(toolbox.close)
             last_first.push_async_callback(parts.sessions.close)
@@ -381,6 +388,8 @@ class _Parts:
     keys: Keys
     ledger: Ledger
     upstream: Upstream
+    others: tuple[Upstream, ...]
+    """Further upstreams that calls fall back on."""
     answered_by: str
     handler: Handler
     toolboxes: Mapping[str, Toolbox]
@@ -402,8 +411,9 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         toolboxes = replaced.toolboxes
         if toolboxes is None:
             toolboxes = load_toolboxes(configuration.section(ToolboxSettings), replaced.clock)
-        upstream, answered_by = _upstream(configuration.section(UpstreamSettings), replaced)
-        on_error.push_async_callback(upstream.close)
+        (upstream, *others), answered_by = _upstreams(configuration, replaced)
+        for one in (upstream, *others):
+            on_error.push_async_callback(one.close)
         store = await Store.open(_database(configuration.section(DataSettings), data), clock=replaced.clock)
         on_error.push_async_callback(store.close)
         checker = await Keys.open(store, clock=replaced.clock, ids=replaced.ids)
@@ -419,6 +429,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         retries = configuration.section(RetrySettings)
         calls = pipeline.build(
             upstream=upstream,
+            spares=_spares(configuration, others),
             keys=checker,
             store=store,
             rates=rates,
@@ -439,6 +450,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             checker,
             ledger,
             upstream,
+            tuple(others),
             answered_by,
             handler,
             toolboxes,
@@ -612,7 +624,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         *memory_stores.routes(parts.library.memories),
         *workspaces.routes(Workspaces(store, clock=clock, ids=ids)),
         *keys.routes(parts.keys),
-        *models.routes(Catalogue([parts.upstream], clock)),
+        *models.routes(Catalogue([parts.upstream, *parts.others], clock)),
         *batches.routes(parts.batches.own),
         *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
         *bills.routes(store),
@@ -635,6 +647,32 @@ def _database(settings: DataSettings, data: Path) -> str:
     return settings.database or f"sqlite:///{data / 'freehold.db'}"
 
 
+def _upstreams(configuration: Configuration, replaced: Replacements) -> tuple[Sequence[Upstream], str]:
+    """All upstreams, the first one first, and how the ready line calls them."""
+    listed = entries(configuration.section(UpstreamsSettings), os.environ)
+    if not listed or replaced.upstream is not None:
+        upstream, described = _upstream(configuration.section(UpstreamSettings), replaced)
+        return [upstream], described
+    return [_listed(entry, replaced.clock) for entry in listed], ", ".join(entry.name for entry in listed)
+
+
+def _listed(entry: Entry, clock: Clock) -> Upstream:
+    """One of `[[upstreams]]`."""
+    if entry.url == "simulator":
+        simulator = Simulator(clock)
+        simulator.name = entry.name
+        return simulator
+    url = CLAUDE_URL if entry.url == "claude" else entry.url
+    limits = WayOutLimits(silence_s=entry.silence_s, stall_s=entry.stall_s)
+    members = [_over_http(entry.name, url, key, entry.aliases, limits) for key in entry.keys or (None,)]
+    return members[0] if len(members) == 1 else KeyPool(entry.name, members, clock)
+
+
+def _spares(configuration: Configuration, others: Sequence[Upstream]) -> pipeline.Spares | None:
+    settings = configuration.section(FallbackSettings)
+    return pipeline.Spares(others, settings) if others or settings.routes else None
+
+
 def _upstream(settings: UpstreamSettings, replaced: Replacements) -> tuple[Upstream, str]:
     """The upstream, and how the ready line calls it."""
     if replaced.upstream is not None:
@@ -651,7 +689,9 @@ def _upstream(settings: UpstreamSettings, replaced: Replacements) -> tuple[Upstr
     return _over_http("claude" if chosen == "claude" else "http", url, key, settings.model_aliases), url
 
 
-def _over_http(name: str, url: str, key: str | None, aliases: Mapping[str, Any]) -> Claude:
+def _over_http(
+    name: str, url: str, key: str | None, aliases: Mapping[str, Any], limits: WayOutLimits | None = None
+) -> Claude:
     if not all(isinstance(model, str) for model in aliases.values()):
         raise Misconfigured("model_aliases: each alias names one model, as text")
     try:
@@ -659,5 +699,5 @@ def _over_http(name: str, url: str, key: str | None, aliases: Mapping[str, Any])
         credential = Credential.of(key)
     except ValueError as error:
         raise Misconfigured(f"upstream: {error}. Say `simulator`, `claude`, or the base URL of a server.") from error
-    client = Client(origin, Dialer(public_only=False))
+    client = Client(origin, Dialer(public_only=False), limits=limits)
     return Claude(name, client, prefix=prefix, credential=credential, aliases=dict(aliases))

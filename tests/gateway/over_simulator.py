@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from freehold.api.messages import MessagesRoute
-from freehold.clock import SystemClock
+from freehold.clock import Clock, SystemClock
 from freehold.gateway.backoff import RetrySettings
-from freehold.gateway.pipeline import build
+from freehold.gateway.pipeline import Spares, build
+from freehold.gateway.routes import FallbackSettings
 from freehold.ledger.rates import Rates
 from freehold.outbound.client import Client
 from freehold.outbound.connection import Limits
@@ -48,10 +49,10 @@ class Place:
         """The bill of all simulators."""
         return [line for one in self.simulators for line in one.simulator.claude.account.lines()]
 
-    async def row(self) -> CallRow:
-        """The record of the only call."""
-        await until(lambda: self.rows)
-        return self.rows[0]
+    async def row(self, number: int = 0) -> CallRow:
+        """The record of that call."""
+        await until(lambda: len(self.rows) > number)
+        return self.rows[number]
 
     async def ask(self, *, stream: bool, text: str = "Count to ten, please.") -> tuple[int, dict[str, str], bytes]:
         """One request by hand: status, headers, body as far as it came."""
@@ -68,15 +69,24 @@ def body(*, stream: bool, text: str = "Count to ten, please.", model: str = MODE
 
 
 @asynccontextmanager
-async def over_simulator(*, retries: RetrySettings = ONCE, pace: Pace = AT_ONCE) -> AsyncIterator[Place]:
-    """A running gateway that tries once more."""
-    simulated = Served(Settings(brain="echo", pace=pace))
+async def over_simulator(
+    *,
+    retries: RetrySettings = ONCE,
+    pace: Pace = AT_ONCE,
+    fallbacks: FallbackSettings | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[Place]:
+    """A running gateway that tries once more; with `fallbacks` it has an upstream `spare` besides the first one."""
+    simulated = [Served(Settings(brain="echo", pace=pace)) for _ in range(2 if fallbacks else 1)]
     async with contextlib.AsyncExitStack() as stack:
-        claude, client = upstream_at(await stack.enter_async_context(served(simulated)))
-        stack.push_async_callback(claude.close)
-        rows, clock = Rows(), SystemClock()
+        found = []
+        for one, name in zip(simulated, ("claude", "spare"), strict=False):
+            found.append(upstream_at(await stack.enter_async_context(served(one)), name))
+            stack.push_async_callback(found[-1][0].close)
+        rows, clock = Rows(), clock or SystemClock()
         handler = build(
-            upstream=claude,
+            upstream=found[0][0],
+            spares=Spares([found[1][0]], fallbacks) if fallbacks else None,
             keys=KEYS,
             store=rows,
             rates=Rates.load(),
@@ -85,7 +95,7 @@ async def over_simulator(*, retries: RetrySettings = ONCE, pace: Pace = AT_ONCE)
             chance=lambda: 0.0,
         )
         url = await stack.enter_async_context(served(MessagesRoute(handler, clock=clock)))
-        yield Place(url, [simulated], [client], rows.rows)
+        yield Place(url, simulated, [client for _, client in found], rows.rows)
 
 
 def upstream_at(url: str, name: str = "claude") -> tuple[Claude, Client]:

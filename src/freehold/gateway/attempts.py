@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from freehold.calls import Call
+from freehold.errors import FreeholdError
 from freehold.wire.facts import Facts, Tap
 
 _NOTE = "attempts"
@@ -29,6 +30,8 @@ class Attempt:
     """When the first bytes of its answer's body were here."""
     whole: Facts | None = None
     tap: Tap | None = None
+    early_failure: FreeholdError | None = None
+    """Why its stream failed before any content, though it had begun; nothing of it was handed on then."""
     cost_nanodollars: int | None = None
     """`None`: it used nothing that is known, or no price is known."""
     price_version: str | None = None

@@ -8,25 +8,37 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from freehold.calls import Handler, Middleware
 from freehold.clock import Clock
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.attempt_meter import AttemptMeter
 from freehold.gateway.middleware.budgets import Budgets
+from freehold.gateway.middleware.fallbacks import Fallbacks, Way
 from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.keys import ChecksKeys, KeyCheck
 from freehold.gateway.middleware.limits import Limits
 from freehold.gateway.middleware.record import Record
 from freehold.gateway.middleware.retries import Retries
+from freehold.gateway.routes import FallbackSettings, routes_of
 from freehold.ledger.rates import Rates
 from freehold.store.calls import TakesRows
 from freehold.upstreams.base import Upstream
 
 
+@dataclass(frozen=True, slots=True)
+class Spares:
+    """Further upstreams besides the first one, and when they are asked."""
+
+    upstreams: Sequence[Upstream] = ()
+    settings: FallbackSettings = FallbackSettings()  # noqa: RUF009  (frozen)
+
+
 def build(
     *,
     upstream: Upstream,
+    spares: Spares | None = None,
     keys: ChecksKeys,
     store: TakesRows,
     rates: Rates,
@@ -38,8 +50,28 @@ def build(
     chance: Callable[[], float] = random.random,
 ) -> Handler:
     """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source. Without
+    `spares` every call goes to `upstream`, which costs a call nothing. Without
     `limits` and `budgets` nobody is limited; without `files` file ids go to the upstream as they are.
     """
+    patient = retries or RetrySettings()
+
+    def way(to: Upstream, settings: RetrySettings, *, holds: bool = False) -> Handler:
+        return _stack(
+            [
+                Retries(settings, clock, chance, holds=holds),
+                *([budgets.each_attempt] if budgets else []),
+                AttemptMeter(to.name, rates, clock),
+            ],
+            to,
+        )
+
+    def fallbacks(given: Spares) -> Handler:
+        most_s = min(patient.retry_wait_max_s, given.settings.fallback_wait_max_s)
+        hasty = replace(patient, retry_wait_max_s=most_s)
+        everyone = {one.name: one for one in (upstream, *given.upstreams)}
+        ways = {name: Way(way(one, patient), way(one, hasty, holds=True)) for name, one in everyone.items()}
+        return Fallbacks(ways, routes_of(given.settings.routes, everyone), given.settings, clock)
+
     return _stack(
         [
             Record(store, clock),
@@ -47,11 +79,8 @@ def build(
             *([limits] if limits and limits.active else []),
             *([files] if files else []),
             *([budgets] if budgets else []),
-            Retries(retries or RetrySettings(), clock, chance),
-            *([budgets.each_attempt] if budgets else []),
-            AttemptMeter(upstream.name, rates, clock),
         ],
-        upstream,
+        fallbacks(spares) if spares else way(upstream, patient),
     )
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 
 from freehold.calls import Attempted, Call, Handler, Headers, NotAnswered, Read, Reply
 from freehold.clock import Clock
+from freehold.gateway.attempts import attempts_of
 from freehold.gateway.backoff import RETRYABLE, RetrySettings, is_retryable, wait_s
 from freehold.gateway.hold import Held, hold
 from freehold.wire.headers import first
@@ -22,10 +23,16 @@ _CLIENT_TIMEOUT = b"x-stainless-timeout"
 
 
 class Retries:
-    """Makes an attempt again when that is safe and worth it. `chance` gives random numbers in 0…1."""
+    """Makes an attempt again when that is safe and worth it. `chance` gives random numbers in 0…1.
 
-    def __init__(self, settings: RetrySettings, clock: Clock, chance: Callable[[], float]) -> None:
+    `holds`: the beginning of a stream is held back also where nothing is tried again here, for whoever stands before.
+    """
+
+    def __init__(
+        self, settings: RetrySettings, clock: Clock, chance: Callable[[], float], *, holds: bool = False
+    ) -> None:
         self.settings = settings
+        self.holds = holds or settings.max_retries > 0
         self.clock = clock
         self.chance = chance
 
@@ -97,12 +104,14 @@ class _Retried:
                 return wait
         if held.broken and held.failure is not None and not held.reads:
             raise NotAnswered(Attempted.UNANSWERED, held.failure)
+        attempts = attempts_of(self._call)
+        if attempts:
+            attempts[-1].early_failure = held.failure
         reply.reads = held.resume(reads)
         return None
 
     def _may_hold(self) -> bool:
-        settings = self._retries.settings
-        return settings.hold_ms > 0 and settings.max_retries > 0
+        return self._retries.holds and self._retries.settings.hold_ms > 0
 
     def _wait(self, headers: Headers) -> float | None:
         retries = self._retries
