@@ -39,10 +39,12 @@ from freehold.api import (
     budgets,
     environments,
     events,
+    exports,
     files,
     health,
     keys,
     memory_stores,
+    metrics,
     models,
     resources,
     sessions,
@@ -94,7 +96,9 @@ from freehold.ledger.ledger import Hook, Ledger, LedgerSettings, log_alert
 from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
 from freehold.library.blobs import Blobs
+from freehold.library.exports import Export
 from freehold.library.files import Files, FilesSettings
+from freehold.library.imports import Import
 from freehold.library.memories import Memories
 from freehold.library.message_files import MessageFiles
 from freehold.library.skills import Skills
@@ -112,9 +116,11 @@ from freehold.store.files import FileRows
 from freehold.store.memories import MemoryRows
 from freehold.store.memory_stores import MemoryStoreRows
 from freehold.store.memory_versions import MemoryVersionRows
+from freehold.store.restoring import Restoring
 from freehold.store.sessions import SessionRows
 from freehold.store.skills import SkillRows
 from freehold.store.webhooks import WebhookRows
+from freehold.telemetry.calls import CallMetrics
 from freehold.toolboxes.base import Toolbox
 from freehold.toolboxes.load import load_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
@@ -174,6 +180,7 @@ def sections() -> list[type[Any]]:
         RetrySettings,
         FallbackSettings,
         LimitSettings,
+        metrics.MetricsSettings,
         ToolboxSettings,
         BoxSettings,
         EgressSettings,
@@ -267,6 +274,8 @@ class _Library:
     sweeper: Sweeper
     scratch: Callable[[], IO[bytes]]
     """A file without a name on the disk of the data folder."""
+    export: Export
+    taking: Import
 
     async def tidy(self) -> None:
         """Forget what is over: expired files, old versions of memories, then blobs that nothing needs."""
@@ -396,6 +405,8 @@ class _Parts:
     library: _Library
     sessions: _Sessions
     batches: _Batches
+    measured: CallMetrics
+    metrics: metrics.MetricsSettings
     webhooks: _Webhooks
 
 
@@ -423,6 +434,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         await checker.refresh()
         secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=replaced.clock)
         rates = Rates.load()
+        measured = CallMetrics()
         ledger = await _ledger(configuration, replaced, data, store)
         on_error.push_async_callback(ledger.close)
         library = _library(configuration, replaced, data, store)
@@ -435,6 +447,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             rates=rates,
             clock=replaced.clock,
             retries=retries,
+            metrics=measured,
             limits=CallLimits(configuration.section(LimitSettings), replaced.clock),
             budgets=_paying(configuration, replaced, ledger, rates),
             files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
@@ -457,6 +470,8 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             library,
             sessions,
             batches_,
+            measured,
+            configuration.section(metrics.MetricsSettings),
             _webhooks(configuration, replaced, store, secrets),
         )
         application = Application(parts, _asgi(parts), found)
@@ -502,7 +517,14 @@ def _library(configuration: Configuration, replaced: Replacements, data: Path, s
         Memories(MemoryStoreRows(store), MemoryRows(store, ids=ids), MemoryVersionRows(store), clock=clock, ids=ids),
         sweeper,
         blobs.scratch,
+        _export(store, blobs, replaced),
+        Import(Restoring(store), blobs, clock=clock),
     )
+
+
+def _export(store: Store, blobs: Blobs, replaced: Replacements) -> Export:
+    stores, memories, versions = MemoryStoreRows(store), MemoryRows(store, ids=replaced.ids), MemoryVersionRows(store)
+    return Export(FileRows(store), SkillRows(store), stores, memories, versions, blobs, clock=replaced.clock)
 
 
 def _sessions(
@@ -609,6 +631,8 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
     store, clock, ids, of_sessions = parts.store, parts.clock, parts.ids, parts.sessions
     definitions = Definitions(Toolsets(parts.toolboxes), skills=True)
 
+    tenants = Workspaces(store, clock=clock, ids=ids)
+
     async def ready() -> str | None:
         return None if store.healthy else "The database cannot be written; see the server's log."
 
@@ -622,7 +646,8 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         *files.routes(parts.library.files),
         *skills.routes(parts.library.skills),
         *memory_stores.routes(parts.library.memories),
-        *workspaces.routes(Workspaces(store, clock=clock, ids=ids)),
+        *workspaces.routes(tenants),
+        *exports.routes(parts.library.export, parts.library.taking, tenants, parts.library.scratch),
         *keys.routes(parts.keys),
         *models.routes(Catalogue([parts.upstream, *parts.others], clock)),
         *batches.routes(parts.batches.own),
@@ -631,6 +656,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
         *usage_reports.routes(store, clock=clock),
         *health.routes(ready),
+        *metrics.routes(parts.measured.render, parts.metrics),
     ]
 
 

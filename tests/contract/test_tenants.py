@@ -128,6 +128,8 @@ ROWS: dict[str, Row] = {
     "POST /freehold/v1/budgets/{budget_id}/lost_calls/{request_id}/release": Row("admin"),
     "GET /v1/organizations/usage_report/messages": Row("admin"),
     "GET /v1/organizations/cost_report": Row("admin"),
+    "GET /freehold/v1/export": Row("admin"),
+    "POST /freehold/v1/import": Row("admin"),
     "POST /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces/{workspace_id}": Row("admin"),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlencode, urlsplit
 
 from freehold.errors import FreeholdError
 
 _TIMEOUT_S = 30
 _LARGEST_ANSWER_BYTES = 64 << 20
+_COPY_BYTES = 1 << 20
+_LONG_S = 3600
+"""For what the server works on before it answers: an import."""
 
 
 class NoServer(FreeholdError):
@@ -46,6 +51,24 @@ class Server:
         """POST as JSON; raises as `get` does."""
         return self._send("POST", path, json.dumps(body).encode())
 
+    def download(self, path: str, file: Path) -> int:
+        """GET into a new file; gives its size. What comes incomplete leaves no file. Raises as `get`, and `Refused`
+        where the file cannot be written."""
+        try:
+            with self._open("GET", path, None) as answer, _fresh(file) as out:
+                shutil.copyfileobj(answer, out, _COPY_BYTES)
+                expected, size = answer.headers["content-length"], out.tell()
+                if expected is not None and size != int(expected):
+                    raise Refused(f"the answer broke off after {size:,} of {int(expected):,} bytes; nothing was kept")
+                return size
+        except OSError as error:
+            raise Refused(f"{file} cannot be written: {error.strerror or error}") from error
+
+    def upload(self, path: str, file: Path) -> dict[str, Any]:
+        """POST a file as it is; raises as `get` does."""
+        with file.open("rb") as source, self._open("POST", path, source, length=file.stat().st_size) as answer:
+            return _object(answer.read(_LARGEST_ANSWER_BYTES))
+
     def pages(self, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Every entry of a list, page after page."""
         entries: list[dict[str, Any]] = []
@@ -57,16 +80,25 @@ class Server:
         return entries
 
     def _send(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        with self._open(method, path, body) as answer:
+            return _object(answer.read(_LARGEST_ANSWER_BYTES))
+
+    @contextlib.contextmanager
+    def _open(self, method: str, path: str, body: bytes | IO[bytes] | None, *, length: int = 0) -> Iterator[Any]:
+        kind = "application/json" if body is None or isinstance(body, bytes) else "application/x-tar"
+        headers = {"authorization": f"Bearer {self.key}", "content-type": kind}
+        if length:
+            headers["content-length"] = str(length)
         request = urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own server is not behind a proxy
         try:
-            with opener.open(request, timeout=_TIMEOUT_S) as answer:
-                return _object(answer.read(_LARGEST_ANSWER_BYTES))
+            answer = opener.open(request, timeout=_TIMEOUT_S if not length else _LONG_S)
         except urllib.error.HTTPError as error:
             raise Refused(_told(error)) from error
         except OSError as error:
             raise NoServer(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+        with answer:
+            yield answer
 
 
 def find_server(data: Path, url: str | None, key_file: Path | None) -> Server:
@@ -99,6 +131,17 @@ def _key(data: Path, key_file: Path | None) -> str:
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NoServer(f"no key: {path} cannot be read ({error}). Set FREEHOLD_KEY or give --key-file.") from error
+
+
+@contextlib.contextmanager
+def _fresh(file: Path) -> Iterator[IO[bytes]]:
+    """A new file that is taken away again if something goes wrong."""
+    with file.open("xb") as out:
+        try:
+            yield out
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def _object(body: bytes) -> dict[str, Any]:

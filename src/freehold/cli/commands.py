@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from freehold import __version__
-from freehold.cli import batch, budgets, configuration, demo, doctor, keys, serve, simulate, usage, webhooks, workspaces
+from freehold.cli import (
+    batch,
+    budgets,
+    configuration,
+    demo,
+    doctor,
+    keys,
+    library,
+    serve,
+    simulate,
+    usage,
+    webhooks,
+    workspaces,
+)
 
 
 def commands() -> typer.Typer:
@@ -32,6 +45,8 @@ def commands() -> typer.Typer:
     app.add_typer(batch.commands(), name="batch")
     app.add_typer(webhooks.commands(), name="webhooks")
     app.command()(usage.usage)
+    app.command()(library.export)
+    app.command("import")(library.import_)
     return app
 
 

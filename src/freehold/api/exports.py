@@ -1,0 +1,83 @@
+"""`/freehold/v1/export` and `/import`: the library of a workspace as one tar, out and in. For admin keys.
+
+What the tar holds stands in `library.exports`. It is written and read by way of a file without a name on the data
+folder's disk: whatever goes wrong is known before the answer begins, and nothing stays behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from typing import IO
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from freehold.access.workspaces import Workspaces
+from freehold.api.base import Request, answer, route
+from freehold.api.files import download
+from freehold.library.exports import Export
+from freehold.library.imports import Import
+
+MOST_BYTES = 1 << 40
+"""Of one import; the disk's floor ends it sooner."""
+_READ_BYTES = 256 << 10
+_LOOK_EVERY_BYTES = 64 << 20
+"""How often it is seen whether the disk still has room."""
+Scratch = Callable[[], IO[bytes]]
+"""Gives a file without a name. Raises `Unavailable` when the disk is nearly full."""
+
+
+def routes(export: Export, taking: Import, workspaces: Workspaces, scratch: Scratch) -> list[BaseRoute]:
+    """Both routes."""
+    library = _Library(export, taking, workspaces, scratch)
+    return [
+        route("GET", "/freehold/v1/export", library.write, door="admin"),
+        route("POST", "/freehold/v1/import", library.read, door="admin"),
+    ]
+
+
+class _Library:
+    def __init__(self, export: Export, taking: Import, workspaces: Workspaces, scratch: Scratch) -> None:
+        self._export = export
+        self._import = taking
+        self._workspaces = workspaces
+        self._scratch = scratch
+
+    async def write(self, request: Request) -> Response:
+        workspace_id = await self._workspace(request)
+        file = self._scratch()
+        try:
+            await self._export.write(workspace_id, file)
+            size = file.tell()
+            await asyncio.to_thread(file.seek, 0)
+        except BaseException:
+            file.close()
+            raise
+        return download(_pieces(file), size, "application/x-tar", f"{workspace_id}.tar")
+
+    async def read(self, request: Request) -> Response:
+        workspace_id = await self._workspace(request)
+        with self._scratch() as file:
+            written = 0
+            async for chunk in request.chunks(MOST_BYTES):
+                await asyncio.to_thread(file.write, chunk)
+                if written // _LOOK_EVERY_BYTES != (written + len(chunk)) // _LOOK_EVERY_BYTES:
+                    self._scratch().close()
+                written += len(chunk)
+            await asyncio.to_thread(file.seek, 0)
+            return answer({"type": "import", **asdict(await self._import.read(workspace_id, file))})
+
+    async def _workspace(self, request: Request) -> str:
+        """The one that was asked for, else the key's own. Raises `NotFound`."""
+        asked = request.query.text("workspace_id")
+        return request.workspace_id if asked is None else (await self._workspaces.get(asked)).id
+
+
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    try:
+        while piece := await asyncio.to_thread(file.read, _READ_BYTES):
+            yield piece
+    finally:
+        file.close()
