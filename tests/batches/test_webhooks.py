@@ -16,6 +16,7 @@ import pytest
 
 from freehold.testing import Running, server
 from tests.batches.house import ended, requests, until
+from tests.contract.manifest import shows_difference
 from tests.scripted_upstream import Line, Request, ScriptedUpstream, scripted
 
 
@@ -61,6 +62,7 @@ async def deliveries(running: Running, webhook_id: str) -> list[dict[str, Any]]:
     return list(found["data"])
 
 
+@shows_difference("batch-webhook")
 async def test_the_end_of_a_batch_is_told_with_a_signature_that_holds(
     running: Running, there: ScriptedUpstream, receiver: Receiver
 ) -> None:
