@@ -45,6 +45,7 @@ MESSAGE: dict[str, Any] = {"type": "user.message", "content": [{"type": "text", 
 CALL: dict[str, Any] = {"model": "claude-haiku-4-5", "messages": [{"role": "user", "content": "Hello"}]}
 BATCH: dict[str, Any] = {"requests": [{"custom_id": "one", "params": {**CALL, "max_tokens": 10}}]}
 ROWS: dict[str, Row] = {
+    "GET /metrics": Row("admin"),
     "GET /healthz": Row("open"),
     "GET /readyz": Row("open"),
     "POST /v1/agents": Row("made", {"name": "mine", "model": "claude-haiku-4-5"}),

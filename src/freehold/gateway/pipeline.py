@@ -24,6 +24,7 @@ from freehold.gateway.middleware.retries import Retries
 from freehold.gateway.routes import FallbackSettings, routes_of
 from freehold.ledger.rates import Rates
 from freehold.store.calls import TakesRows
+from freehold.telemetry.calls import CallMetrics
 from freehold.upstreams.base import Upstream
 
 
@@ -47,6 +48,7 @@ def build(
     limits: Limits | None = None,
     budgets: Budgets | None = None,
     files: FilesInMessages | None = None,
+    metrics: CallMetrics | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Handler:
     """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source. Without
@@ -74,7 +76,7 @@ def build(
 
     return _stack(
         [
-            Record(store, clock),
+            Record(store, clock, metrics),
             KeyCheck(keys),
             *([limits] if limits and limits.active else []),
             *([files] if files else []),

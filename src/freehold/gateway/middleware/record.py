@@ -15,6 +15,7 @@ from freehold.errors import FreeholdError
 from freehold.gateway.attempts import Attempt, attempts_of
 from freehold.gateway.spending import paid_of
 from freehold.store.calls import CallRow, TakesRows, add_call
+from freehold.telemetry.calls import CallMetrics, Ended
 from freehold.wire.facts import Facts, Usage
 
 CLIENT_LEFT = 499
@@ -28,7 +29,8 @@ _NO_TOKENS: _Tokens = (None, None, None, None, None, None)
 class Record:
     """Writes the row when the call is over, and turns `NotAnswered` into what the client is told."""
 
-    def __init__(self, store: TakesRows, clock: Clock) -> None:
+    def __init__(self, store: TakesRows, clock: Clock, metrics: CallMetrics | None = None) -> None:
+        self._metrics = metrics or CallMetrics()
         self._store = store
         self._clock = clock
 
@@ -36,6 +38,7 @@ class Record:
         """See `Middleware`."""
 
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
+            self._metrics.open += 1
             return _Recorded(self, inner, call)
 
         return handle
@@ -77,6 +80,8 @@ class Record:
             *paid_of(call),
         )
         add_call(self._store, row)
+        self._metrics.open -= 1
+        self._metrics.ended(_ended(row))
 
 
 class _Recorded:
@@ -106,6 +111,27 @@ class _Recorded:
             return await self._context.__aexit__(kind, error, trace)
         finally:
             self._record.write(self._call, self._reply, error)
+
+
+def _ended(row: CallRow) -> Ended:
+    return Ended(
+        row.route,
+        row.upstream or "",
+        row.model_answered or "",
+        row.status,
+        row.streamed,
+        row.attempts,
+        row.latency_us,
+        row.first_byte_us,
+        (
+            row.input_tokens,
+            row.output_tokens,
+            row.cache_write_5m_tokens,
+            row.cache_write_1h_tokens,
+            row.cache_read_tokens,
+        ),
+        row.cost_nanodollars,
+    )
 
 
 def _outcome(reply: Reply | None, error: BaseException | None, facts: Facts) -> tuple[int, str | None]:

@@ -1,0 +1,131 @@
+"""Counts of Messages calls, kept as plain sums on the hot path and rendered for Prometheus only when somebody looks.
+
+Every label is bounded: what comes from outside (a model's name) is taken as long as there are few, then it is `other`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+L = TypeVar("L", bound=tuple[str, ...])
+MOST_MODELS = 100
+OTHER = "other"
+_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+TOKENS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One call that is over. `tokens` in the order of `TOKENS`; `None` of anything: not known."""
+
+    route: str
+    upstream: str
+    model: str
+    """The one that answered; empty if none has."""
+    status: int
+    streamed: bool
+    attempts: int
+    latency_us: int
+    first_byte_us: int | None
+    tokens: tuple[int | None, ...]
+    cost_nanodollars: int | None
+
+
+class _Times:
+    """One histogram: counts between the bounds, and the sum."""
+
+    __slots__ = ("counts", "sum_us")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BOUNDS_S) + 1)
+        self.sum_us = 0
+
+    def add(self, microseconds: int) -> None:
+        self.counts[bisect_left(_BOUNDS_S, microseconds / 1e6)] += 1
+        self.sum_us += microseconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        total, found = 0, []
+        for bound, count in zip((*_BOUNDS_S, None), self.counts, strict=True):
+            total += count
+            found.append(("+Inf" if bound is None else f"{bound:g}", float(total)))
+        return found
+
+
+class CallMetrics:
+    """All sums since the start of this process."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        """Calls that are running now."""
+        self._models: set[str] = set()
+        self._calls: dict[tuple[str, str, str, str], int] = defaultdict(int)
+        self._attempts: dict[str, int] = defaultdict(int)
+        self._tokens: dict[tuple[str, str], int] = defaultdict(int)
+        self._costs: dict[str, int] = defaultdict(int)
+        self._latency: dict[tuple[str, str], _Times] = defaultdict(_Times)
+        self._first_byte: dict[tuple[str, str], _Times] = defaultdict(_Times)
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def ended(self, call: Ended) -> None:
+        """Count one call."""
+        model = self._bounded(call.model)
+        form = (call.route, "true" if call.streamed else "false")
+        self._calls[call.route, call.upstream, model, str(call.status)] += 1
+        self._attempts[call.upstream] += call.attempts
+        self._latency[form].add(call.latency_us)
+        if call.first_byte_us is not None:
+            self._first_byte[form].add(call.first_byte_us)
+        for kind, count in zip(TOKENS, call.tokens, strict=False):
+            if count:
+                self._tokens[model, kind] += count
+        if call.cost_nanodollars:
+            self._costs[model] += call.cost_nanodollars
+
+    def render(self) -> bytes:
+        """In Prometheus's text form."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """See `prometheus_client.registry.Collector`."""
+        yield GaugeMetricFamily("freehold_calls_open", "Calls that are running now.", value=self.open)
+        yield _counter(
+            "freehold_calls", "Calls that have ended.", ("route", "upstream", "model", "status"), self._calls
+        )
+        attempts = {(name,): count for name, count in self._attempts.items()}
+        yield _counter("freehold_call_attempts", "Attempts at upstreams, first ones included.", ("upstream",), attempts)
+        yield _counter("freehold_call_tokens", "Tokens of answers.", ("model", "kind"), self._tokens)
+        costs = {(name,): cost for name, cost in self._costs.items()}
+        yield _counter("freehold_call_cost_nanodollars", "Known cost of answers, in nanodollars.", ("model",), costs)
+        yield _histogram("freehold_call_seconds", "From the request to the end of the answer.", self._latency)
+        yield _histogram("freehold_call_first_byte_seconds", "To the answer's first byte.", self._first_byte)
+
+    def _bounded(self, model: str) -> str:
+        if not model or model in self._models:
+            return model
+        if len(self._models) >= MOST_MODELS:
+            return OTHER
+        self._models.add(model)
+        return model
+
+
+def _counter(name: str, told: str, labels: tuple[str, ...], sums: Mapping[L, int]) -> Metric:
+    family = CounterMetricFamily(name, told, labels=labels)
+    for values, total in sorted(sums.items()):
+        family.add_metric(list(values), total)
+    return family
+
+
+def _histogram(name: str, told: str, times: dict[tuple[str, str], _Times]) -> Metric:
+    family = HistogramMetricFamily(name, told, labels=("route", "streamed"))
+    for values, found in sorted(times.items()):
+        family.add_metric(list(values), found.buckets(), found.sum_us / 1e6)
+    return family
