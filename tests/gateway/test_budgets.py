@@ -368,3 +368,18 @@ async def test_what_one_process_holds_idle_another_gets_when_it_needs_it(store: 
         assert any(purse.free for purse in first.ledger._purses.values())
         most = (nanodollars("0.1") - billed(first)) // 5_000 - 300
         assert (await second.ask(max_tokens=most)).status == 200
+
+
+async def test_a_call_that_costs_more_than_its_bound_is_settled_whole_counted_and_logged(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await make_workspace(store)
+    async with opened(store, tmp_path / "ledger", upstream=Scripted(1_000_000)) as kit:
+        await kit.put(nanodollars(1))
+        await kit.ask()
+        (account,) = await kit.sums()
+        assert account.settled == 10 * 1_000 + 1_000_000 * 5_000 > nanodollars(1)
+        assert kit.ledger.bank.overruns == 1
+        assert "its bound was" in caplog.text
+        with pytest.raises(BillingRefused):
+            await kit.ask()

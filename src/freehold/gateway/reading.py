@@ -17,7 +17,7 @@ MOST_TASK_TYPE_CHARS = 64
 MOST_SOURCE_CHARS = 128
 _SOURCE = b"x-request-source"
 _NOT_BUILT = {
-    b"x-freehold-max-cost-usd": "This server has no budgets yet",
+    b"x-freehold-max-cost-usd": "This server has no limits of a single call yet",
     b"x-freehold-deadline-s": "This server has no deadlines yet",
 }
 _SIMULATOR_ONLY = b"x-freehold-fault"

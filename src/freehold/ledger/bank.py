@@ -30,7 +30,7 @@ SETTLE_S = 0.25
 """Settlements wait for company so long, at most: a commit costs milliseconds, and the journal has them meanwhile."""
 RETRY_S = (0.05, 1.0)
 """When a commit is tried again that failed, first and from then on: other processes, or the database is away."""
-RECALLS = 4
+RECALLS = 7
 RECALL_WAIT_S = 0.06
 """A call that does not fit because other processes hold escrow waits so often and so long for what they hold idle."""
 MOST_ASKS = 500
@@ -166,6 +166,15 @@ class Bank:
             self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self._due)
         if local.overran(reservation, told):
             self.overruns += 1
+            log.error(
+                "Call %s (%s) has cost %d nanodollars and %d tokens; its bound was %d and %d: a defect, %d so far.",
+                request_id,
+                model[:128],
+                *cost,
+                reservation.nanodollars,
+                reservation.tokens,
+                self.overruns,
+            )
             return False
         return True
 

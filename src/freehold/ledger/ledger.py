@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """How often budgets and recalls are looked at when nobody said that they changed."""
+_HOLDING_LOOK_S = 0.1
+"""How often it is looked whether this process holds escrow that others could ask for."""
 _REMEMBERED = 20_000
 """Combinations of key, user, session … whose purses are known at once."""
 
@@ -233,10 +235,12 @@ class Ledger:
             self.bank.give_back(purse for purse in self._purses.values() if purse.free)  # a limit may be lower now
 
     async def _follow_recalls(self) -> None:
+        """While something is free here, others may want it at once; else nobody looks at the database for that."""
         version = 0
         while True:
-            version = await self._store.wakes.changed("escrow", version, LOOK_S)
-            if any(purse.free for purse in self._purses.values()):
+            holding = any(purse.free for purse in self._purses.values())
+            version = await self._store.wakes.changed("escrow", version, _HOLDING_LOOK_S, lazy=not holding)
+            if holding:
                 await self._quietly(self._answer_recall(), "Recalls of idle escrow cannot be read.")
 
     async def _answer_recall(self) -> None:
