@@ -147,13 +147,8 @@ class Driver:
         room = min(_CLAIMED_AT_ONCE, self._settings.max_running_sessions - len(self._held))
 
         async def op(connection: Connection) -> list[Lease]:
-            taken: list[Lease] = []
-            while len(taken) < room:
-                lease = await session_log.acquire(connection, self._owners.name, now_us=self._clock.now_us())
-                if lease is None:
-                    break
-                taken.append(lease)
-            return taken
+            now_us = self._clock.now_us()
+            return await session_log.acquire_some(connection, self._owners.name, room, now_us=now_us)
 
         leases = await self._store.write(op) if room > 0 else []
         for lease in leases:

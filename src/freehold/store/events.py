@@ -9,11 +9,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.store.tables import events as events_table
 from freehold.store.tables import queued_events
+
+# Made once: building a statement costs several times what running it does.
+_SESSION = bindparam("session", type_=String())
+_MOST = bindparam("most", type_=Integer())
+_WAITING = select(queued_events).where(queued_events.c.session_id == _SESSION).order_by(queued_events.c.position)
+_WAITING_SOME = _WAITING.limit(_MOST)
+_BEHIND = events_table.c.seq > bindparam("behind", type_=BigInteger())
+_AFTER = select(events_table).where(events_table.c.session_id == _SESSION, _BEHIND).order_by(events_table.c.seq)
+_AFTER_SOME = _AFTER.limit(_MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +48,19 @@ class Event:
 
 async def waiting(conn: AsyncConnection, session_id: str, *, limit: int | None = None) -> list[Event]:
     """The events that wait, oldest first."""
-    found = select(queued_events).where(queued_events.c.session_id == session_id)
-    rows = await conn.execute(found.order_by(queued_events.c.position).limit(limit))
+    if limit is None:
+        rows = await conn.execute(_WAITING, {"session": session_id})
+    else:
+        rows = await conn.execute(_WAITING_SOME, {"session": session_id, "most": limit})
     return [_waiting(row) for row in rows]
 
 
 async def after(conn: AsyncConnection, session_id: str, seq: int, *, limit: int | None = None) -> list[Event]:
     """The log behind `seq`, in order: what a stream or a fold reads."""
-    found = select(events_table).where(events_table.c.session_id == session_id, events_table.c.seq > seq)
-    rows = await conn.execute(found.order_by(events_table.c.seq).limit(limit))
+    if limit is None:
+        rows = await conn.execute(_AFTER, {"session": session_id, "behind": seq})
+    else:
+        rows = await conn.execute(_AFTER_SOME, {"session": session_id, "behind": seq, "most": limit})
     return [_logged(row) for row in rows]
 
 

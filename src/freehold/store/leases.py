@@ -9,9 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, literal, literal_column, or_, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from freehold.store.tables import sessions
 
@@ -62,6 +78,15 @@ async def acquire(
     )
     row = (await conn.execute(taken)).one_or_none()
     return Lease(row.id, row.workspace_id, owner, row.epoch, row.status, row.last_seq) if row else None
+
+
+async def acquire_some(
+    conn: AsyncConnection, owner: str, most: int, *, now_us: int, lease_s: float = LEASE_S
+) -> list[Lease]:
+    """Take up to `most` sessions that need an owner, those that wait longest, in one statement; see `acquire`."""
+    bound = {"taker": owner, "most": most, "now": now_us, "lease": round(lease_s * 1_000_000)}
+    rows = await conn.execute(_taking(conn.dialect.name), bound)
+    return [Lease(row.id, row.workspace_id, owner, row.epoch, row.status, row.last_seq) for row in rows]
 
 
 async def renew(
@@ -117,6 +142,31 @@ async def owners(conn: AsyncConnection) -> list[str]:
 async def runnable(conn: AsyncConnection, limit: int, *, now_us: int) -> list[str]:
     """Ids of sessions that need an owner now, longest waiting first: what a sweep looks for."""
     return [str(row.id) for row in await conn.execute(_runnable(conn, now_us).limit(limit))]
+
+
+@lru_cache(maxsize=2)
+def _taking(dialect: str) -> ReturningUpdate[Any]:
+    """The rows are picked in a part of its own (`WITH`), which PostgreSQL runs once: as a subquery it could be run for
+    every row, and take more than it should.
+    """
+    now_us = bindparam("now", type_=BigInteger())
+    now = database_now(dialect, now_us)
+    due = or_(sessions.c.wake_at_us.is_(None), sessions.c.wake_at_us <= now_us)
+    picked = (
+        select(sessions.c.id)
+        .where(sessions.c.status.in_(RUNNABLE), sessions.c.lease_until_us <= now, due)
+        .order_by(sessions.c.lease_until_us, sessions.c.id)
+        .limit(bindparam("most", type_=Integer()))
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+    )
+    end = now + bindparam("lease", type_=BigInteger())
+    return (
+        update(sessions)
+        .where(sessions.c.id.in_(select(picked.c.id)))
+        .values(owner=bindparam("taker", type_=String()), epoch=sessions.c.epoch + 1, lease_until_us=end)
+        .returning(sessions.c.id, sessions.c.workspace_id, sessions.c.epoch, sessions.c.status, sessions.c.last_seq)
+    )
 
 
 def database_now(dialect: str, now_us: ColumnElement[int]) -> ColumnElement[int]:

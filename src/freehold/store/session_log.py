@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, overload
 
-from sqlalchemy import BigInteger, ColumnElement, String, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Select, String, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -41,6 +41,7 @@ from freehold.store.leases import (
     Lease,
     abandon,
     acquire,
+    acquire_some,
     database_now,
     owners,
     release,
@@ -70,6 +71,7 @@ __all__ = [
     "WrongState",
     "abandon",
     "acquire",
+    "acquire_some",
     "after",
     "append",
     "event",
@@ -250,9 +252,9 @@ async def lock(
         Fenced: `epoch` was given and is not the session's any more.
         NotFound: no such session (in that workspace).
     """
-    columns = [sessions.c[name] for name in ("workspace_id", "status", "owner", "epoch", "last_seq")]
-    found = select(*columns, sessions.c.wake_at_us, sessions.c.archived_us)
-    row = (await conn.execute(found.where(*_which(session_id, epoch, workspace_id)).with_for_update())).one_or_none()
+    given = {"session": session_id, "mine": epoch, "workspace": workspace_id}
+    bound = {name: value for name, value in given.items() if value is not None}
+    row = (await conn.execute(_lock(fenced=epoch is not None, in_workspace=workspace_id is not None), bound)).first()
     if row is None and epoch is not None:
         raise Fenced(session_id, epoch)
     if row is None:
@@ -355,13 +357,17 @@ def _advance(
     return advance.returning(sessions.c.last_seq, sessions.c.status, sessions.c.epoch), frozenset(names)
 
 
-def _which(session_id: str, epoch: int | None, workspace_id: str | None) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [sessions.c.id == session_id]
-    if epoch is not None:
-        conditions.append(sessions.c.epoch == epoch)
-    if workspace_id is not None:
-        conditions.append(sessions.c.workspace_id == workspace_id)
-    return conditions
+@lru_cache(maxsize=4)
+def _lock(*, fenced: bool, in_workspace: bool) -> Select[Any]:
+    """The statement that locks a session's row; its parameters are `session` and, if asked for, the other two."""
+    columns = [sessions.c[name] for name in ("workspace_id", "status", "owner", "epoch", "last_seq")]
+    found = select(*columns, sessions.c.wake_at_us, sessions.c.archived_us)
+    found = found.where(sessions.c.id == bindparam("session", type_=String()))
+    if fenced:
+        found = found.where(sessions.c.epoch == bindparam("mine", type_=BigInteger()))
+    if in_workspace:
+        found = found.where(sessions.c.workspace_id == bindparam("workspace", type_=String()))
+    return found.with_for_update()
 
 
 def _rows(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, String, bindparam, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
@@ -75,6 +75,15 @@ _COLUMNS = [
     for name in SessionRow.__slots__  # the row and the dataclass have one order
 ]
 _JSON = frozenset({"agent", "environment_config", "metadata", "usage"})
+# Made once: building a statement costs several times what running it does.
+_BY_ID = select(*_COLUMNS).where(sessions.c.id == bindparam("session", type_=String()))
+_ITS_OWN = _BY_ID.where(sessions.c.workspace_id == bindparam("workspace", type_=String()))
+_ITS_OWN_LOCKED = _ITS_OWN.with_for_update()
+_RESOURCES = (
+    select(session_resources)
+    .where(session_resources.c.session_id.in_(bindparam("sessions", type_=String(), expanding=True)))
+    .order_by(session_resources.c.created_us, session_resources.c.id)
+)
 
 
 class SessionRows:
@@ -100,14 +109,9 @@ class SessionRows:
 
     async def resources(self, session_ids: Collection[str]) -> dict[str, list[ResourceRow]]:
         """The resources of several sessions, oldest first."""
-        query = (
-            select(session_resources)
-            .where(session_resources.c.session_id.in_(session_ids))
-            .order_by(session_resources.c.created_us, session_resources.c.id)
-        )
         found: dict[str, list[ResourceRow]] = {session_id: [] for session_id in session_ids}
         async with self._store.read() as connection:
-            for row in await connection.execute(query):
+            for row in await connection.execute(_RESOURCES, {"sessions": list(session_ids)}):
                 found[row.session_id].append(_resource(row))
         return found
 
@@ -116,8 +120,8 @@ async def read_session(
     connection: AsyncConnection, workspace_id: str, session_id: str, *, lock: bool = False
 ) -> SessionRow:
     """`SessionRows.get` within a transaction of one's own, locking the row against others if told to."""
-    query = select(*_COLUMNS).where(sessions.c.workspace_id == workspace_id, sessions.c.id == session_id)
-    found = (await connection.execute(query.with_for_update() if lock else query)).first()
+    which = {"workspace": workspace_id, "session": session_id}
+    found = (await connection.execute(_ITS_OWN_LOCKED if lock else _ITS_OWN, which)).first()
     if found is None:
         raise NotFound(f"There is no session {session_id!r}.")
     return _session(found)
@@ -125,7 +129,7 @@ async def read_session(
 
 async def find_session(connection: AsyncConnection, session_id: str) -> SessionRow | None:
     """A session by its id alone, for whoever runs it."""
-    found = (await connection.execute(select(*_COLUMNS).where(sessions.c.id == session_id))).first()
+    found = (await connection.execute(_BY_ID, {"session": session_id})).first()
     return None if found is None else _session(found)
 
 

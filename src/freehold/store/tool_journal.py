@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import BigInteger, String, and_, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from freehold.store.tables import tool_calls
 
@@ -32,6 +34,20 @@ _FROM: dict[State, tuple[tuple[State, tuple[Policy, ...]], ...]] = {
     "unknown": (("started", ("once", "retry")),),
     "denied": (("planned", ("once", "retry", "client")),),
 }
+
+_THIS = and_(
+    tool_calls.c.session_id == bindparam("session", type_=String()),
+    tool_calls.c.event_id == bindparam("call", type_=String()),
+)
+_IN_STATES = (
+    select(tool_calls)
+    .where(
+        tool_calls.c.session_id == bindparam("session", type_=String()),
+        tool_calls.c.state.in_(bindparam("states", type_=String(), expanding=True)),
+    )
+    .order_by(tool_calls.c.event_id)
+)
+_INSERT = insert(tool_calls)
 
 
 class WrongState(Exception):
@@ -95,39 +111,36 @@ async def write(
 
 async def calls(conn: AsyncConnection, session_id: str, states: Sequence[State]) -> list[ToolCall]:
     """The session's calls in these states, in the order of their events' ids."""
-    wanted = select(tool_calls).where(tool_calls.c.session_id == session_id, tool_calls.c.state.in_(states))
-    rows = await conn.execute(wanted.order_by(tool_calls.c.event_id))
+    rows = await conn.execute(_IN_STATES, {"session": session_id, "states": list(states)})
     return [_call(row) for row in rows]
 
 
 async def _plan(conn: AsyncConnection, session_id: str, plan: Plan, epoch: int) -> ToolCall:
     row = {"session_id": session_id, "event_id": plan.event_id, "name": plan.name, "policy": plan.policy}
-    await conn.execute(insert(tool_calls), {**row, "state": "planned", "attempt": 0, "epoch": epoch})
+    await conn.execute(_INSERT, {**row, "state": "planned", "attempt": 0, "epoch": epoch})
     return ToolCall(plan.event_id, plan.name, plan.policy, "planned", 0, epoch, None)
 
 
 async def _move(conn: AsyncConnection, session_id: str, move: Move, epoch: int, now_us: int) -> ToolCall:
-    this = and_(tool_calls.c.session_id == session_id, tool_calls.c.event_id == move.event_id)
-    allowed = or_(
-        *(and_(tool_calls.c.state == state, tool_calls.c.policy.in_(policies)) for state, policies in _FROM[move.to])
-    )
-    starts = move.to == "started"
-    moved = (
-        update(tool_calls)
-        .where(this, allowed)
-        .values(
-            state=move.to,
-            epoch=epoch,
-            attempt=tool_calls.c.attempt + int(starts),
-            started_us=now_us if starts else tool_calls.c.started_us,
-        )
-        .returning(*tool_calls.c)
-    )
-    row = (await conn.execute(moved)).one_or_none()
+    which = {"session": session_id, "call": move.event_id}
+    times = {"now": now_us} if move.to == "started" else {}
+    row = (await conn.execute(_moving(move.to), {**which, **times, "mine": epoch})).one_or_none()
     if row is None:
-        state = (await conn.execute(select(tool_calls.c.state).where(this))).scalar_one_or_none()
+        state = (await conn.execute(select(tool_calls.c.state).where(_THIS), which)).scalar_one_or_none()
         raise WrongState(move.event_id, state, move.to)
     return _call(row)
+
+
+@lru_cache(maxsize=4)
+def _moving(to: Literal["started", "done", "unknown", "denied"]) -> ReturningUpdate[Any]:
+    """The statement of that move. Building it costs several times what running it does."""
+    allowed = or_(
+        *(and_(tool_calls.c.state == state, tool_calls.c.policy.in_(policies)) for state, policies in _FROM[to])
+    )
+    moved = update(tool_calls).where(_THIS, allowed).values(state=to, epoch=bindparam("mine", type_=BigInteger()))
+    if to == "started":
+        moved = moved.values(attempt=tool_calls.c.attempt + 1, started_us=bindparam("now", type_=BigInteger()))
+    return moved.returning(*tool_calls.c)
 
 
 def _call(row: Any) -> ToolCall:
