@@ -327,4 +327,5 @@ async def sums(conn: AsyncConnection) -> list[Sums]:
     slack = _A.ceiling + _A.overrun - _A.settled - _A.escrowed
     found = select(_A.id, _A.settled, _A.escrowed, held_of, _A.lost, slack, _A.hard)
     found = found.join_from(budget_accounts, holding, _A.id == holding.c.account_id, isouter=True)
-    return [Sums(str(key), *map(int, rest), bool(hard)) for key, *rest, hard in await conn.execute(found)]
+    rows = await conn.execute(found)
+    return [Sums(row[0], row[1], row[2], int(row[3]), row[4], row[5], bool(row[6])) for row in rows]
