@@ -509,7 +509,7 @@ async def _sweep(tidies: Sequence[Callable[[], Awaitable[None]]], clock: Clock) 
 
 def _library(configuration: Configuration, replaced: Replacements, data: Path, store: Store) -> _Library:
     clock, ids, settings = replaced.clock, replaced.ids, configuration.section(FilesSettings)
-    blobs = Blobs(data / "blobs", floor_bytes=settings.disk_floor_bytes)
+    blobs = _blobs(data / "blobs", settings)
     sweeper = Sweeper(BlobUsers(store), blobs, clock=clock)
     return _Library(
         Files(FileRows(store), blobs, sweeper, clock=clock, ids=ids, settings=settings),
@@ -520,6 +520,16 @@ def _library(configuration: Configuration, replaced: Replacements, data: Path, s
         _export(store, blobs, replaced),
         Import(Restoring(store), blobs, clock=clock),
     )
+
+
+def _blobs(folder: Path, settings: FilesSettings) -> Blobs:
+    if settings.blobs_url is None:
+        return Blobs(folder, floor_bytes=settings.disk_floor_bytes)
+    try:
+        from freehold.library.object_blobs import ObjectBlobs  # an extra: it needs fsspec
+    except ImportError as error:
+        raise Misconfigured("blobs_url needs the extra `objects`: pip install 'freehold[objects]'") from error
+    return ObjectBlobs(folder, settings.blobs_url, floor_bytes=settings.disk_floor_bytes)
 
 
 def _export(store: Store, blobs: Blobs, replaced: Replacements) -> Export:

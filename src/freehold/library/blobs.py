@@ -46,6 +46,21 @@ class Blobs:
         """Where that blob is, if it is there."""
         return self.folder / sha256[:2] / sha256
 
+    async def local(self, sha256: str) -> Path:
+        """The same for whoever reads it now. Raises `FileNotFoundError`."""
+        path = self.path(sha256)
+        if not path.exists():
+            raise FileNotFoundError(path)
+        return path
+
+    def ensure(self, source: Path, sha256: str) -> None:
+        """Put the file there, durably, unless it is. `source` is on the same disk and never changes again."""
+        target = self.path(sha256)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(source, target)
+            _fsync_folder(target.parent)
+
     def incoming(self) -> Incoming:
         """Begin to write a blob: `async with blobs.incoming() as incoming`."""
         return Incoming(self._incoming / secrets.token_hex(16), self._free, self)
@@ -130,11 +145,12 @@ class Incoming:
 
     def ensure(self, sha256: str) -> None:
         """Put it there, durably, unless it is: again, if a sweep has just taken it for unused."""
-        target = self._blobs.path(sha256)
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.link(self._path, target)
-            _fsync_folder(target.parent)
+        self._blobs.ensure(self._path, sha256)
+
+    async def copy(self, sha256: str) -> None:
+        """Make it the copy in the folder of a blob that is kept elsewhere."""
+        await self._flush()
+        await asyncio.to_thread(Blobs.ensure, self._blobs, self._path, sha256)
 
     async def _flush(self) -> None:
         data, self._buffer = bytes(self._buffer), bytearray()

@@ -84,7 +84,7 @@ class Export:
     async def _file(self, out: _Out, row: FileRow) -> None:
         await out.json(f"files/{row.id}/file.json", _without(asdict(row), "workspace_id", "scope_id"))
         if not row.expired(self._clock.now_us()):
-            await out.path(f"files/{row.id}/content", self._blobs.path(row.sha256))
+            await out.path(f"files/{row.id}/content", await self._blobs.local(row.sha256))
 
     async def _skill(self, out: _Out, workspace_id: str, skill: SkillRow) -> None:
         await out.json(f"skills/{skill.id}/skill.json", _without(asdict(skill), "workspace_id"))
@@ -98,7 +98,7 @@ class Export:
         await out.json(f"{folder}/version.json", _without(asdict(version), "sha256", "size_bytes"))
         with tempfile.TemporaryDirectory() as scratch:
             laid = Path(scratch) / "content"
-            await asyncio.to_thread(unpack, self._blobs.path(version.sha256), laid)
+            await asyncio.to_thread(unpack, await self._blobs.local(version.sha256), laid)
             for path in sorted(laid.rglob("*")):
                 if path.is_file():
                     await out.path(f"{folder}/content/{path.relative_to(laid)}", path)

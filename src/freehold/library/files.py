@@ -41,6 +41,11 @@ class FilesSettings:
     disk_floor_bytes: int = setting(
         256 << 20, "Uploads are refused when less than this would stay free on the disk.", unit="bytes"
     )
+    blobs_url: str | None = setting(
+        None,
+        "Where the bytes of files and skills are kept, if not in the data folder: an object store by its fsspec URL, "
+        "as `s3://bucket/prefix`. Needs `freehold[objects]` and the store's own driver.",
+    )
 
 
 class Upload:
@@ -132,18 +137,21 @@ class Files:
         """
         row = await self.rows.get(workspace_id, file_id)
         self._refuse_expired(row)
-        return row, self._blobs.path(row.sha256)
+        try:
+            return row, await self._blobs.local(row.sha256)
+        except FileNotFoundError as error:
+            raise FreeholdError(f"The bytes of the file {file_id} are missing in the server's store.") from error
 
     async def download(self, workspace_id: str, file_id: str) -> tuple[FileRow, AsyncIterator[bytes]]:
         """The bytes of a file that may be downloaded. Raises as `open`, and `InvalidRequest` when it may not."""
-        row, path = await self.open(workspace_id, file_id)
+        row = await self.rows.get(workspace_id, file_id)
+        self._refuse_expired(row)
         if not row.downloadable:
             raise InvalidRequest(
                 f"The file {file_id} was uploaded, and uploaded files cannot be downloaded; only what an agent made.",
                 details={"error_code": "file_not_downloadable"},
             )
-        if not path.exists():
-            raise FreeholdError(f"The bytes of the file {file_id} are missing on the server's disk.")
+        await self.open(workspace_id, file_id)
         return row, self._blobs.chunks(row.sha256)
 
     async def delete(self, workspace_id: str, file_id: str) -> None:

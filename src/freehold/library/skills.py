@@ -179,7 +179,7 @@ class Skills:
         row = await self.rows.version(workspace_id, skill_id, version)
         folder = self.folder / row.sha256
         if not folder.exists():
-            await asyncio.to_thread(_lay_out, self._archive(row), folder)
+            await asyncio.to_thread(_lay_out, await self._archive(row), folder)
         return LaidOut(row.name, row.description, folder)
 
     async def download(
@@ -187,20 +187,20 @@ class Skills:
     ) -> tuple[SkillVersionRow, AsyncIterator[bytes]]:
         """A version's archive: a zip with one top folder, named after the skill. Raises `NotFound`."""
         row = await self.rows.version(workspace_id, skill_id, version)
-        self._archive(row)
+        await self._archive(row)
         return row, self._blobs.chunks(row.sha256)
 
     async def unpack(self, workspace_id: str, skill_id: str, version: str, folder: Path) -> SkillVersionRow:
         """Lay a version's files out under `folder`, which must not exist: `folder/SKILL.md` … Raises `NotFound`."""
         row = await self.rows.version(workspace_id, skill_id, version)
-        await asyncio.to_thread(unpack, self._archive(row), folder)
+        await asyncio.to_thread(unpack, await self._archive(row), folder)
         return row
 
-    def _archive(self, row: SkillVersionRow) -> Path:
-        path = self._blobs.path(row.sha256)
-        if not path.exists():
-            raise FreeholdError(f"The archive of {row.id} is missing on the server's disk.")
-        return path
+    async def _archive(self, row: SkillVersionRow) -> Path:
+        try:
+            return await self._blobs.local(row.sha256)
+        except FileNotFoundError as error:
+            raise FreeholdError(f"The archive of {row.id} is missing in the server's store.") from error
 
     @asynccontextmanager
     async def _packed(self, parts: Parts) -> AsyncIterator[Packed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,12 +36,12 @@ class Sweeper:
     async def sweep(self) -> Swept:
         """Look at every blob once. Costs a query for 500 of them."""
         removed = 0
-        for names in batches(self._blobs.all(), _AT_ONCE):
+        for names in batches(await asyncio.to_thread(list, self._blobs.all()), _AT_ONCE):
             used = await self._users.used(names, self._clock.now_us())
             for name in names:
                 if name not in used:
                     removed += await self.remove_unused(name)
-        return Swept(removed, self._blobs.sweep_incoming())
+        return Swept(removed, await asyncio.to_thread(self._blobs.sweep_incoming))
 
     async def remove_unused(self, sha256: str) -> bool:
         """Remove one blob unless something refers to it."""
