@@ -40,6 +40,8 @@ KEPT = 256
 """Events of one session that its readers share; who is further behind reads the table."""
 _READ_AT_ONCE = 200
 _ENDS_PREVIEWS = frozenset({"agent.message", "span.model_request_end"})
+_AFTER_PREVIEWS = _ENDS_PREVIEWS | {"agent.thinking"}
+"""The event itself is the last thing that a reader gets for its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,22 +225,27 @@ class _Reader:
         """The place of the last event that ended a preview; pieces of earlier requests are late."""
 
     async def take(self) -> list[bytes]:
-        """What may be sent now: what the log has, then pieces of what is being written."""
-        if self._watcher is not None:
+        """What may be sent now: what the log has, and pieces of what is being written where they belong in it."""
+        rows = await self._tail.after(self._last)
+        if self._watcher is not None:  # after the rows: pieces of a reply are handed out before it is in the log
             while not self._watcher.pieces.empty():
                 self._pieces.append(self._watcher.pieces.get_nowait())
-        rows = await self._tail.after(self._last)
+        frames: list[bytes] = []
         for row in rows:
-            self._last = row.seq
+            if row.type in _AFTER_PREVIEWS:
+                frames += self._shown(before=row.seq)
             if row.type in _ENDS_PREVIEWS:
                 self._ended_at = row.seq
-        frames = [row.frame for row in rows]
-        early = [piece for piece in self._pieces if piece.after_seq > self._last]
-        for piece in self._pieces:
-            if self._ended_at < piece.after_seq <= self._last:
-                frames.append(frame(piece.body["type"], msgspec.json.encode(piece.body)))
-        self._pieces = early
-        return frames
+            frames.append(row.frame)
+            self._last = row.seq
+        return frames + self._shown(before=self._last + 1)
+
+    def _shown(self, before: int) -> list[bytes]:
+        """Pieces whose place is before that row; what is too late for its event is dropped."""
+        due = [piece for piece in self._pieces if piece.after_seq < before]
+        self._pieces = [piece for piece in self._pieces if piece.after_seq >= before]
+        on_time = [piece.body for piece in due if piece.after_seq > self._ended_at]
+        return [frame(body["type"], msgspec.json.encode(body)) for body in on_time]
 
     async def wait(self, change: asyncio.Event, timeout_s: float) -> bool:
         """Whether something came within that time."""

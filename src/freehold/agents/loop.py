@@ -169,13 +169,15 @@ class Loop:
     ) -> tuple[Answered | Failed | None, Draft | None]:
         """What came back, `None` if it was interrupted or we stop; and its start, if that is still to be written.
 
-        A model that answers at once saves the commit of the start: both are written together.
+        A model that answers at once saves the commit of the start: both are written together. Not when somebody watches
+        the answer being written: what is shown of it comes after its start.
         """
         task = asyncio.create_task(asked.answer(), name=f"model request of {self._log.id}")
         try:
             if opening is not None:
-                await asyncio.wait([task], timeout=QUICK_S)
-                if not task.done():
+                watched = self._parts.previews.watched(self._log.id)
+                await asyncio.wait([task], timeout=0 if watched else QUICK_S)
+                if watched or not task.done():
                     await self._log.write(Change([opening]))
                     opening = None
             if opening is None:
