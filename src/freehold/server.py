@@ -175,12 +175,23 @@ class _Note:
         self._path = path
 
     def write(self, address: str) -> None:
-        """Replace the note in one step, readable by this user only."""
+        """Replace the note in one step, readable by this user only; another server's that still runs is left."""
+        if self._is_anothers():
+            return
         fresh = self._path.with_suffix(f".{os.getpid()}.tmp")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump({"address": address, "pid": os.getpid()}, file)
         fresh.replace(self._path)
+
+    def _is_anothers(self) -> bool:
+        """Whether a living process other than this one has written it."""
+        try:
+            pid = int(json.loads(self._path.read_text("utf-8"))["pid"])
+            os.kill(pid, 0)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return pid != os.getpid()
 
     def remove(self) -> None:
         """Take the note away if it is still ours."""
