@@ -23,7 +23,6 @@ async def house(store: Store, tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-@shows_difference("batches-not-built")
 @shows_difference("deployments-not-built")
 @shows_difference("dreams-not-built")
 @shows_difference("tunnels-not-built")

@@ -131,6 +131,11 @@ ROWS: dict[str, Row] = {
     "GET /v1/organizations/cost_report": Row("admin"),
     "GET /freehold/v1/export": Row("admin"),
     "POST /freehold/v1/import": Row("admin"),
+    "POST /freehold/v1/webhooks": Row("made", {"url": "https://example.com/mine"}),
+    "GET /freehold/v1/webhooks": LISTED,
+    "DELETE /freehold/v1/webhooks/{webhook_id}": HIDDEN,
+    "POST /freehold/v1/webhooks/{webhook_id}/test": HIDDEN,
+    "GET /freehold/v1/webhooks/{webhook_id}/deliveries": HIDDEN,
     "POST /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces/{workspace_id}": Row("admin"),
@@ -306,6 +311,9 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         key = (await admin.get("/freehold/v1/keys")).json()["data"][-1]
         limit = {"scope": "session", "scope_id": session.id, "limit": 1_000_000_000_000}
         budget = (await admin.post("/freehold/v1/budgets", json=limit)).json()
+    hook = await client.post(
+        "/freehold/v1/webhooks", body={"url": "https://example.com/secret"}, cast_to=dict[str, Any]
+    )
     [resource] = [one async for one in client.beta.sessions.resources.list(session.id) if one.type == "file"]
     [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
     return {
@@ -321,6 +329,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "memory_store_id": store.id,
         "memory_id": memory.id,
         "memory_version_id": memory.memory_version_id,
+        "webhook_id": hook["id"],
         "workspace_id": key["workspace_id"],
         "key_id": key["id"],
         "budget_id": budget["id"],

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 CLAIMED_AT_ONCE = 100
 LOADED_BYTES = 8 << 20
 WRITTEN_AT_ONCE = 500
+GATHER_S = 0.02
+"""Results wait so long for company: nobody is waiting for them, and a group costs little more than one."""
 UNWRITTEN_MOST = 2_000
 UNWRITTEN_BYTES = 16 << 20
 """Results that may wait to be written before nothing new is begun."""
@@ -131,7 +133,7 @@ class LocalEngine:
         async with self._store.read() as connection:
             active = await batch_work.active(connection)
         rows = [row for row in active if row.engine == "local" and row.status == "in_progress" and not row.paused_why]
-        limit = min(CLAIMED_AT_ONCE, max(self._wanted(), self._pace.limit))
+        limit = min(CLAIMED_AT_ONCE, 2 * self._wanted())
         for step in range(len(rows)):
             row = rows[(self._turn + step) % len(rows)]
             found = await self._claim_of(row, limit)
@@ -216,6 +218,7 @@ class LocalEngine:
     async def _write(self) -> None:
         while True:
             await self._something.wait()
+            await asyncio.sleep(GATHER_S)
             self._something.clear()
             while self._finished:
                 try:
