@@ -70,9 +70,7 @@ class _Webhooks:
     async def deliveries(self, request: Request) -> Response:
         webhook_id = request.path["webhook_id"]
         window = request.query.window("webhook_deliveries", {"webhook": webhook_id})
-        rows = await self._rows.deliveries(
-            request.workspace_id, webhook_id, after=window.after, limit=window.limit
-        )
+        rows = await self._rows.deliveries(request.workspace_id, webhook_id, after=window.after, limit=window.limit)
         return answer(window.page(rows, shown_delivery, lambda row: (row.created_us, row.id)))
 
 
