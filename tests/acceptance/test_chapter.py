@@ -32,7 +32,7 @@ SAYS = {
     "back_off.py": ["attempt 1 failed: OverloadedError", "attempt 2 failed", "answered: end_turn"],
     "token_budget.py": ["call 1: ", "refused after [1-9]"],
     "tier_routing.py": ["simple: claude-haiku", "usual: claude-sonnet", "hard: claude-opus"],
-    "adaptive_agent.py": ["turn 1: max_tokens", "tool_use", "12.50"],
+    "adaptive_agent.py": ["turn 1: max_tokens", "tool_use", r"12\.5"],
     "monitored_call.py": [r'"ok": true.*"cost_nanodollars": "\d+"', '"error": "NotFoundError"', "raised: 404"],
 }
 
