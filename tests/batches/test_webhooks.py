@@ -87,7 +87,7 @@ async def test_the_end_of_a_batch_is_told_with_a_signature_that_holds(
 async def test_the_sdk_unwraps_what_we_send_and_refuses_it_changed(
     running: Running, there: ScriptedUpstream, receiver: Receiver
 ) -> None:
-    standard = pytest.importorskip("standardwebhooks", reason="anthropic[webhooks] is not installed")
+    standard = pytest.importorskip("standardwebhooks")
     made = await add(running, there.url)
     await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
     await until(lambda: receiver.got)
