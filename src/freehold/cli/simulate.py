@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     import socket
 
+    from freehold.simulator.brains.base import Brain
     from freehold.simulator.served import Served
 
 
@@ -19,18 +21,57 @@ def simulate(
     brain: Annotated[Literal["planner", "echo"], typer.Option(help="Who writes the answers.")] = "planner",
     first_token_s: Annotated[float, typer.Option(help="Median time to the first token, in seconds.", min=0)] = 0,
     tokens_per_s: Annotated[float | None, typer.Option(help="Median speed; at once if left out.", min=1)] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="A YAML file that says what is answered to what.", metavar="FILE")
+    ] = None,
+    tier: Annotated[
+        Literal["start", "build", "scale"] | None, typer.Option(help="Enforce the rate limits of that tier.")
+    ] = None,
+    exact_counts: Annotated[
+        bool, typer.Option("--exact-counts", help="count_tokens is exact, not within 3 %.")
+    ] = False,
+    start: Annotated[str | None, typer.Option(help="What its clock shows first, as 2026-11-23T06:00:00Z.")] = None,
     stopped: Annotated[bool, typer.Option("--stopped", help="Its clock stands still until it is turned.")] = False,
 ) -> None:
     """Serve the simulator alone: any SDK, any key, no cost. Faults, clock and bill: /freehold/v1/simulator."""
     import asyncio
 
+    from freehold.simulator.model.limits import TIERS
     from freehold.simulator.pace import Pace, Spread
     from freehold.simulator.served import Served, Settings
 
-    pace = Pace(Spread(first_token_s), Spread(tokens_per_s) if tokens_per_s else None)
-    served = Served(Settings(seed=seed, brain=brain, pace=pace, stopped=stopped))
+    settings = Settings(
+        seed=seed,
+        brain=_script(scenario) if scenario else brain,
+        limits=TIERS[tier] if tier else None,
+        exact_counts=exact_counts,
+        pace=Pace(Spread(first_token_s), Spread(tokens_per_s) if tokens_per_s else None),
+        start_us=_moment(start) if start else None,
+        stopped=stopped,
+    )
+    served = Served(settings)
     with _listening(host, port) as listening, asyncio.Runner() as runner:
         runner.run(_serve(served, listening))
+
+
+def _script(path: Path) -> Brain:
+    from freehold.errors import Misconfigured
+    from freehold.simulator.brains.script import BrokenScenario, Script
+
+    try:
+        return Script.load(path)
+    except (BrokenScenario, OSError) as error:
+        raise Misconfigured(f"--scenario: {error}") from error
+
+
+def _moment(text: str) -> int:
+    from freehold.clock import parse_rfc3339
+    from freehold.errors import Misconfigured
+
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise Misconfigured(f"--start: {text!r} is not a time such as 2026-11-23T06:00:00Z") from error
 
 
 def _listening(host: str, port: int) -> socket.socket:
