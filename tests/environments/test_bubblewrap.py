@@ -90,7 +90,7 @@ def test_a_server_without_root_opens_boxes_too(tmp_path: Path) -> None:
     root = tmp_path / "boxes"
     root.mkdir()
     os.chown(root, 65534, 65534)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(0o755)
     house = Path(bubblewrap.__file__).parents[2]
     if not _others_may_enter(house) or not os.access("/usr/bin/python3", os.X_OK):

@@ -263,7 +263,7 @@ async def test_a_closed_box_leaves_no_process(boxes: Boxes, root: Path) -> None:
     marker = f"31538{time.monotonic_ns() % 10**9}"
     model = await agent(boxes, spec(root))
     await model.bash(f"setsid nohup sleep {marker} >/dev/null 2>&1 & sleep {marker} & true")
-    assert processes_with(marker)
+    until(lambda: bool(processes_with(marker)))
     await model.box.close()
     until(lambda: not processes_with(marker))
 

@@ -39,6 +39,13 @@ _CASES: tuple[tuple[str, bool, int, str | None], ...] = (
 )
 
 
+def _trusting() -> dict[str, str]:
+    """Our environment, in which npm trusts what the system trusts; by itself it has a list of its own."""
+    system = Path("/etc/ssl/certs/ca-certificates.crt")
+    own = {"NODE_EXTRA_CA_CERTS": str(system)} if system.exists() else {}
+    return {**own, **os.environ}
+
+
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """A folder with the SDK, installed once into the user's cache."""
@@ -54,7 +61,7 @@ def node_modules() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         (cache / "package.json").write_text('{"private": true, "type": "module"}')
         wanted = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(cache), f"@anthropic-ai/sdk@{_VERSION}"]
-        done = subprocess.run(wanted, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(wanted, capture_output=True, text=True, timeout=100, check=False, env=_trusting())
         if done.returncode:
             if os.environ.get("CI"):
                 pytest.fail(f"npm could not install the SDK: {done.stderr[-500:]}")

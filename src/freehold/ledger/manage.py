@@ -76,6 +76,7 @@ class Budgets:
         row = _row(wanted, self._ids("bdgt"), now_us)
 
         async def op(conn: Connection) -> BudgetRow:
+            await accounts.take_turn(conn)
             await _check_owner(conn, wanted)
             before = await rows.same(conn, row)
             if before is None:
@@ -93,6 +94,7 @@ class Budgets:
         now_us = self._clock.now_us()
 
         async def op(conn: Connection) -> BudgetRow:
+            await accounts.take_turn(conn)
             found = await _own(conn, budget_id, workspace_id)
             await rows.change(conn, budget_id, archived_us=now_us, updated_us=max(now_us, found.updated_us + 1))
             return await _own(conn, budget_id, workspace_id)
@@ -132,6 +134,7 @@ class Budgets:
         """A lost call was not billed, as somebody has found out: what it kept is free again. Raises `NotFound`."""
 
         async def op(conn: Connection) -> int:
+            await accounts.take_turn(conn)
             await _own(conn, budget_id, workspace_id)
             freed = await accounts.release(conn, budget_id, request_id)
             if not freed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, insert, select, true, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +19,8 @@ from freehold.store.tables import budget_accounts, budget_escrows, budget_holder
 _A = budget_accounts.c
 _E = budget_escrows.c
 _MOST_VARIABLES = 5_000
+_TURN = 7_298_165_021
+"""Of all locks by number in our database; the migrations have the one before."""
 """In one statement; both databases take some 32,000."""
 
 
@@ -93,6 +95,16 @@ class Overdrawn(Exception):
     """A guarded draw did not find the room that was seen under the same lock: a defect, nothing was written."""
 
 
+async def take_turn(conn: AsyncConnection) -> None:
+    """One ledger transaction at a time, over all processes: call it first in each that locks rows of the ledger.
+
+    A process that asks others for their idle escrow locks their rows while it holds accounts, and they do the same; on
+    PostgreSQL that is a deadlock unless they take turns. SQLite has one writer at a time anyway.
+    """
+    if conn.dialect.name == "postgresql":
+        await conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TURN})
+
+
 # Holders.
 
 
@@ -104,28 +116,29 @@ async def open_holder(conn: AsyncConnection, holder_id: str, host: str, now_us: 
 
 async def begin_batch(conn: AsyncConnection, holder_id: str, batch: int) -> bool:
     """Count this commit; false if this very one has happened already and only its answer was lost."""
+    await take_turn(conn)
     counted = update(budget_holders).where(budget_holders.c.id == holder_id, budget_holders.c.batch == batch - 1)
     return (await conn.execute(counted.values(batch=batch))).rowcount == 1
 
 
 async def last_batch(conn: AsyncConnection, holder_id: str) -> int | None:
     """The number of its last commit, locked; `None`: there is no such holder (any more)."""
+    await take_turn(conn)
     found = select(budget_holders.c.batch).where(budget_holders.c.id == holder_id).with_for_update()
     return (await conn.execute(found)).scalar_one_or_none()
 
 
 async def close_holder(conn: AsyncConnection, holder_id: str) -> None:
     """It is gone, and all it held was given back or is kept by lost calls."""
+    await take_turn(conn)
     await conn.execute(delete(budget_escrows).where(_E.holder_id == holder_id))
     await conn.execute(delete(budget_holders).where(budget_holders.c.id == holder_id))
 
 
 async def recall(conn: AsyncConnection, holder_id: str) -> None:
     """Ask every other holder to give back what is idle."""
-    # In the order of their ids: two that ask at once must not wait for each other.
-    found = select(budget_holders.c.id).where(budget_holders.c.id != holder_id).order_by(budget_holders.c.id)
-    ids = (await conn.execute(found.with_for_update())).scalars().all()
-    others = update(budget_holders).where(budget_holders.c.id.in_(ids))
+    await take_turn(conn)
+    others = update(budget_holders).where(budget_holders.c.id != holder_id)
     await conn.execute(others.values(recall=budget_holders.c.recall + 1))
 
 
