@@ -31,7 +31,7 @@ from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import Group, Limiter, best_limiter
 from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
 from freehold.environments.packages import MANAGERS, LayerSettings, layer_variables
-from freehold.environments.process import BoxProcess, pid_of_box
+from freehold.environments.process import BoxProcess, last_words, pid_of_box
 from freehold.environments.start import start_line
 from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir, give, make_folder
 
@@ -215,6 +215,8 @@ class Bubblewrap:
             return BoxProcess(outer, pid, group, held)
         except (OSError, BoxFailed) as error:
             words = str(error) if isinstance(error, BoxFailed) else f"the limits could not be set: {error}"
+            if isinstance(error, ProcessLookupError):  # it was gone before it could be put under them
+                words = last_words(outer) or words
             outer.kill()
             outer.wait()
             if outer.stderr is not None:

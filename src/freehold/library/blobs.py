@@ -115,8 +115,13 @@ class Incoming:
 
     async def __aenter__(self) -> Incoming:
         self._free()
-        self._fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        while self._fd < 0:
+            fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                self._fd = fd
+            else:
+                os.close(fd)  # a sweep came between the two lines and took it for dead
         return self
 
     async def __aexit__(
