@@ -81,9 +81,16 @@ def test_the_bill_has_every_model_call(told: str) -> None:
     assert float(sonnet[4]) > float(haiku[4])
 
 
-def test_it_fits_80_columns_and_has_no_colour_when_piped(told: str) -> None:
-    assert max(cell_len(line) for line in told.splitlines()) <= 80
+def test_it_fits_80_columns_but_for_lines_to_be_copied_and_has_no_colour_when_piped(told: str) -> None:
+    story, to_try = told.split("\n8  ", 1)
+    to_be_read = [*story.splitlines(), *(line for line in to_try.splitlines() if not _is_command(line))]
+    assert max(cell_len(line) for line in to_be_read) <= 80
     assert "\x1b" not in told
+
+
+def _is_command(line: str) -> bool:
+    """A line of the last chapter that is meant for the shell: it names files by paths that are as long as they are."""
+    return line.startswith("      ") and not line.startswith(" " * 10)
 
 
 def test_it_ends_with_the_address_and_three_things_to_try(told: str) -> None:
