@@ -1,4 +1,4 @@
-"""Listens, says when it is ready, drains on SIGTERM, stops. The application behind it is `app.py`'s.
+"""Listens, says when it is ready, drains on SIGTERM, stops. The application behind it is `app/`'s.
 
 It does not know what is served; it knows the socket, the signals and the ready line.
 """
@@ -20,9 +20,11 @@ from typing import Any
 
 import uvicorn
 
-from freehold import app
 from freehold.api.transport import GatheringProtocol
-from freehold.app import Application, DataSettings, build
+from freehold.app.sections import sections as made_here
+from freehold.app.application import Application
+from freehold.app.build import build
+from freehold.app.settings import DataSettings
 from freehold.config import Configuration, setting
 from freehold.errors import Misconfigured
 
@@ -40,7 +42,7 @@ class ListenSettings:
 
 def sections() -> list[type[Any]]:
     """Every settings class of the server: how it listens, and all of its application's."""
-    return [ListenSettings, *app.sections()]
+    return [ListenSettings, *made_here()]
 
 
 class _Server(uvicorn.Server):

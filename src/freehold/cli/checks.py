@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from freehold.app import Application, DataSettings, SafetySettings, build
+from freehold.app.application import Application
+from freehold.app.build import build
+from freehold.app.settings import DataSettings, SafetySettings
 from freehold.config import Configuration
 from freehold.environments.base import Boxes, Capabilities
 from freehold.errors import FreeholdError

@@ -50,7 +50,7 @@ async def _all(
 async def _findings(flags: Mapping[str, object], config: Path | None) -> AsyncIterator[Finding]:
     import tempfile
 
-    from freehold.app import DataSettings
+    from freehold.app.settings import DataSettings
     from freehold.cli import checks
     from freehold.cli.settings import configured
 

@@ -29,7 +29,7 @@ def data_folder(given: Path | None) -> Path:
     """The data folder: the one given, else the one a server started here would use."""
     if given is not None:
         return given
-    from freehold.app import DataSettings
+    from freehold.app.settings import DataSettings
 
     return configured({}, _config_file()).section(DataSettings).data
 

@@ -108,7 +108,7 @@ class Fleet:
                 await self._close_if_idle(session_id)
 
     async def run(self) -> None:
-        """Sweep for ever; `app.py` starts this as a task and cancels it."""
+        """Sweep for ever; `app/` starts this as a task and cancels it."""
         while True:
             await self._clock.sleep(min(30.0, self._settings.box_idle_s / 4))
             await self.sweep()

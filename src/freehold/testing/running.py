@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from freehold.app import Application
+from freehold.app.application import Application
 from freehold.clock import Clock
 from freehold.inprocess import async_client, sync_client
 

@@ -12,7 +12,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from freehold.app import Replacements, build, sections
+from freehold.app.build import build
+from freehold.app.ground import Replacements
+from freehold.app.sections import sections
 from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock, SystemClock
 from freehold.config import load

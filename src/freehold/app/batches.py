@@ -1,0 +1,72 @@
+"""Makes what takes batches in, works on them, and looks after them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from freehold.app.ground import Ground
+from freehold.app.library import Library
+from freehold.batches.answers import Answers
+from freehold.batches.choice import chooser
+from freehold.batches.collected import Collected
+from freehold.batches.keeper import Keeper
+from freehold.batches.lifecycle import Batches
+from freehold.batches.local import LocalEngine
+from freehold.batches.pace import Interactive, Pace
+from freehold.batches.settings import BatchSettings
+from freehold.batches.upstream import UpstreamEngine
+from freehold.calls import Handler
+from freehold.jobs.owners import Owners
+from freehold.store.batches import BatchRows
+from freehold.upstreams.base import RunsBatches, Upstream
+
+
+class BatchHouse:
+    """What takes batches in, works on them, and looks after them."""
+
+    def __init__(
+        self, own: Batches, local: LocalEngine, upstream: UpstreamEngine | None, keeper: Keeper, owners: Owners
+    ) -> None:
+        self.own = own
+        self._local = local
+        self._upstream = upstream
+        self._keeper = keeper
+        self._owners = owners
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._local.start()
+        self._tasks = [asyncio.create_task(self._keeper.run(), name="batch keeper")]
+        if self._upstream is not None:
+            self._tasks.append(asyncio.create_task(self._upstream.run(), name="upstream batches"))
+
+    async def close(self) -> None:
+        """Hand the items over, give our name back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._local.stop()
+        self._owners.close()
+
+
+def make_batches(
+    ground: Ground, handler: Handler, upstream: Upstream, interactive: Interactive, library: Library
+) -> BatchHouse:
+    """Both engines where the upstream has batches of its own, else the local one."""
+    store, rates = ground.store, ground.rates
+    clock, ids, settings = ground.clock, ground.ids, ground.configuration.section(BatchSettings)
+    cheaper = upstream.name == "claude"
+    choose = chooser(settings.batch_engine, has_batches=isinstance(upstream, RunsBatches), cheaper=cheaper)
+    own = Batches(BatchRows(store), clock=clock, ids=ids, scratch=library.scratch, choose=choose)
+    pace = Pace(settings.batch_concurrency, clock, lambda: interactive.open)
+    answers = Answers(handler, pace, clock=clock, ids=ids, price=rates.cost, attempts=settings.batch_attempts)
+    owners = Owners(ground.data / "batch-owners", ids)
+    local = LocalEngine(store, owners.name, answers, pace, clock=clock, ids=ids)
+    there = None
+    if isinstance(upstream, RunsBatches):
+        collected = Collected(store, rates, upstream.name, clock=clock, ids=ids)
+        there = UpstreamEngine(
+            store, owners.name, upstream, collected, clock=clock, ids=ids, poll_s=settings.batch_poll_s
+        )
+    return BatchHouse(own, local, there, Keeper(store, owners, clock=clock, ids=ids), owners)

@@ -1,0 +1,58 @@
+"""Makes the boxes of this server: the backend that was chosen, what it was found to have, and their fleet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from freehold.app.ground import Ground
+from freehold.app.settings import SafetySettings
+from freehold.environments.base import Boxes
+from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.egress import Egress
+from freehold.environments.fallback import Fallback
+from freehold.environments.fleet import BoxSettings, Fleet
+from freehold.environments.local import Local
+from freehold.environments.networking import EgressSettings
+from freehold.environments.packages import LayerSettings
+from freehold.environments.workdirs import Workdirs
+
+log = logging.getLogger(__name__)
+
+
+class BoxHouse:
+    """The backend that was chosen, what it was found to have, and the fleet of its boxes."""
+
+    def __init__(self, ground: Ground, shared: Sequence[Path]) -> None:
+        configuration, clock = ground.configuration, ground.clock
+        self.workdirs = Workdirs(ground.data / "sessions")
+        self._layers = configuration.section(LayerSettings)
+        self._walled = Bubblewrap(
+            self.workdirs.root,
+            egress=Egress(configuration.section(EgressSettings)),
+            layers=self._layers,
+            clock=clock,
+            shared=shared,
+        )
+        self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
+        self.backend: Boxes = self._walled
+        if self._unsafe:
+            self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
+        self.fleet = Fleet(self.backend, configuration.section(BoxSettings), clock)
+        self.described = "boxes: not looked at"
+
+    async def look(self) -> None:
+        """Open a box and see. Where there is no isolation, agent tools will be refused, and it is said here."""
+        found = await self.backend.probe()
+        if found.isolated:
+            self.described = f"boxes: {found.backend}"
+            return
+        self.described = "agent tools run WITHOUT ISOLATION" if self._unsafe else "no boxes: agent tools are refused"
+        if not self._unsafe:
+            log.warning("no box can be made, so agent tools are refused: %s (see `freehold doctor`)", found.reason)
+
+    async def tidy(self) -> None:
+        """Remove packages that nobody has used for long."""
+        for key in await self._walled.collect_layers(self._layers.layer_kept_days):
+            log.info("removed the installed packages %s, which no box has used for long", key)

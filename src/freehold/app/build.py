@@ -1,0 +1,81 @@
+"""From settings to an application: the order in which the parts are made, and what is let go when one refuses."""
+
+from __future__ import annotations
+
+import contextlib
+
+from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
+from freehold.access.keys import Keys
+from freehold.access.secrets import Secrets, SecretSettings, secret_key
+from freehold.app.application import Application
+from freehold.app.batches import make_batches
+from freehold.app.calls import make_ledger, make_pipeline
+from freehold.app.ground import Ground, Replacements, data_folder, database
+from freehold.app.library import make_library
+from freehold.app.parts import Parts
+from freehold.app.routes import make_asgi
+from freehold.app.sessions import make_sessions
+from freehold.app.settings import DataSettings
+from freehold.app.upstreams import make_upstreams
+from freehold.app.webhooks import make_webhooks
+from freehold.batches.pace import Interactive
+from freehold.config import Configuration
+from freehold.ledger.rates import Rates
+from freehold.store.engine import Store
+from freehold.telemetry.calls import CallMetrics
+from freehold.toolboxes.load import load_toolboxes
+from freehold.toolboxes.settings import ToolboxSettings
+
+
+async def build(configuration: Configuration, replacements: Replacements | None = None) -> Application:
+    """Make every part and the application of them. What was made is let go again if a later part refuses.
+
+    Raises:
+        Misconfigured: a setting does not fit; the message names it.
+    """
+    replaced = replacements or Replacements()
+    data = data_folder(configuration.section(DataSettings).data)
+    async with contextlib.AsyncExitStack() as on_error:
+        toolboxes = replaced.toolboxes
+        if toolboxes is None:
+            toolboxes = load_toolboxes(configuration.section(ToolboxSettings), replaced.clock)
+        upstreams, answered_by = make_upstreams(configuration, replaced)
+        for one in upstreams:
+            on_error.push_async_callback(one.close)
+        store = await Store.open(database(configuration.section(DataSettings), data), clock=replaced.clock)
+        on_error.push_async_callback(store.close)
+        ground = Ground(configuration, data, store, Rates.load(), replaced.clock, replaced.ids)
+        keys, found = await _access(ground)
+        on_error.push_async_callback(keys.close)
+        ledger = await make_ledger(ground, replaced.alerts)
+        on_error.push_async_callback(ledger.close)
+        library, measured, interactive = make_library(ground), CallMetrics(), Interactive()
+        calls = make_pipeline(ground, upstreams, keys, ledger, library, measured)
+        handler = interactive(calls)
+        secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=ground.clock)
+        parts = Parts(
+            ground=ground,
+            keys=keys,
+            ledger=ledger,
+            upstreams=tuple(upstreams),
+            answered_by=answered_by,
+            handler=handler,
+            toolboxes=toolboxes,
+            library=library,
+            sessions=make_sessions(ground, handler, toolboxes, library),
+            batches=make_batches(ground, calls, upstreams[0], interactive, library),
+            webhooks=make_webhooks(ground, secrets),
+            measured=measured,
+        )
+        application = Application(parts, make_asgi(parts), found)
+        on_error.pop_all()
+        return application
+
+
+async def _access(ground: Ground) -> tuple[Keys, FirstStart]:
+    """Who may use this server; on its first start, with the admin key that it makes then."""
+    keys = await Keys.open(ground.store, clock=ground.clock, ids=ground.ids)
+    admin = ground.configuration.section(AdminKeySettings)
+    found = await first_start(ground.store, admin, ground.data, clock=ground.clock, ids=ground.ids)
+    await keys.refresh()
+    return keys, found

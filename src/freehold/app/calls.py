@@ -1,0 +1,67 @@
+"""Makes the ledger and the pipeline: what a Messages call passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.access.keys import Keys
+from freehold.app.ground import Ground
+from freehold.app.library import Library
+from freehold.app.settings import UpstreamSettings
+from freehold.app.upstreams import spares
+from freehold.calls import Handler
+from freehold.gateway import pipeline
+from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
+from freehold.gateway.middleware.files import FilesInMessages
+from freehold.gateway.middleware.limits import Limits as CallLimits
+from freehold.gateway.middleware.limits import LimitSettings
+from freehold.ledger.bounds import Bounds
+from freehold.ledger.ledger import Hook, Ledger, LedgerSettings
+from freehold.library.message_files import MessageFiles
+from freehold.telemetry.calls import CallMetrics
+from freehold.upstreams.base import Upstream
+
+
+async def make_ledger(ground: Ground, alerts: Hook) -> Ledger:
+    """The ledger of this process."""
+    return await Ledger.open(
+        ground.store,
+        clock=ground.clock,
+        ids=ground.ids,
+        folder=ground.data / "ledger",
+        settings=ground.configuration.section(LedgerSettings),
+        hook=alerts,
+    )
+
+
+def make_pipeline(
+    ground: Ground,
+    upstreams: Sequence[Upstream],
+    keys: Keys,
+    ledger: Ledger,
+    library: Library,
+    measured: CallMetrics,
+) -> Handler:
+    """The handler of every call; the first of `upstreams` answers, the others are fallen back on."""
+    configuration, (upstream, *others) = ground.configuration, upstreams
+    return pipeline.build(
+        upstream=upstream,
+        spares=spares(configuration, others),
+        keys=keys,
+        store=ground.store,
+        rates=ground.rates,
+        clock=ground.clock,
+        retries=configuration.section(RetrySettings),
+        metrics=measured,
+        limits=CallLimits(configuration.section(LimitSettings), ground.clock),
+        budgets=_paying(ground, ledger),
+        files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
+    )
+
+
+def _paying(ground: Ground, ledger: Ledger) -> BudgetsMiddleware:
+    aliases = ground.configuration.section(UpstreamSettings).model_aliases
+    assume_us = ground.configuration.section(LedgerSettings).bounds_assume_us
+    bounds = Bounds(ground.rates, aliases=aliases, assume_us=assume_us)
+    return BudgetsMiddleware(ledger, bounds, ground.rates, ground.clock)

@@ -1,0 +1,38 @@
+"""Everything that was made, by name: what the application starts and stops, and what the routes are made over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from freehold.access.keys import Keys
+from freehold.app.batches import BatchHouse
+from freehold.app.ground import Ground
+from freehold.app.library import Library
+from freehold.app.sessions import SessionHouse
+from freehold.app.webhooks import WebhookHouse
+from freehold.calls import Handler
+from freehold.ledger.ledger import Ledger
+from freehold.telemetry.calls import CallMetrics
+from freehold.toolboxes.base import Toolbox
+from freehold.upstreams.base import Upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one application."""
+
+    ground: Ground
+    keys: Keys
+    ledger: Ledger
+    upstreams: Sequence[Upstream]
+    """The first one answers; the others are those that calls fall back on."""
+    answered_by: str
+    """The upstreams as the ready line calls them."""
+    handler: Handler
+    toolboxes: Mapping[str, Toolbox]
+    library: Library
+    sessions: SessionHouse
+    batches: BatchHouse
+    webhooks: WebhookHouse
+    measured: CallMetrics

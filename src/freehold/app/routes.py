@@ -1,0 +1,80 @@
+"""Makes the HTTP surface over the parts: every route, and the hot one past the router."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from freehold.access.workspaces import Workspaces
+from freehold.api import (
+    agents,
+    base,
+    batches,
+    bills,
+    budgets,
+    environments,
+    events,
+    exports,
+    files,
+    health,
+    keys,
+    memory_stores,
+    metrics,
+    models,
+    resources,
+    sessions,
+    skills,
+    threads,
+    usage_reports,
+    webhooks,
+    workspaces,
+)
+from freehold.api.definitions import Definitions
+from freehold.api.messages import ROUTES, MessagesRoute
+from freehold.api.toolsets import Toolsets
+from freehold.app.parts import Parts
+from freehold.gateway.catalogue import Catalogue
+from freehold.ledger.manage import Budgets
+from freehold.store.agents import AgentRows
+from freehold.store.environments import EnvironmentRows
+
+
+def make_asgi(parts: Parts) -> ASGIApp:
+    """The ASGI application over the parts."""
+    hot = MessagesRoute(parts.handler, clock=parts.ground.clock, ids=parts.ground.ids)
+    bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)
+    return base.application(_routes(parts), keys=parts.keys, clock=parts.ground.clock, ids=parts.ground.ids, bare=bare)
+
+
+def _routes(parts: Parts) -> list[BaseRoute]:
+    ground, of_sessions = parts.ground, parts.sessions
+    store, clock, ids = ground.store, ground.clock, ground.ids
+    definitions = Definitions(Toolsets(parts.toolboxes), skills=True)
+
+    tenants = Workspaces(store, clock=clock, ids=ids)
+
+    async def ready() -> str | None:
+        return None if store.healthy else "The database cannot be written; see the server's log."
+
+    return [
+        *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids, skills=parts.library.skills),
+        *environments.routes(EnvironmentRows(store), clock=clock, ids=ids),
+        *sessions.routes(of_sessions.own, definitions, clock=clock),
+        *events.routes(store, of_sessions.inbox, of_sessions.feed),
+        *threads.routes(of_sessions.own, store, of_sessions.feed, clock=clock),
+        *resources.routes(of_sessions.own),
+        *files.routes(parts.library.files),
+        *skills.routes(parts.library.skills),
+        *memory_stores.routes(parts.library.memories),
+        *workspaces.routes(tenants),
+        *exports.routes(parts.library.export, parts.library.taking, tenants, parts.library.scratch),
+        *keys.routes(parts.keys),
+        *models.routes(Catalogue(parts.upstreams, clock)),
+        *batches.routes(parts.batches.own),
+        *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
+        *bills.routes(store),
+        *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
+        *usage_reports.routes(store, clock=clock),
+        *health.routes(ready),
+        *metrics.routes(parts.measured.render, ground.configuration.section(metrics.MetricsSettings)),
+    ]

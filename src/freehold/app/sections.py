@@ -1,0 +1,50 @@
+"""Every settings class of the parts that are made here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from freehold.access.first_start import AdminKeySettings
+from freehold.access.secrets import SecretSettings
+from freehold.api import (
+    metrics,
+)
+from freehold.app.settings import DataSettings, SafetySettings, UpstreamSettings
+from freehold.batches.settings import BatchSettings
+from freehold.environments.fleet import BoxSettings
+from freehold.environments.networking import EgressSettings
+from freehold.environments.packages import LayerSettings
+from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.middleware.limits import LimitSettings
+from freehold.gateway.routes import FallbackSettings
+from freehold.jobs.driver import DriverSettings
+from freehold.jobs.webhooks import WebhookSettings
+from freehold.ledger.ledger import LedgerSettings
+from freehold.library.files import FilesSettings
+from freehold.toolboxes.settings import ToolboxSettings
+from freehold.upstreams.settings import UpstreamsSettings
+
+
+def sections() -> list[type[Any]]:
+    """Every settings class of the parts that are made here, in the order of the reference page."""
+    return [
+        DataSettings,
+        UpstreamSettings,
+        UpstreamsSettings,
+        RetrySettings,
+        FallbackSettings,
+        LimitSettings,
+        metrics.MetricsSettings,
+        ToolboxSettings,
+        BoxSettings,
+        EgressSettings,
+        LayerSettings,
+        DriverSettings,
+        BatchSettings,
+        WebhookSettings,
+        FilesSettings,
+        LedgerSettings,
+        AdminKeySettings,
+        SecretSettings,
+        SafetySettings,
+    ]

@@ -1,0 +1,100 @@
+"""Makes what lets sessions run, and what shows them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from freehold.agents.feed import Feed
+from freehold.agents.inbox import Inbox
+from freehold.agents.loop import Parts
+from freehold.agents.model import Model
+from freehold.agents.previews import Previews
+from freehold.agents.runner import Runner
+from freehold.agents.sessions import Sessions
+from freehold.agents.tools.boxes import FleetTools, Outputs, Uploads
+from freehold.agents.tools.execution import Execution, Place
+from freehold.agents.tools.provisions import Provisions
+from freehold.app.boxes import BoxHouse
+from freehold.app.ground import Ground
+from freehold.app.library import Library
+from freehold.calls import Handler
+from freehold.environments.base import Limits
+from freehold.jobs.driver import Driver, DriverSettings
+from freehold.jobs.owners import Owners
+from freehold.library.message_files import MessageFiles
+from freehold.store.sessions import SessionRows
+from freehold.toolboxes.base import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHouse:
+    """What makes sessions run, and what shows them."""
+
+    own: Sessions
+    inbox: Inbox
+    feed: Feed
+    driver: Driver
+    owners: Owners
+    boxes: BoxHouse
+
+    async def close(self) -> None:
+        """Hand sessions over, end the boxes, give our name back."""
+        await self.driver.stop()
+        await self.boxes.fleet.close()
+        self.owners.close()
+
+
+def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Toolbox], library: Library) -> SessionHouse:
+    """Everything from a client's event to the agent's answer, its tools, and whoever watches."""
+    store = ground.store
+    clock, ids = ground.clock, ground.ids
+    boxes = BoxHouse(ground, [library.skills.folder])
+    provisions = Provisions(
+        SessionRows(store), library.skills, library.memories, boxes.workdirs, version=store.wakes.version
+    )
+    uploads = Uploads(SessionRows(store), library.files, boxes.workdirs)
+    outputs = Outputs(library.files, boxes.workdirs)
+    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, Limits(), provisions)
+
+    async def remove_workdir(session_id: str) -> None:
+        uploads.forget(session_id)
+        outputs.forget(session_id)
+        provisions.forget(session_id)
+        await asyncio.to_thread(boxes.workdirs.of(session_id).delete)
+
+    check_files = MessageFiles(library.files).check
+
+    async def settle(place: Place) -> None:
+        await provisions.settle(place)
+        await outputs.collect(place)
+
+    own = Sessions(
+        store,
+        library.files,
+        clock=clock,
+        ids=ids,
+        close_box=boxes.fleet.end,
+        remove_workdir=remove_workdir,
+        pin=library.skills.pinned,
+        check_files=check_files,
+    )
+    previews = Previews()
+    feed = Feed(store, previews, clock=clock)
+    parts = Parts(
+        model=Model(handler, clock=clock, ids=ids, price=ground.rates.cost),
+        execution=Execution(tools, toolboxes),
+        previews=previews,
+        clock=clock,
+        ids=ids,
+        collect_outputs=settle,
+        uploads=uploads.refresh,
+        given=provisions.given,
+        tell=feed.offer,
+    )
+    owners = Owners(ground.data / "owners", ids)
+    settings = ground.configuration.section(DriverSettings)
+    driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
+    inbox = Inbox(store, clock=clock, ids=ids, tell=feed.offer, check_files=check_files)
+    return SessionHouse(own, inbox, feed, driver, owners, boxes)
