@@ -21,9 +21,9 @@ from typing import Any
 import uvicorn
 
 from freehold.api.transport import GatheringProtocol
-from freehold.app.sections import sections as made_here
 from freehold.app.application import Application
 from freehold.app.build import build
+from freehold.app.sections import sections as made_here
 from freehold.app.settings import DataSettings
 from freehold.config import Configuration, setting
 from freehold.errors import Misconfigured
