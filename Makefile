@@ -1,5 +1,5 @@
 # One command each. Everything is installed into .venv in this checkout; nothing outside it is touched except bubblewrap
-# (the sandbox), which comes from the system's packages.
+# (the sandbox) from the system's packages, and for `make test` the few programs that its tests compare with.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,13 +13,13 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 install: .venv/run.stamp  ## what running Freehold needs (Python packages, bubblewrap)
-	@scripts/bubblewrap.sh
+	@scripts/programs.sh run
 
 demo: install  ## the main job, live: an agent, a real box, your own tools, the bill (LIVE=1 for Claude itself)
 	@$(BIN)/freehold demo $(if $(LIVE),--live)
 
 test: .venv/dev.stamp  ## everything that must hold: static checks, then every test
-	@scripts/bubblewrap.sh
+	@scripts/programs.sh test
 	@scripts/static.sh
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
