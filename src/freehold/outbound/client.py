@@ -10,7 +10,7 @@ from types import TracebackType
 
 from freehold.calls import Headers
 from freehold.outbound.connection import Connection, Limits
-from freehold.outbound.dial import Dialer, Origin
+from freehold.outbound.dial import Dials, Origin
 
 
 class Answer:
@@ -38,7 +38,7 @@ class Client:
     """
 
     def __init__(
-        self, origin: Origin, dialer: Dialer, *, limits: Limits | None = None, idle_connections: int = 512
+        self, origin: Origin, dialer: Dials, *, limits: Limits | None = None, idle_connections: int = 512
     ) -> None:
         self.origin = origin
         self._dialer = dialer
@@ -95,6 +95,12 @@ class Client:
     def idle_connections(self) -> int:
         """How many of them wait for use."""
         return len(self._idle)
+
+    def retire(self) -> None:
+        """Keep no connection any more: those that rest are closed now, those in use when their exchange is over."""
+        self._closed = True
+        for connection in list(self._idle):
+            connection.abort()
 
     async def close(self) -> None:
         """Close every connection, running exchanges too."""

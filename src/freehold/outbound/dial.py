@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from freehold.outbound.failures import TimedOut, Unreachable
@@ -49,6 +49,14 @@ def parse_url(url: str) -> tuple[Origin, str]:
     return Origin(parts.scheme, parts.hostname, port), parts.path.rstrip("/")
 
 
+class Dials(Protocol):
+    """Opens connections: a `Dialer`, or one that goes by a proxy."""
+
+    async def dial(self, origin: Origin, make: Callable[[], P]) -> P:
+        """See `Dialer.dial`."""
+        ...
+
+
 class Dialer:
     """Opens connections. With `public_only` every address must pass the guard; leave it off only for addresses that
     the operator alone sets.
@@ -74,7 +82,7 @@ class Dialer:
         except TimeoutError as error:
             raise TimedOut(f"no connection to {origin.authority} within {self._timeout_s:g} s") from error
         except OSError as error:
-            raise Unreachable(f"cannot connect to {origin.authority}: {_reason(error)}") from error
+            raise Unreachable(f"cannot connect to {origin.authority}: {reason(error)}") from error
 
     async def _connect(self, origin: Origin, make: Callable[[], P]) -> P:
         addresses = await self._resolve(origin)
@@ -113,7 +121,8 @@ class Dialer:
         return self._tls
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Why it failed, in words without an address."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     return error.strerror or str(error) or type(error).__name__
