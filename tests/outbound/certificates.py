@@ -26,23 +26,37 @@ class Authority:
         pem = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 
-    def server(self, host: str) -> ssl.SSLContext:
-        """For a server of that name."""
+    def write(self, folder: Path, name: str | None = None) -> Path:
+        """This authority's own certificate as a file; with `name` a client's certificate and key in one."""
+        file = folder / f"{name or 'authority'}.pem"
+        if name is None:
+            file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        else:
+            file.write_bytes(self._certified(name))
+        return file
+
+    def server(self, host: str, *, mutual: bool = False) -> ssl.SSLContext:
+        """For a server of that name; `mutual`: it takes clients with a certificate of this authority only."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+            file.write(self._certified(host))
+            file.flush()
+            context.load_cert_chain(Path(file.name))
+        if mutual:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=self.certificate.public_bytes(serialization.Encoding.PEM).decode())
+        return context
+
+    def _certified(self, host: str) -> bytes:
+        """Certificate and key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         names = x509.SubjectAlternativeName([x509.DNSName(host)])
         certificate = self._sign(name, key.public_key(), names)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-            file.write(certificate.public_bytes(serialization.Encoding.PEM))
-            file.write(
-                key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-            )
-            file.flush()
-            context.load_cert_chain(Path(file.name))
-        return context
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM) + secret
 
     def _sign(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extension: x509.ExtensionType

@@ -22,6 +22,7 @@ from freehold.jobs.webhooks import WebhookSettings
 from freehold.ledger.ledger import LedgerSettings
 from freehold.library.files import FilesSettings
 from freehold.toolboxes.settings import ToolboxSettings
+from freehold.upstreams.network import NetworkSettings
 from freehold.upstreams.settings import UpstreamsSettings
 
 
@@ -31,6 +32,7 @@ def sections() -> list[type[Any]]:
         DataSettings,
         UpstreamSettings,
         UpstreamsSettings,
+        NetworkSettings,
         RetrySettings,
         FallbackSettings,
         LimitSettings,

@@ -13,12 +13,11 @@ from freehold.config import Configuration
 from freehold.errors import Misconfigured
 from freehold.gateway import pipeline
 from freehold.gateway.routes import FallbackSettings
-from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits as WayOutLimits
-from freehold.outbound.dial import Dialer, parse_url
+from freehold.outbound.dial import parse_url
 from freehold.simulator.upstream import Simulator
 from freehold.upstreams.base import Upstream
 from freehold.upstreams.claude import Claude, Credential
+from freehold.upstreams.network import Network, NetworkSettings
 from freehold.upstreams.pool import KeyPool
 from freehold.upstreams.settings import Entry, UpstreamsSettings, entries
 
@@ -27,9 +26,10 @@ CLAUDE_URL = "https://api.anthropic.com"
 
 def make_upstreams(configuration: Configuration, replaced: Replacements) -> tuple[Sequence[Upstream], str]:
     """All upstreams, the first one first, and how the ready line calls them."""
-    listed = entries(configuration.section(UpstreamsSettings), os.environ)
+    network = Network.of(configuration.section(NetworkSettings))
+    listed = entries(configuration.section(UpstreamsSettings), os.environ, network)
     if not listed or replaced.upstream is not None:
-        upstream, described = _upstream(configuration.section(UpstreamSettings), replaced)
+        upstream, described = _upstream(configuration.section(UpstreamSettings), network, replaced)
         return [upstream], described
     return [_listed(entry, replaced.clock) for entry in listed], ", ".join(entry.name for entry in listed)
 
@@ -41,8 +41,7 @@ def _listed(entry: Entry, clock: Clock) -> Upstream:
         simulator.name = entry.name
         return simulator
     url = CLAUDE_URL if entry.url == "claude" else entry.url
-    limits = WayOutLimits(silence_s=entry.silence_s, stall_s=entry.stall_s)
-    members = [_over_http(entry.name, url, key, entry.aliases, limits) for key in entry.keys or (None,)]
+    members = [_over_http(entry.name, url, key, entry.aliases, entry.network) for key in entry.keys or (None,)]
     return members[0] if len(members) == 1 else KeyPool(entry.name, members, clock)
 
 
@@ -52,7 +51,7 @@ def spares(configuration: Configuration, others: Sequence[Upstream]) -> pipeline
     return pipeline.Spares(others, settings) if others or settings.routes else None
 
 
-def _upstream(settings: UpstreamSettings, replaced: Replacements) -> tuple[Upstream, str]:
+def _upstream(settings: UpstreamSettings, network: Network, replaced: Replacements) -> tuple[Upstream, str]:
     """The upstream, and how the ready line calls it."""
     if replaced.upstream is not None:
         return replaced.upstream, replaced.upstream.name
@@ -65,12 +64,10 @@ def _upstream(settings: UpstreamSettings, replaced: Replacements) -> tuple[Upstr
     if chosen == "claude" and not key:
         raise Misconfigured("the upstream is claude, but neither ANTHROPIC_API_KEY nor upstream_key is set")
     url = CLAUDE_URL if chosen == "claude" else chosen
-    return _over_http("claude" if chosen == "claude" else "http", url, key, settings.model_aliases), url
+    return _over_http("claude" if chosen == "claude" else "http", url, key, settings.model_aliases, network), url
 
 
-def _over_http(
-    name: str, url: str, key: str | None, aliases: Mapping[str, Any], limits: WayOutLimits | None = None
-) -> Claude:
+def _over_http(name: str, url: str, key: str | None, aliases: Mapping[str, Any], network: Network) -> Claude:
     if not all(isinstance(model, str) for model in aliases.values()):
         raise Misconfigured("model_aliases: each alias names one model, as text")
     try:
@@ -78,5 +75,5 @@ def _over_http(
         credential = Credential.of(key)
     except ValueError as error:
         raise Misconfigured(f"upstream: {error}. Say `simulator`, `claude`, or the base URL of a server.") from error
-    client = Client(origin, Dialer(public_only=False), limits=limits)
+    client = network.client(origin, os.environ)
     return Claude(name, client, prefix=prefix, credential=credential, aliases=dict(aliases))

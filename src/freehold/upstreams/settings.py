@@ -2,28 +2,53 @@
 
 [[upstreams]]
 name = "claude"
-url = "claude"                       # or a base URL, or "simulator"
+url = "claude"                       # or a base URL, or "simulator", "bedrock", "vertex", "foundry"
 keys = ["sk-ant-…", "sk-ant-…"]      # or key_env = "NAME_OF_A_VARIABLE"
 stall_s = 60
+proxy = "http://proxy.example:3128"
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from freehold.config import setting
 from freehold.errors import Misconfigured
+from freehold.upstreams.network import Network
 
+CLOUDS = ("bedrock", "vertex", "foundry")
+"""Clouds that offer Claude under an API of their own."""
+_NUMBER = (int, float)
+_NETWORK: Mapping[str, type | tuple[type, ...]] = {
+    "proxy": str,
+    "ca_file": str,
+    "client_cert_file": str,
+    "client_key_file": str,
+    "client_key_password": str,
+    "connect_s": _NUMBER,
+    "silence_s": _NUMBER,
+    "stall_s": _NUMBER,
+}
+_CLOUD: Mapping[str, type | tuple[type, ...]] = {
+    "region": str,
+    "project": str,
+    "resource": str,
+    "profile": str,
+    "base_url": str,
+    "credentials_file": str,
+}
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "url": str,
     "keys": list,
     "key_env": str,
     "aliases": dict,
-    "silence_s": (int, float),
-    "stall_s": (int, float),
+    **_NETWORK,
+    **_CLOUD,
 }
 
 
@@ -34,9 +59,22 @@ class UpstreamsSettings:
     upstreams: list[Any] = setting(
         [],
         "Upstreams that calls fall back on in this order, as `[[upstreams]]` in the file, each with `name`, `url` "
-        "(`claude`, `simulator` or a base URL), `keys` or `key_env`, `aliases`, `silence_s` and `stall_s`.",
+        "(`claude`, `simulator`, `bedrock`, `vertex`, `foundry` or a base URL), `keys` or `key_env`, `aliases`, and "
+        "what `upstream_…` says for all of them: `proxy`, `ca_file`, `stall_s` and so on.",
         secret=True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Where in a cloud: each cloud uses some of it."""
+
+    region: str | None = None
+    project: str | None = None
+    resource: str | None = None
+    profile: str | None = None
+    base_url: str | None = None
+    credentials_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +85,27 @@ class Entry:
     url: str
     keys: tuple[str, ...] = field(repr=False)
     aliases: Mapping[str, str]
-    silence_s: float
-    """How long a whole answer may take."""
-    stall_s: float
-    """How long a stream may be silent."""
+    network: Network
+    cloud: Cloud = Cloud()  # noqa: RUF009  (frozen)
 
 
-def entries(settings: UpstreamsSettings, environment: Mapping[str, str]) -> Sequence[Entry]:
-    """All of them, checked.
+def entries(
+    settings: UpstreamsSettings, environment: Mapping[str, str], network: Network | None = None
+) -> Sequence[Entry]:
+    """All of them, checked; `network` holds where an entry does not say otherwise.
 
     Raises:
         Misconfigured: names the entry and what is wrong; never shows a key.
     """
-    found = [_entry(number, given, environment) for number, given in enumerate(settings.upstreams)]
+    usual = network or Network()
+    found = [_entry(number, given, environment, usual) for number, given in enumerate(settings.upstreams)]
     names = [entry.name for entry in found]
     if len(set(names)) != len(names):
         raise Misconfigured("upstreams: two of them have the same name")
     return found
 
 
-def _entry(number: int, given: object, environment: Mapping[str, str]) -> Entry:
+def _entry(number: int, given: object, environment: Mapping[str, str], network: Network) -> Entry:
     where = f"upstreams.{number}"
     if not isinstance(given, dict):
         raise Misconfigured(f"{where}: must be a table with {', '.join(_TYPES)}")
@@ -80,10 +119,23 @@ def _entry(number: int, given: object, environment: Mapping[str, str]) -> Entry:
     if not all(isinstance(model, str) for model in aliases.values()):
         raise Misconfigured(f"{where}.aliases: each alias names one model, as text")
     keys = _keys(where, given, environment)
-    times = [float(given.get(key, 600.0)) for key in ("silence_s", "stall_s")]
-    if min(times) <= 0:
-        raise Misconfigured(f"{where}: silence_s and stall_s are seconds above 0")
-    return Entry(name, url, keys, aliases, *times)
+    return Entry(name, url, keys, aliases, _network(where, given, network), _cloud(where, url, given))
+
+
+def _network(where: str, given: Mapping[str, Any], usual: Network) -> Network:
+    changed: dict[str, Any] = {name: given[name] for name in _NETWORK if name in given}
+    changed |= {name: Path(value) for name, value in changed.items() if name.endswith("_file")}
+    network = dataclasses.replace(usual, **changed)
+    if min(network.connect_s, network.silence_s, network.stall_s) <= 0:
+        raise Misconfigured(f"{where}: connect_s, silence_s and stall_s are seconds above 0")
+    return network
+
+
+def _cloud(where: str, url: str, given: Mapping[str, Any]) -> Cloud:
+    named = {name: given[name] for name in _CLOUD if name in given}
+    if named and url not in CLOUDS:
+        raise Misconfigured(f"{where}: {', '.join(named)} mean nothing where url is none of {', '.join(CLOUDS)}")
+    return Cloud(**named)
 
 
 def _keys(where: str, given: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, ...]:
