@@ -6,6 +6,7 @@ import pytest
 
 from freehold.calls import Headers
 from freehold.gateway.backoff import RetrySettings, is_retryable, wait_s
+from freehold.gateway.retry_budget import RetryBudget
 
 SETTINGS = RetrySettings(max_retries=3, retry_base_s=1.0, retry_cap_s=3.0, retry_wait_max_s=60)
 
@@ -40,6 +41,28 @@ def test_a_wait_must_end_before_the_deadline() -> None:
     assert wait_s(SETTINGS, 0, 0.5, seven, 0, 7.1) == 7
     assert wait_s(SETTINGS, 0, 0.5, seven, 0, 7.0) is None
     assert wait_s(SETTINGS, 0, 0.5, [], 0, -1.0) is None
+
+
+def test_a_deadline_bounds_the_attempts_and_the_waits_instead_of_their_number() -> None:
+    late = [(b"retry-after", b"90")]
+    assert wait_s(SETTINGS, 0, 0.5, late, 0, 100.0) is None
+    assert wait_s(SETTINGS, 0, 0.5, late, 0, 100.0, by_deadline=True) == 90
+    assert wait_s(SETTINGS, 0, 0.5, late, 0, 80.0, by_deadline=True) is None
+    assert wait_s(SETTINGS, 1000, 1.0, [], 0, 100.0, by_deadline=True) == 3
+    assert wait_s(RetrySettings(max_retries=0), 0, 1.0, [], 0, 100.0, by_deadline=True) is None
+
+
+def test_a_retry_budget_is_emptied_by_retries_and_filled_by_answers() -> None:
+    budget = RetryBudget(2, 0.25)
+    assert [budget.take() for _ in range(3)] == [True, True, False]
+    for _ in range(4):
+        assert not budget.take()
+        budget.answered()
+    assert [budget.take(), budget.take()] == [True, False]
+    for _ in range(100):
+        budget.answered()
+    assert budget.level == 2
+    assert all(RetryBudget(0, 0).take() for _ in range(1000))
 
 
 @pytest.mark.parametrize(

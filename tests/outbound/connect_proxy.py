@@ -1,4 +1,4 @@
-"""A CONNECT proxy on a free port, for tests: it knows its own names, may want a password, and says what it was asked."""
+"""A CONNECT proxy on a free port, for tests: it knows names of its own, may want a password, notes what is asked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The pipeline: what a call passes, in order. This list is the gateway's table of contents.
 
-From the outside in: record → keys → limits → files in messages → routing → caching → budgets → fallbacks → retries →
-attempt meter → the upstream. What is not built yet has no line here; it will stand in this place of the order.
+From the outside in: record → keys → deadlines → limits → files in messages → routing → caching → budgets → fallbacks →
+retries → attempt meter → the upstream. What is not built yet has no line here; it will stand in this place of the order.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from freehold.clock import Clock
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.attempt_meter import AttemptMeter
 from freehold.gateway.middleware.budgets import Budgets
+from freehold.gateway.middleware.deadlines import Deadlines
 from freehold.gateway.middleware.fallbacks import Fallbacks, Way
 from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.keys import ChecksKeys, KeyCheck
 from freehold.gateway.middleware.limits import Limits
 from freehold.gateway.middleware.record import Record
 from freehold.gateway.middleware.retries import Retries
+from freehold.gateway.retry_budget import RetryBudget
 from freehold.gateway.routes import FallbackSettings, routes_of
 from freehold.ledger.rates import Rates
 from freehold.store.calls import TakesRows
@@ -56,11 +58,13 @@ def build(
     `limits` and `budgets` nobody is limited; without `files` file ids go to the upstream as they are.
     """
     patient = retries or RetrySettings()
+    retry_budgets: dict[str, RetryBudget] = {}
 
-    def way(to: Upstream, settings: RetrySettings, *, holds: bool = False) -> Handler:
+    def way(to: Upstream, settings: RetrySettings, *, hasty: bool = False) -> Handler:
+        shared = retry_budgets.setdefault(to.name, RetryBudget(settings.retry_budget, settings.retry_share))
         return _stack(
             [
-                Retries(settings, clock, chance, holds=holds),
+                Retries(settings, clock, chance, shared, hasty=hasty),
                 *([budgets.each_attempt] if budgets else []),
                 AttemptMeter(to.name, rates, clock),
             ],
@@ -71,13 +75,14 @@ def build(
         most_s = min(patient.retry_wait_max_s, given.settings.fallback_wait_max_s)
         hasty = replace(patient, retry_wait_max_s=most_s)
         everyone = {one.name: one for one in (upstream, *given.upstreams)}
-        ways = {name: Way(way(one, patient), way(one, hasty, holds=True)) for name, one in everyone.items()}
+        ways = {name: Way(way(one, patient), way(one, hasty, hasty=True)) for name, one in everyone.items()}
         return Fallbacks(ways, routes_of(given.settings.routes, everyone), given.settings, clock)
 
     return _stack(
         [
             Record(store, clock, metrics),
             KeyCheck(keys),
+            Deadlines(clock),
             *([limits] if limits and limits.active else []),
             *([files] if files else []),
             *([budgets] if budgets else []),

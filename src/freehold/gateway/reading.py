@@ -15,10 +15,11 @@ from freehold.wire.headers import OURS_PREFIX
 MOST_USER_ID_CHARS = 256
 MOST_TASK_TYPE_CHARS = 64
 MOST_SOURCE_CHARS = 128
+LONGEST_DEADLINE_S = 86_400.0
 _SOURCE = b"x-request-source"
+_DEADLINE = b"x-freehold-deadline-s"
 _NOT_BUILT = {
     b"x-freehold-max-cost-usd": "This server has no limits of a single call yet",
-    b"x-freehold-deadline-s": "This server has no deadlines yet",
 }
 _SIMULATOR_ONLY = b"x-freehold-fault"
 _decode_text = msgspec.json.Decoder(str).decode
@@ -107,10 +108,22 @@ def _read_own(call: Call, name: bytes, value: bytes) -> None:
         call.user_id = _text(name, value, MOST_USER_ID_CHARS)
     elif name == b"x-freehold-source":
         call.source = _text(name, value, MOST_SOURCE_CHARS)
+    elif name == _DEADLINE:
+        call.deadline_ns = call.started_ns + round(_seconds(name, value) * 1e9)
     elif name in _NOT_BUILT:
         raise NotBuilt(f"{name.decode()}: {_NOT_BUILT[name]}; leave the header out.")
     elif name != _SIMULATOR_ONLY:
         raise InvalidRequest(f"{name.decode('latin-1')[:80]}: there is no such header of Freehold.")
+
+
+def _seconds(name: bytes, value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_DEADLINE_S:
+        raise InvalidRequest(f"{name.decode()}: must be a number of seconds, more than 0 and at most 86400.")
+    return seconds
 
 
 def _text(name: bytes, value: bytes, most: int) -> str:

@@ -1,4 +1,4 @@
-"""How an upstream is reached: proxy, private authority, client certificate, patience. Settings, and the client of them."""
+"""How an upstream is reached: proxy, private authority, client certificate, patience; settings and their client."""
 
 from __future__ import annotations
 

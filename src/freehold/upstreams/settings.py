@@ -86,7 +86,7 @@ class Entry:
     keys: tuple[str, ...] = field(repr=False)
     aliases: Mapping[str, str]
     network: Network
-    cloud: Cloud = Cloud()  # noqa: RUF009  (frozen)
+    cloud: Cloud = Cloud()
 
 
 def entries(

@@ -16,6 +16,7 @@ from freehold.clock import Clock
 from freehold.gateway.attempts import attempts_of
 from freehold.gateway.backoff import RETRYABLE, RetrySettings, is_retryable, wait_s
 from freehold.gateway.hold import Held, hold
+from freehold.gateway.retry_budget import RetryBudget
 from freehold.wire.headers import first
 
 _CLIENT_TIMEOUT = b"x-stainless-timeout"
@@ -25,14 +26,23 @@ _CLIENT_TIMEOUT = b"x-stainless-timeout"
 class Retries:
     """Makes an attempt again when that is safe and worth it. `chance` gives random numbers in 0…1.
 
-    `holds`: the beginning of a stream is held back also where nothing is tried again here, for whoever stands before.
+    `hasty`: somebody else can be asked, so no deadline makes us more patient here, and the beginning of a stream is
+    held back also where nothing is tried again. `budget` is what all calls to this upstream share.
     """
 
     def __init__(
-        self, settings: RetrySettings, clock: Clock, chance: Callable[[], float], *, holds: bool = False
+        self,
+        settings: RetrySettings,
+        clock: Clock,
+        chance: Callable[[], float],
+        budget: RetryBudget | None = None,
+        *,
+        hasty: bool = False,
     ) -> None:
         self.settings = settings
-        self.holds = holds or settings.max_retries > 0
+        self.budget = budget or RetryBudget(settings.retry_budget, settings.retry_share)
+        self.hasty = hasty
+        self.holds = hasty or settings.max_retries > 0
         self.clock = clock
         self.chance = chance
 
@@ -67,6 +77,8 @@ class _Retried:
             else:
                 wait = await self._look_at(reply)
                 if wait is None:
+                    if reply.status < 400:
+                        self._retries.budget.answered()
                     return reply
                 await self._leave()
             self._tried += 1
@@ -115,12 +127,29 @@ class _Retried:
 
     def _wait(self, headers: Headers) -> float | None:
         retries = self._retries
-        now_us = retries.clock.now_us()
-        return wait_s(retries.settings, self._tried, retries.chance(), headers, now_us, self._left_s())
+        deadline_ns = None if retries.hasty else self._deadline_ns()
+        wait = wait_s(
+            retries.settings,
+            self._tried,
+            retries.chance(),
+            headers,
+            retries.clock.now_us(),
+            self._left_s(),
+            by_deadline=deadline_ns is not None,
+        )
+        return wait if wait is not None and retries.budget.take() else None
+
+    def _deadline_ns(self) -> int | None:
+        """The caller's, else the one that the operator gives every call."""
+        tried_ns = round(self._retries.settings.retry_for_s * 1e9)
+        if self._call.deadline_ns is None and tried_ns:
+            return self._call.started_ns + tried_ns
+        return self._call.deadline_ns
 
     def _left_s(self) -> float | None:
         call, now_ns = self._call, self._retries.clock.monotonic_ns()
-        deadlines = [] if call.deadline_ns is None else [(call.deadline_ns - now_ns) / 1e9]
+        deadline_ns = self._deadline_ns()
+        deadlines = [] if deadline_ns is None else [(deadline_ns - now_ns) / 1e9]
         try:
             timeout_s = float(first(call.headers, _CLIENT_TIMEOUT) or "")
             deadlines.append(timeout_s - (now_ns - call.started_ns) / 1e9)
