@@ -1,7 +1,7 @@
 """The pipeline: what a call passes, in order. This list is the gateway's table of contents.
 
 From the outside in: record → keys → deadlines → limits → files in messages → routing → caching → budgets → fallbacks →
-retries → attempt meter → the upstream. What is not built yet has no line here; it will stand in this place of the order.
+retries → attempt meter → the upstream. What is not built yet has no line here; it will stand in its place of the order.
 """
 
 from __future__ import annotations
