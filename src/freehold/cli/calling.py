@@ -51,6 +51,10 @@ class Server:
         """POST as JSON; raises as `get` does."""
         return self._send("POST", path, json.dumps(body).encode())
 
+    def delete(self, path: str) -> dict[str, Any]:
+        """DELETE; raises as `get` does."""
+        return self._send("DELETE", path, None)
+
     def download(self, path: str, file: Path) -> int:
         """GET into a new file; gives its size. What comes incomplete leaves no file. Raises as `get`, and `Refused`
         where the file cannot be written."""
@@ -69,15 +73,17 @@ class Server:
         with file.open("rb") as source, self._open("POST", path, source, length=file.stat().st_size) as answer:
             return _object(answer.read(_LARGEST_ANSWER_BYTES))
 
-    def pages(self, path: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """Every entry of a list, page after page."""
+    def pages(
+        self, path: str, query: Mapping[str, str] | None = None, *, most: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Every entry of a list, page after page; the first `most` of them where that is given."""
         entries: list[dict[str, Any]] = []
         page = self.get(path, query)
         entries += page["data"]
-        while page.get("next_page"):
+        while page.get("next_page") and (most is None or len(entries) < most):
             page = self.get(path, {**(query or {}), "page": page["next_page"]})
             entries += page["data"]
-        return entries
+        return entries[:most]
 
     def _send(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         with self._open(method, path, body) as answer:

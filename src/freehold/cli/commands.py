@@ -8,14 +8,18 @@ import typer
 
 from freehold import __version__
 from freehold.cli import (
+    agents,
     batch,
     budgets,
+    chat,
     configuration,
     demo,
     doctor,
     keys,
     library,
+    run,
     serve,
+    sessions,
     simulate,
     usage,
     webhooks,
@@ -29,16 +33,20 @@ def commands() -> typer.Typer:
         help="The Claude agent platform you own: one server that speaks the whole Claude API.",
         epilog="Begin with `freehold demo`, then `freehold serve`.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
     app.command()(serve.serve)
     app.command()(demo.demo)
+    app.command()(chat.chat)
+    app.command()(run.run)
     app.command()(doctor.doctor)
     app.command()(simulate.simulate)
     app.command("config")(configuration.config)
+    app.add_typer(agents.commands(), name="agents")
+    app.add_typer(sessions.commands(), name="sessions")
     app.add_typer(workspaces.commands(), name="workspaces")
     app.add_typer(keys.commands(), name="keys")
     app.add_typer(budgets.commands(), name="budgets")

@@ -8,7 +8,7 @@ import pytest
 from anthropic.types.beta.sessions import BetaManagedAgentsStreamSessionEvents
 from pydantic import TypeAdapter
 
-from freehold.cli.story.events import summary
+from freehold.cli.event_lines import summary
 
 EVENTS: TypeAdapter[BetaManagedAgentsStreamSessionEvents] = TypeAdapter(BetaManagedAgentsStreamSessionEvents)
 TEXT = [{"type": "text", "text": "first\n\n  second"}]

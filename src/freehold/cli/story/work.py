@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from freehold.cli.event_lines import STYLES, summary
 from freehold.cli.story.bill import Meter, OverBudget
-from freehold.cli.story.events import STYLES, summary
 from freehold.cli.story.screen import Screen
 from freehold.errors import FreeholdError
 
