@@ -64,7 +64,21 @@ def test_the_version_is_told() -> None:
 
 def test_every_command_is_named_in_the_help() -> None:
     told = freehold("--help").stdout
-    for command in ("serve", "demo", "chat", "run", "agents", "sessions", "doctor", "config", "workspaces", "keys", "simulate", "export", "import"):
+    for command in (
+        "serve",
+        "demo",
+        "chat",
+        "run",
+        "agents",
+        "sessions",
+        "doctor",
+        "config",
+        "workspaces",
+        "keys",
+        "simulate",
+        "export",
+        "import",
+    ):
         assert command in told
 
 
