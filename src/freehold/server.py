@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -48,10 +49,17 @@ def sections() -> list[type[Any]]:
 class _Server(uvicorn.Server):
     """uvicorn's server, telling us when it listens and when it was asked to stop."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None],
+        stopping: Callable[[], None],
+        reload: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._ready = ready
         self._stopping = stopping
+        self._reload = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -59,7 +67,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C drain, a second one ends at once.
+        """SIGTERM and Ctrl-C drain, a second one ends at once; SIGHUP reads the configuration again.
 
         uvicorn's own way raises the signal again once it has drained, which would end the process before its parts
         have stopped.
@@ -67,10 +75,11 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     def _asked_to_stop(self) -> None:
@@ -79,21 +88,24 @@ class _Server(uvicorn.Server):
         self._stopping()
 
 
-def serve(configuration: Configuration) -> int:
-    """Serve until SIGTERM or Ctrl-C; the exit code. Prints one line when ready and one when it has stopped.
+def serve(read: Callable[[], Configuration]) -> int:
+    """Serve until SIGTERM or Ctrl-C; the exit code. Prints one line when ready and one when it has stopped. `read`
+    gives the configuration, now and at each SIGHUP.
 
     Raises:
         Misconfigured: the address is taken, the data folder cannot be used, or a part refuses its settings.
     """
+    configuration = read()
     listen = configuration.section(ListenSettings)
     listening = _bind(listen)
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(configuration, listen, listening))
+        return runner.run(_serve(configuration, listening, read))
 
 
-async def _serve(configuration: Configuration, listen: ListenSettings, listening: socket.socket) -> int:
+async def _serve(configuration: Configuration, listening: socket.socket, read: Callable[[], Configuration]) -> int:
+    listen = configuration.section(ListenSettings)
     address = _address(listening)
     application = await build(configuration)
     note = _Note(configuration.section(DataSettings).data / "server.json")
@@ -120,12 +132,26 @@ async def _serve(configuration: Configuration, listen: ListenSettings, listening
     try:
         await application.start()
         _settle_memory()
-        await _Server(config, ready, application.drain).serve(sockets=[listening])
+        reload = functools.partial(_reload, application, read)
+        await _Server(config, ready, application.drain, reload).serve(sockets=[listening])
     finally:
         note.remove()
         await application.stop()
     print("Freehold has stopped; everything acknowledged is on disk.", flush=True)
     return 0
+
+
+def _reload(application: Application, read: Callable[[], Configuration]) -> None:
+    """SIGHUP: what has changed, or why nothing has, is one line."""
+    try:
+        done = application.reload(read())
+    except Misconfigured as error:
+        print(f"The configuration was not taken over, everything stays as it was: {error.message}", flush=True)
+        return
+    said = f"in force now: {', '.join(done.taken) or 'nothing new'}"
+    if done.waiting:
+        said += f"; after a restart: {', '.join(done.waiting)}"
+    print(f"The configuration was read again ({said})", flush=True)
 
 
 def _settle_memory() -> None:

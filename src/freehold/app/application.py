@@ -11,7 +11,9 @@ from starlette.types import ASGIApp
 
 from freehold.access.first_start import FirstStart
 from freehold.app.parts import Parts
+from freehold.app.reloading import Reloaded
 from freehold.clock import Clock
+from freehold.config import Configuration
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +23,12 @@ _SWEEP_S = 600.0
 class Application:
     """The parts, running or not. `asgi` serves; `start` before and `stop` after it."""
 
-    def __init__(self, parts: Parts, asgi: ASGIApp, found: FirstStart) -> None:
+    def __init__(
+        self, parts: Parts, asgi: ASGIApp, found: FirstStart, reload: Callable[[Configuration], Reloaded]
+    ) -> None:
         self.asgi = asgi
+        self.reload = reload
+        """Takes over what of a new configuration can change while this runs. Raises `Misconfigured`."""
         self.store = parts.ground.store
         self.handler = parts.handler
         self.upstream = parts.upstreams[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
 from freehold.access.keys import Keys
@@ -13,13 +14,17 @@ from freehold.app.calls import make_ledger, make_pipeline
 from freehold.app.ground import Ground, Replacements, data_folder, database
 from freehold.app.library import make_library
 from freehold.app.parts import Parts
+from freehold.app.reloading import Reloading
 from freehold.app.routes import make_asgi
 from freehold.app.sessions import make_sessions
 from freehold.app.settings import DataSettings
 from freehold.app.upstreams import make_upstreams
 from freehold.app.webhooks import make_webhooks
 from freehold.batches.pace import Interactive
+from freehold.calls import Handler
 from freehold.config import Configuration
+from freehold.gateway.middleware.limits import Limits, LimitSettings
+from freehold.gateway.switch import Switch
 from freehold.ledger.rates import Rates
 from freehold.store.engine import Store
 from freehold.telemetry.calls import CallMetrics
@@ -50,7 +55,13 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         ledger = await make_ledger(ground, replaced.alerts)
         on_error.push_async_callback(ledger.close)
         library, measured, interactive = make_library(ground), CallMetrics(), Interactive()
-        calls = make_pipeline(ground, upstreams, keys, ledger, library, measured)
+        limits = Limits(configuration.section(LimitSettings), ground.clock)
+
+        def pipeline_of(settings: Configuration) -> Handler:
+            changed = dataclasses.replace(ground, configuration=settings)
+            return make_pipeline(changed, upstreams, keys, ledger, library, measured, limits)
+
+        calls = Switch(pipeline_of(configuration))
         handler = interactive(calls)
         secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=ground.clock)
         parts = Parts(
@@ -67,7 +78,8 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             webhooks=make_webhooks(ground, secrets),
             measured=measured,
         )
-        application = Application(parts, make_asgi(parts), found)
+        reloading = Reloading(configuration, calls, pipeline_of, limits, upstreams)
+        application = Application(parts, make_asgi(parts), found, lambda settings: reloading.apply(settings, replaced))
         on_error.pop_all()
         return application
 

@@ -14,8 +14,7 @@ from freehold.gateway import pipeline
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
 from freehold.gateway.middleware.files import FilesInMessages
-from freehold.gateway.middleware.limits import Limits as CallLimits
-from freehold.gateway.middleware.limits import LimitSettings
+from freehold.gateway.middleware.limits import Limits
 from freehold.ledger.bounds import Bounds
 from freehold.ledger.ledger import Hook, Ledger, LedgerSettings
 from freehold.library.message_files import MessageFiles
@@ -42,6 +41,7 @@ def make_pipeline(
     ledger: Ledger,
     library: Library,
     measured: CallMetrics,
+    limits: Limits,
 ) -> Handler:
     """The handler of every call; the first of `upstreams` answers, the others are fallen back on."""
     configuration, (upstream, *others) = ground.configuration, upstreams
@@ -54,7 +54,7 @@ def make_pipeline(
         clock=ground.clock,
         retries=configuration.section(RetrySettings),
         metrics=measured,
-        limits=CallLimits(configuration.section(LimitSettings), ground.clock),
+        limits=limits,
         budgets=_paying(ground, ledger),
         files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
     )

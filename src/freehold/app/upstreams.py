@@ -51,11 +51,16 @@ def spares(configuration: Configuration, others: Sequence[Upstream]) -> pipeline
     return pipeline.Spares(others, settings) if others or settings.routes else None
 
 
+def key_of(settings: UpstreamSettings) -> str | None:
+    """The key of the one upstream."""
+    return settings.upstream_key or os.environ.get("ANTHROPIC_API_KEY")
+
+
 def _upstream(settings: UpstreamSettings, network: Network, replaced: Replacements) -> tuple[Upstream, str]:
     """The upstream, and how the ready line calls it."""
     if replaced.upstream is not None:
         return replaced.upstream, replaced.upstream.name
-    key = settings.upstream_key or os.environ.get("ANTHROPIC_API_KEY")
+    key = key_of(settings)
     chosen = settings.upstream
     if chosen == "auto":
         chosen = "claude" if key else "simulator"

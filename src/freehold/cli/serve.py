@@ -28,7 +28,9 @@ def serve(
         bool, typer.Option("--unsafe-no-isolation", help="Run agent tools even where no box can be made.")
     ] = False,
 ) -> None:
-    """Start the server. Every setting can also be FREEHOLD_NAME in the environment or a line of the --config file."""
+    """Start the server. Every setting can also be FREEHOLD_NAME in the environment or a line of the --config file,
+    which SIGHUP makes it read again.
+    """
     from freehold.cli.settings import configured
     from freehold.server import serve as run
 
@@ -41,4 +43,4 @@ def serve(
         "tools": [str(path) for path in tools] if tools else None,
         "unsafe_no_isolation": True if unsafe_no_isolation else None,
     }
-    raise typer.Exit(run(configured(flags, config)))
+    raise typer.Exit(run(lambda: configured(flags, config)))

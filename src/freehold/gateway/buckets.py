@@ -63,17 +63,24 @@ class Bucket:
 class Scope:
     """The buckets of one key or one workspace, and how many of its calls are open."""
 
-    __slots__ = ("_buckets", "_input", "_most_open", "_name", "_open", "_output", "_requests")
+    __slots__ = ("_buckets", "_input", "_most_open", "_open", "_output", "_requests", "name")
 
     def __init__(self, name: str, allowed: Allowance, now_ns: int) -> None:
-        self._name = name
-        self._requests = _bucket(allowed.requests_per_minute, now_ns)
-        self._input = _bucket(allowed.input_tokens_per_minute, now_ns)
-        self._output = _bucket(allowed.output_tokens_per_minute, now_ns)
+        self.name = name
+        self._requests: Bucket | None = None
+        self._input: Bucket | None = None
+        self._output: Bucket | None = None
+        self._open = 0
+        self.allow(allowed, now_ns)
+
+    def allow(self, allowed: Allowance, now_ns: int) -> None:
+        """From now on so much; what a bucket holds stays in it, as far as it still fits."""
+        self._requests = _resized(self._requests, allowed.requests_per_minute, now_ns)
+        self._input = _resized(self._input, allowed.input_tokens_per_minute, now_ns)
+        self._output = _resized(self._output, allowed.output_tokens_per_minute, now_ns)
         named = (("requests", self._requests), ("input-tokens", self._input), ("output-tokens", self._output))
         self._buckets = [(kind, bucket) for kind, bucket in named if bucket is not None]
         self._most_open = allowed.concurrency
-        self._open = 0
 
     def lack(self, input_tokens: int, now_ns: int) -> Lack | None:
         """What a call with about so much input would lack; `None`: it may go."""
@@ -87,7 +94,7 @@ class Scope:
                 worst = lack if worst is None or (worst.wait_s or 0) < (lack.wait_s or 0) else worst
         if worst is None and self._most_open and self._open >= self._most_open:
             worst = Lack(f"{self._most_open:,} calls at a time", None)
-        return worst and Lack(f"{worst.what} of this {self._name}", worst.wait_s)
+        return worst and Lack(f"{worst.what} of this {self.name}", worst.wait_s)
 
     def take(self, input_tokens: int) -> None:
         """A call begins."""
@@ -127,5 +134,12 @@ def headers_of(told: dict[str, tuple[Bucket, float]], now_us: int) -> Headers:
     return headers
 
 
-def _bucket(capacity: int, now_ns: int) -> Bucket | None:
-    return Bucket(capacity, now_ns) if capacity else None
+def _resized(bucket: Bucket | None, capacity: int, now_ns: int) -> Bucket | None:
+    if not capacity:
+        return None
+    if bucket is None:
+        return Bucket(capacity, now_ns)
+    bucket.refill(now_ns)
+    bucket.capacity = capacity
+    bucket.level = min(bucket.level, float(capacity))
+    return bucket

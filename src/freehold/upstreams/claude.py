@@ -75,9 +75,14 @@ class Claude:
         self.aliases = dict(aliases)
         self._client = client
         self._prefix = prefix.encode("ascii")
-        own = b"host: %b\r\naccept-encoding: identity\r\n" % client.origin.authority.encode("idna")
-        self._own = own + (credential or Credential()).header
-        self._batches = ClaudeBatches(client, self._prefix, self._own, _told)
+        self._batches = ClaudeBatches(client, self._prefix, b"", _told)
+        self.renew(credential, self.aliases)
+
+    def renew(self, credential: Credential | None, aliases: Mapping[str, str]) -> None:
+        """From now on with this key and these aliases; what is under way ends with the old ones."""
+        self.aliases = dict(aliases)
+        own = b"host: %b\r\naccept-encoding: identity\r\n" % self._client.origin.authority.encode("idna")
+        self._own = self._batches.own = own + (credential or Credential()).header
 
     def __call__(self, call: Call) -> ClaudeReply:
         """Begin the call. See `Upstream`."""

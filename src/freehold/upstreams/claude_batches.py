@@ -28,7 +28,7 @@ class ClaudeBatches:
     ) -> None:
         self._client = client
         self._prefix = prefix
-        self._own = own
+        self.own = own
         self._told = told
 
     async def create(self, body: bytes, headers: Headers) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class ClaudeBatches:
 
     async def results(self, batch_id: str) -> AsyncIterator[bytes]:
         """See `RunsBatches.batch_results`. The path is the API's own: no address that came in an answer is followed."""
-        head = request_head(self._line("GET", f"/{quote(batch_id, safe='')}/results"), self._own, [], 0)
+        head = request_head(self._line("GET", f"/{quote(batch_id, safe='')}/results"), self.own, [], 0)
         try:
             async with self._client.exchange(head) as answer:
                 if answer.status != 200:
@@ -79,7 +79,7 @@ class ClaudeBatches:
             raise self._told(error) from error
 
     async def _ask(self, method: str, path: str, body: bytes, headers: Headers) -> dict[str, Any]:
-        head = request_head(self._line(method, path), self._own, headers, len(body))
+        head = request_head(self._line(method, path), self.own, headers, len(body))
         async with self._client.exchange(head, body) as answer:
             said = await answer.read_all()
             if answer.status >= 400:

@@ -40,6 +40,7 @@ class KeyPool:
         self.name = name
         self.clock = clock
         self._members = [_Member(member) for member in members]
+        self._retired: list[Upstream] = []
 
     def __call__(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """Begin the call. See `Upstream`."""
@@ -60,10 +61,15 @@ class KeyPool:
         first = self._members[0].upstream
         return await first.models() if isinstance(first, ListsModels) else []
 
+    def adopt(self, other: KeyPool) -> None:
+        """From now on with the keys of `other`; calls that are under way end with the old ones."""
+        self._retired += [member.upstream for member in self._members]
+        self._members = other._members
+
     async def close(self) -> None:
         """Let every connection go."""
-        for member in self._members:
-            await member.upstream.close()
+        for upstream in (*self._retired, *(member.upstream for member in self._members)):
+            await upstream.close()
 
 
 class _Pooled:

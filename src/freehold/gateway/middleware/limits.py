@@ -51,13 +51,24 @@ class Limits:
 
     def __init__(self, settings: LimitSettings, clock: Clock) -> None:
         self.clock = clock
-        self.wait_s = settings.limit_wait_s
-        self._most_waiting = settings.limit_waiting
-        self._of_keys = _general(settings, "key")
-        self._of_workspaces = _general(settings, "workspace")
-        self._own = {name: _own(name, given) for name, given in settings.limits.items()}
         self._scopes: dict[str, Scope] = {}
         self._queues: dict[str, FairQueue] = {}
+        self.renew(settings)
+
+    def renew(self, settings: LimitSettings) -> None:
+        """From now on these. What was used and is open still counts.
+
+        Raises:
+            Misconfigured: a limit is none; then nothing has changed.
+        """
+        own = {name: _own(name, given) for name, given in settings.limits.items()}
+        of_keys, of_workspaces = _general(settings, "key"), _general(settings, "workspace")
+        self.wait_s = settings.limit_wait_s
+        self._most_waiting = settings.limit_waiting
+        self._of_keys, self._of_workspaces, self._own = of_keys, of_workspaces, own
+        now_ns = self.clock.monotonic_ns()
+        for name, scope in self._scopes.items():
+            scope.allow(own.get(name, of_keys if scope.name == "key" else of_workspaces), now_ns)
         known = (self._of_keys, self._of_workspaces, *self._own.values())
         self.active = any(allowed.limits_something for allowed in known)
 
