@@ -120,6 +120,9 @@ ROWS: dict[str, Row] = {
     "GET /v1/models": LISTED,
     "GET /v1/models/{model_id}": Row("listed"),
     "GET /freehold/v1/bill": LISTED,
+    "GET /freehold/v1/calls": LISTED,
+    "GET /freehold/v1/calls/{call_id}": HIDDEN,
+    "DELETE /freehold/v1/calls": Row("admin", query="user_id=somebody"),
     "GET /freehold/v1/usage": Row("listed", query="by[]=workspace&by[]=key&by[]=session"),
     "POST /freehold/v1/budgets": Row("admin"),
     "GET /freehold/v1/budgets": LISTED,
@@ -311,6 +314,9 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         key = (await admin.get("/freehold/v1/keys")).json()["data"][-1]
         limit = {"scope": "session", "scope_id": session.id, "limit": 1_000_000_000_000}
         budget = (await admin.post("/freehold/v1/budgets", json=limit)).json()
+        asked = await client.messages.create(**CALL, max_tokens=10)
+        call_id = (await admin.get("/freehold/v1/calls")).json()["data"][0]["id"]
+        assert asked.usage.output_tokens
     hook = await client.post(
         "/freehold/v1/webhooks", body={"url": "https://example.com/secret"}, cast_to=dict[str, Any]
     )
@@ -334,6 +340,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "key_id": key["id"],
         "budget_id": budget["id"],
         "request_id": "req_secret",
+        "call_id": call_id,
     }
 
 

@@ -47,7 +47,8 @@ class Application:
         self._tasks = [
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(
-                _sweep([parts.library.tidy, parts.sessions.boxes.tidy], parts.ground.clock), name="sweep"
+                _sweep([parts.library.tidy, parts.sessions.boxes.tidy, parts.recorder.tidy], parts.ground.clock),
+                name="sweep",
             ),
         ]
 
@@ -61,6 +62,7 @@ class Application:
         parts = self._parts
         async with contextlib.AsyncExitStack() as last_first:
             last_first.push_async_callback(parts.ground.store.close)
+            last_first.push_async_callback(parts.recorder.flush)
             last_first.push_async_callback(parts.keys.close)
             last_first.push_async_callback(parts.ledger.close)
             for upstream in parts.upstreams:

@@ -10,7 +10,7 @@ from freehold.access.keys import Keys
 from freehold.access.secrets import Secrets, SecretSettings, secret_key
 from freehold.app.application import Application
 from freehold.app.batches import make_batches
-from freehold.app.calls import make_ledger, make_pipeline
+from freehold.app.calls import make_ledger, make_pipeline, make_recorder
 from freehold.app.ground import Ground, Replacements, data_folder, database
 from freehold.app.library import make_library
 from freehold.app.parts import Parts
@@ -55,11 +55,12 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         ledger = await make_ledger(ground, replaced.alerts)
         on_error.push_async_callback(ledger.close)
         library, measured, interactive = make_library(ground), CallMetrics(), Interactive()
+        recorder = make_recorder(ground)
         limits = Limits(configuration.section(LimitSettings), ground.clock)
 
         def pipeline_of(settings: Configuration) -> Handler:
             changed = dataclasses.replace(ground, configuration=settings)
-            return make_pipeline(changed, upstreams, keys, ledger, library, measured, limits)
+            return make_pipeline(changed, upstreams, keys, ledger, library, measured, limits, recorder)
 
         calls = Switch(pipeline_of(configuration))
         handler = interactive(calls)
@@ -77,8 +78,9 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             batches=make_batches(ground, calls, upstreams[0], interactive, library),
             webhooks=make_webhooks(ground, secrets),
             measured=measured,
+            recorder=recorder,
         )
-        reloading = Reloading(configuration, calls, pipeline_of, limits, upstreams)
+        reloading = Reloading(configuration, calls, pipeline_of, limits, recorder, upstreams)
         application = Application(parts, make_asgi(parts), found, lambda settings: reloading.apply(settings, replaced))
         on_error.pop_all()
         return application

@@ -15,9 +15,13 @@ from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
 from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.limits import Limits
+from freehold.gateway.middleware.recordings import Recordings
+from freehold.gateway.recorder import Recorder
+from freehold.gateway.recording import Policy, RecordSettings
 from freehold.ledger.bounds import Bounds
 from freehold.ledger.ledger import Hook, Ledger, LedgerSettings
 from freehold.library.message_files import MessageFiles
+from freehold.store.recordings import RecordingRows
 from freehold.telemetry.calls import CallMetrics
 from freehold.upstreams.base import Upstream
 
@@ -42,6 +46,7 @@ def make_pipeline(
     library: Library,
     measured: CallMetrics,
     limits: Limits,
+    recorder: Recorder,
 ) -> Handler:
     """The handler of every call; the first of `upstreams` answers, the others are fallen back on."""
     configuration, (upstream, *others) = ground.configuration, upstreams
@@ -55,9 +60,20 @@ def make_pipeline(
         retries=configuration.section(RetrySettings),
         metrics=measured,
         limits=limits,
+        recordings=_recordings(ground, recorder),
         budgets=_paying(ground, ledger),
         files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
     )
+
+
+def make_recorder(ground: Ground) -> Recorder:
+    """The one writer of calls that are kept whole."""
+    return Recorder(RecordingRows(ground.store), ground.configuration.section(RecordSettings), ground.clock)
+
+
+def _recordings(ground: Ground, recorder: Recorder) -> Recordings:
+    settings = ground.configuration.section(RecordSettings)
+    return Recordings(Policy(settings), recorder, ground.clock, most_bytes=settings.record_call_bytes)
 
 
 def _paying(ground: Ground, ledger: Ledger) -> BudgetsMiddleware:

@@ -12,6 +12,7 @@ from freehold.app.library import Library
 from freehold.app.sessions import SessionHouse
 from freehold.app.webhooks import WebhookHouse
 from freehold.calls import Handler
+from freehold.gateway.recorder import Recorder
 from freehold.ledger.ledger import Ledger
 from freehold.telemetry.calls import CallMetrics
 from freehold.toolboxes.base import Toolbox
@@ -36,3 +37,4 @@ class Parts:
     batches: BatchHouse
     webhooks: WebhookHouse
     measured: CallMetrics
+    recorder: Recorder

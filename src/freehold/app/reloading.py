@@ -20,6 +20,8 @@ from freehold.config import Configuration
 from freehold.errors import Misconfigured
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.limits import Limits, LimitSettings
+from freehold.gateway.recorder import Recorder
+from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
 from freehold.gateway.switch import Switch
 from freehold.upstreams.base import Upstream
@@ -28,7 +30,7 @@ from freehold.upstreams.network import Network, NetworkSettings
 from freehold.upstreams.pool import KeyPool
 from freehold.upstreams.settings import CLOUDS, Entry, UpstreamsSettings, entries
 
-HOT: tuple[type[Any], ...] = (RetrySettings, FallbackSettings, LimitSettings)
+HOT: tuple[type[Any], ...] = (RetrySettings, FallbackSettings, LimitSettings, RecordSettings)
 """Sections that take effect at once and whole."""
 _HOT_OF_UPSTREAM = ("upstream_key", "model_aliases", "upstreams")
 
@@ -50,12 +52,14 @@ class Reloading:
         switch: Switch,
         make: Callable[[Configuration], Handler],
         limits: Limits,
+        recorder: Recorder,
         upstreams: Sequence[Upstream],
     ) -> None:
         self._configuration = configuration
         self._switch = switch
         self._make = make
         self._limits = limits
+        self._recorder = recorder
         self._upstreams = upstreams
 
     def apply(self, fresh: Configuration, replaced: Replacements) -> Reloaded:
@@ -73,6 +77,7 @@ class Reloading:
         renewals: list[Callable[[], None]] = []
         if replaced.upstream is None and any(name in _HOT_OF_UPSTREAM for name in taken):
             renewals = self._renewals(fresh, replaced)
+        self._recorder.settings = fresh.section(RecordSettings)
         self._limits.renew(fresh.section(LimitSettings))
         handler = self._make(fresh)
         for renew in renewals:

@@ -12,6 +12,7 @@ from freehold.api import (
     batches,
     bills,
     budgets,
+    calls,
     environments,
     events,
     exports,
@@ -34,9 +35,11 @@ from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
 from freehold.app.parts import Parts
 from freehold.gateway.catalogue import Catalogue
+from freehold.gateway.recorder import unpacked
 from freehold.ledger.manage import Budgets
 from freehold.store.agents import AgentRows
 from freehold.store.environments import EnvironmentRows
+from freehold.store.recordings import RecordingRows
 
 
 def make_asgi(parts: Parts) -> ASGIApp:
@@ -73,6 +76,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *batches.routes(parts.batches.own),
         *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
         *bills.routes(store),
+        *calls.routes(store, RecordingRows(store), parts.recorder.flush, unpacked),
         *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
         *usage_reports.routes(store, clock=clock),
         *health.routes(ready),

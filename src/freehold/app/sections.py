@@ -16,6 +16,7 @@ from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.limits import LimitSettings
+from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
 from freehold.jobs.driver import DriverSettings
 from freehold.jobs.webhooks import WebhookSettings
@@ -36,6 +37,7 @@ def sections() -> list[type[Any]]:
         RetrySettings,
         FallbackSettings,
         LimitSettings,
+        RecordSettings,
         metrics.MetricsSettings,
         ToolboxSettings,
         BoxSettings,

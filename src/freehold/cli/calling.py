@@ -55,6 +55,24 @@ class Server:
         """DELETE; raises as `get` does."""
         return self._send("DELETE", path, None)
 
+    def exchange(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """POST these very bytes: status, headers (names in lower case) and body of whatever comes back, errors too.
+
+        Raises:
+            NoServer: nothing answers there, or it breaks off.
+        """
+        all_headers = {**headers, "authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        request = urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=all_headers, method="POST")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=_LONG_S) as answer:
+                return answer.status, _lower(answer.headers), answer.read(_LARGEST_ANSWER_BYTES)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _lower(error.headers), error.read(_LARGEST_ANSWER_BYTES)
+        except OSError as error:
+            raise NoServer(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+
     def download(self, path: str, file: Path) -> int:
         """GET into a new file; gives its size. What comes incomplete leaves no file. Raises as `get`, and `Refused`
         where the file cannot be written."""
@@ -148,6 +166,10 @@ def _fresh(file: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             file.unlink(missing_ok=True)
             raise
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _object(body: bytes) -> dict[str, Any]:

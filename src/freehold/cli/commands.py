@@ -11,6 +11,7 @@ from freehold.cli import (
     agents,
     batch,
     budgets,
+    calls,
     chat,
     configuration,
     demo,
@@ -50,6 +51,7 @@ def commands() -> typer.Typer:
     app.add_typer(workspaces.commands(), name="workspaces")
     app.add_typer(keys.commands(), name="keys")
     app.add_typer(budgets.commands(), name="budgets")
+    app.add_typer(calls.commands(), name="calls")
     app.add_typer(batch.commands(), name="batch")
     app.add_typer(webhooks.commands(), name="webhooks")
     app.command()(usage.usage)

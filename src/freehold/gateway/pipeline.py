@@ -1,7 +1,8 @@
 """The pipeline: what a call passes, in order. This list is the gateway's table of contents.
 
-From the outside in: record → keys → deadlines → limits → files in messages → routing → caching → budgets → fallbacks →
-retries → attempt meter → the upstream. What is not built yet has no line here; it will stand in its place of the order.
+From the outside in: record → keys → recordings → deadlines → limits → files in messages → routing → caching → budgets →
+fallbacks → retries → attempt meter → the upstream. What is not built yet has no line here; it will stand in its place
+of the order.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.keys import ChecksKeys, KeyCheck
 from freehold.gateway.middleware.limits import Limits
 from freehold.gateway.middleware.record import Record
+from freehold.gateway.middleware.recordings import Recordings
 from freehold.gateway.middleware.retries import Retries
 from freehold.gateway.retry_budget import RetryBudget
 from freehold.gateway.routes import FallbackSettings, routes_of
@@ -51,6 +53,7 @@ def build(
     budgets: Budgets | None = None,
     files: FilesInMessages | None = None,
     metrics: CallMetrics | None = None,
+    recordings: Recordings | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Handler:
     """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source. Without
@@ -82,6 +85,7 @@ def build(
         [
             Record(store, clock, metrics),
             KeyCheck(keys),
+            *([recordings] if recordings and recordings.policy.active else []),
             Deadlines(clock),
             *([limits] if limits and limits.active else []),
             *([files] if files else []),

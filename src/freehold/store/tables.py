@@ -110,6 +110,20 @@ calls = Table(
     Index(None, "started_us"),
 )
 
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("call_id", String(64), primary_key=True),  # of `calls`, whose row may come a moment later
+    Column("workspace_id", String(64), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("user_id", String(256)),
+    Column("size_bytes", Integer, nullable=False),  # of `content`
+    Column("content", LargeBinary, nullable=False),  # zlib of JSON: request and answer without secrets, attempts
+    Column("created_us", BigInteger, nullable=False),
+    Index(None, "workspace_id", "user_id"),
+    Index(None, "created_us", "call_id"),
+)
+
 # --- ledger: budgets, what processes hold of them, and what calls may have cost ---------------------------
 
 budgets = Table(
