@@ -12,7 +12,7 @@ from freehold.agents.events import INTERRUPTED, Draft, Voice
 from freehold.agents.session import Entry, Session, ToolCall
 from freehold.agents.steps import Ask, Finish, Interrupt, Resume, RunTools, next_step
 from freehold.agents.tools.catalog import Catalog, catalog
-from freehold.agents.usage import Tokens, snapshot
+from freehold.agents.usage import Tokens
 
 POLICY = {"type": "always_allow"}
 AGENT: Mapping[str, Any] = {
@@ -128,7 +128,7 @@ class Walk:
         self.queue.clear()
 
     def _idle(self, reason: Mapping[str, Any], details: Mapping[str, Any] | None) -> None:
-        self.write(*self.voice.idle(reason, details, snapshot(self.session.tokens, 0)))
+        self.write(*self.voice.idle(reason, details, self.session, 0))
         if self.queue and reason["type"] != "requires_action":
             self._drain()
             self.write(*self.voice.running())

@@ -138,7 +138,15 @@ async def open_session_house(
         outputs.forget(session_id)
         workdirs.of(session_id).delete()
 
-    own = Sessions(store, library, clock=clock, ids=new_id, close_box=close_box, remove_workdir=remove_workdir)
+    own = Sessions(
+        store,
+        library,
+        clock=clock,
+        ids=new_id,
+        close_box=close_box,
+        remove_workdir=remove_workdir,
+        priced=lambda model: model.startswith("claude-"),
+    )
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
     inbox = Inbox(store, clock=clock, ids=new_id, tell=feed.offer, check_files=MessageFiles(library).check)

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from freehold.agents.session import Entry, Json, ToolCall
+from freehold.agents import caps
+from freehold.agents.session import Entry, Json, Session, ToolCall
+from freehold.agents.usage import snapshot
 from freehold.clock import rfc3339
 from freehold.ids import NewId
 
@@ -61,12 +63,18 @@ class Voice:
         """It has ended for good."""
         return [self._thread("terminated"), self.event("session.status_terminated")]
 
-    def idle(self, stop_reason: Mapping[str, Any], stop_details: Mapping[str, Any] | None, usage: Json) -> list[Draft]:
+    def idle(
+        self, stop_reason: Mapping[str, Any], stop_details: Mapping[str, Any] | None, session: Session, now_us: int
+    ) -> list[Draft]:
         """A turn ends: the thread, then the bill, then the session (Claude API docs, Managed Agents, event order)."""
+        bill = {
+            "usage": snapshot(session.tokens, session.active_until(now_us)),
+            "budget": caps.shown(session.cap_cents),
+        }
         stopped = {"stop_reason": stop_reason, "stop_details": stop_details}
         return [
             self._thread("idle", stopped),
-            self.event("session.usage", {"usage": usage, "budget": None}),
+            self.event("session.usage", bill),
             self.event("session.status_idle", stopped),
         ]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from freehold.agents import caps
 from freehold.agents.events import Draft, Voice
 from freehold.agents.incoming import MOST_EVENTS, checked, has_files
 from freehold.agents.log import Tell, inbox, new_event, unheard, waiting_event
@@ -28,6 +29,8 @@ from freehold.store.session_log import Move, NewEvent, Place
 from freehold.store.sessions import SessionRow, read_session
 
 _ASKS = frozenset({"agent.tool_use", "agent.mcp_tool_use"})
+_TAKEN_AT_CAP = frozenset({"user.interrupt", "user.tool_confirmation", "user.tool_result", "user.custom_tool_result"})
+"""What a session takes that its budget has stopped."""
 
 
 CheckFiles = Callable[[str, Sequence[Mapping[str, Any]]], Awaitable[None]]
@@ -93,6 +96,11 @@ class Inbox:
         async def op(connection: Connection) -> _Taken:
             row = await read_session(connection, workspace_id, session_id, lock=True)
             _refuse_ended(row)
+            if any(draft.type not in _TAKEN_AT_CAP for draft in drafts) and await stopped_by_cap(connection, row):
+                raise InvalidRequest(
+                    f"The session {row.id} has reached its budget. Raise or remove that first; until then only "
+                    f"{', '.join(sorted(_TAKEN_AT_CAP))} are taken."
+                )
             return await self._write(connection, row, await self._sort(connection, row, drafts), now_us)
 
         taken = await self._store.write(op, wake=[session_id, inbox(session_id), WAKE])
@@ -141,6 +149,14 @@ class Inbox:
         if taken.waiting:
             await session_log.queue(connection, row.id, [waiting_event(d) for d in taken.waiting], now_us=now_us)
         return _Taken(row.last_seq + 1, events, {draft.id for draft in taken.waiting})
+
+
+async def stopped_by_cap(connection: Connection, row: SessionRow) -> bool:
+    """Whether the session is idle because it has reached its cap."""
+    if row.status != "idle" or row.cap_cents is None:
+        return False
+    idle = await session_log.page(connection, row.id, limit=1, newest_first=True, types=["session.status_idle"])
+    return bool(idle) and msgspec.json.decode(idle[0].body)["stop_reason"] == caps.REACHED
 
 
 def _shown(draft: Draft, now_us: int, *, waits: bool) -> Json:

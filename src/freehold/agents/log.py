@@ -124,6 +124,7 @@ class Log:
             if row is None:
                 return None
             log = cls(parts, lease, row, folded or Session())
+            log.session.cap_cents = row.cap_cents
             log._seen = seen
             await log._read(connection)
             log.journal = {call.event_id: call for call in await session_log.open_calls(connection, log.id)}

@@ -28,7 +28,7 @@ from freehold.agents.steps import Ask, Finish, Interrupt, Rest, Resume, RunTools
 from freehold.agents.tools.catalog import catalog
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.toolwork import ToolWork, after
-from freehold.agents.usage import Tokens, snapshot, stored
+from freehold.agents.usage import Tokens, stored
 from freehold.calls import Caller
 from freehold.clock import Clock
 from freehold.ids import NewId
@@ -270,10 +270,11 @@ class Loop:
             await self._parts.collect_outputs(self._place)
             self._used_box = False
         session = self._after(change)
-        active_us = session.active_until(self._parts.clock.now_us())
+        now_us = self._parts.clock.now_us()
+        active_us = session.active_until(now_us)
         usage = stored(session.tokens, active_us)
         idle = Idle(
-            drafts=self._voice.idle(step.stop_reason, step.stop_details, snapshot(session.tokens, active_us)),
+            drafts=self._voice.idle(step.stop_reason, step.stop_details, session, now_us),
             waiting=step.waiting,
             begin=self._voice.running(),
             values={"usage": usage, "wake_at_us": None},

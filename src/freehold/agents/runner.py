@@ -12,7 +12,7 @@ from freehold.agents.events import Voice
 from freehold.agents.log import Change, Idle, Log, LogParts, Reads, inbox
 from freehold.agents.loop import Loop, Parts
 from freehold.agents.session import Session
-from freehold.agents.usage import snapshot, stored
+from freehold.agents.usage import stored
 from freehold.jobs import chaos
 from freehold.store.engine import Store
 from freehold.store.session_log import Lease, Move
@@ -102,12 +102,11 @@ class SessionWork:
         drafts = [voice.failed(call, text) for call in log.session.open_calls]
         drafts.append(voice.error("unknown_error", text, "exhausted"))
         ends = [Move(call_id, "unknown" if log.started_before(call_id) else "denied") for call_id in log.journal]
-        active_us = log.session.active_until(self._parts.clock.now_us())
-        used = log.session.tokens
+        now_us = self._parts.clock.now_us()
         idle = Idle(
-            voice.idle({"type": "retries_exhausted"}, None, snapshot(used, active_us)),
+            voice.idle({"type": "retries_exhausted"}, None, log.session, now_us),
             "flushed",
             (),
-            {"usage": stored(used, active_us), "wake_at_us": None},
+            {"usage": stored(log.session.tokens, log.session.active_until(now_us)), "wake_at_us": None},
         )
         return await log.write_idle(Change(drafts, ends), idle, whole=True)

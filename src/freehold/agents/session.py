@@ -86,6 +86,7 @@ class Session:
         "active_us",
         "begun",
         "calls",
+        "cap_cents",
         "failures",
         "interrupted",
         "last_stop",
@@ -123,6 +124,8 @@ class Session:
         """A `span.model_request_start` that has no end yet."""
         self.begun = False
         """It has run before."""
+        self.cap_cents: int | None = None
+        """The most that it may cost. Set from the session's row when it is loaded, then kept by the fold."""
         self._user: list[Json] = []
         self._new_calls: list[ToolCall] = []
         self._running_since_us: int | None = None
@@ -237,6 +240,11 @@ class Session:
         if error["type"].startswith("model_") and error["retry_status"]["type"] == "retrying":
             self.failures += 1
 
+    def _updated(self, entry: Entry) -> None:
+        if "budget" in entry.body:
+            budget = entry.body["budget"]
+            self.cap_cents = None if budget is None else int(budget["max_list_cost"]["amount"])
+
     def _running(self, entry: Entry) -> None:
         self.status, self.stop_reason, self.begun = "running", None, True
         if self._running_since_us is None:
@@ -319,6 +327,7 @@ _STEPS: Mapping[str, Callable[[Session, Entry], None]] = {
     "span.model_request_start": Session._request_start,
     "span.model_request_end": Session._request_end,
     "session.error": Session._error,
+    "session.updated": Session._updated,
     "session.status_running": Session._running,
     "session.status_rescheduled": Session._rescheduled,
     "session.status_idle": Session._idle,

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from freehold.agents import caps
 from freehold.agents.events import Draft, Voice
-from freehold.agents.inbox import CheckFiles, knows_no_files
+from freehold.agents.inbox import CheckFiles, knows_no_files, stopped_by_cap
 from freehold.agents.incoming import has_files
 from freehold.agents.log import inbox, new_event
 from freehold.agents.mounts import UPLOADS, memory_paths, mount_path, refuse_clashes
 from freehold.agents.session import Json
+from freehold.agents.usage import tokens_of
 from freehold.calls import Caller
 from freehold.clock import Clock, rfc3339
 from freehold.errors import InvalidRequest
@@ -102,6 +104,8 @@ class NewSession:
     memories: Sequence[NewMemory] = ()
     messages: Sequence[Json] = ()
     """The fields of `user.message` events to begin with; without any it starts idle."""
+    cap_cents: int | None = None
+    """The most that it may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ class Update:
     """In a tuple, because a title may be set to nothing."""
     metadata: Callable[[Mapping[str, str]], dict[str, str]] | None = None
     agent: Callable[[Json], Json] | None = None
+    cap_cents: tuple[int | None] | None = None
+    """In a tuple, because a cap may be taken away."""
 
 
 class Sessions:
@@ -128,7 +134,9 @@ class Sessions:
         remove_workdir: Close,
         pin: Pin | None = None,
         check_files: CheckFiles = knows_no_files,
+        priced: caps.Priced = lambda _: True,
     ) -> None:
+        """`priced`: which models a session with a cap may have."""
         self.rows = SessionRows(store)
         self._store = store
         self._files = files
@@ -138,19 +146,22 @@ class Sessions:
         self._remove_workdir = remove_workdir
         self._pin = pin
         self._check_files = check_files
+        self._priced = priced
 
     async def create(self, caller: Caller, new: NewSession) -> tuple[SessionRow, list[ResourceRow]]:
         """Make it.
 
         Raises:
             NotFound: no such agent, version, environment, file, skill or memory store.
-            InvalidRequest: agent or environment are archived, or a mount path will not do.
+            InvalidRequest: agent or environment are archived, a mount path will not do, or the model has no price.
         """
         session_id = self._ids("sesn")
         if with_files := [fields for fields in new.messages if has_files(fields)]:
             await self._check_files(caller.workspace_id, with_files)
         async with self._store.read() as connection:  # refuse before files are copied
             agent, _ = await self._snapshots(connection, caller.workspace_id, new)
+            if new.cap_cents is not None:
+                caps.refuse_unpriced(agent["model"]["id"], self._priced)
             memories = await self._attached(connection, caller.workspace_id, new.memories)
         if self._pin is not None and agent["skills"]:
             new = _pinned(new, agent["version"], await self._pin(caller.workspace_id, agent["skills"]))
@@ -162,25 +173,28 @@ class Sessions:
             raise
 
     async def update(self, workspace_id: str, session_id: str, change: Update) -> SessionRow:
-        """Change what differs, and say so in the log.
+        """Change what differs, and say so in the log. A session that its cap has stopped goes on if that is raised.
 
         Raises:
             NotFound: no such session.
-            InvalidRequest: it has ended, or it works and its agent is to change.
+            InvalidRequest: it has ended, it works and its agent is to change, or the cap will not do.
         """
         now_us = self._clock.now_us()
 
         async def op(connection: Connection) -> SessionRow:
             row = await read_session(connection, workspace_id, session_id, lock=True)
             _refuse_ended(row)
-            changes = _changes(row, change)
+            changes = _changes(row, change, self._priced)
             if changes:
                 await update_session(connection, session_id, {**changes, "updated_us": now_us})
-                told = {key: value for key, value in changes.items() if (key, value) != ("metadata", {})}
-                await self._append(connection, row, [self._voice(row).event("session.updated", told)], now_us, {})
+                drafts = [self._voice(row).event("session.updated", _told(changes))]
+                goes_on = "cap_cents" in changes and await stopped_by_cap(connection, row)
+                values: dict[str, str | int | None] = {"status": "running"} if goes_on else {}
+                drafts += self._voice(row).running() if goes_on else []
+                await self._append(connection, row, drafts, now_us, values)
             return await read_session(connection, workspace_id, session_id)
 
-        return await self._store.write(op, wake=[session_id])
+        return await self._store.write(op, wake=[session_id, inbox(session_id), WAKE])
 
     async def archive(self, workspace_id: str, session_id: str) -> SessionRow:
         """End it for good; what it was stays to be read. Once archived it stays as it was.
@@ -280,6 +294,7 @@ class Sessions:
                 metadata=dict(new.metadata),
                 thread_id=thread_id,
                 usage={},
+                cap_cents=new.cap_cents,
                 status="idle",
                 epoch=0,
                 last_seq=0,
@@ -387,8 +402,16 @@ def shown_resource(row: ResourceRow) -> Json:
     return {"id": row.id, "type": row.type, **row.body, **times}
 
 
-def _changes(row: SessionRow, change: Update) -> dict[str, Any]:
-    """The columns that differ, which are also the fields of the event."""
+def _told(changes: Mapping[str, Any]) -> Json:
+    """Changed columns as the event shows them."""
+    told = {key: value for key, value in changes.items() if (key, value) != ("metadata", {})}
+    if "cap_cents" in told:
+        told["budget"] = caps.shown(told.pop("cap_cents"))
+    return told
+
+
+def _changes(row: SessionRow, change: Update, priced: caps.Priced) -> dict[str, Any]:
+    """The columns that differ."""
     changes: dict[str, Any] = {}
     if change.title is not None and change.title[0] != row.title:
         changes["title"] = change.title[0]
@@ -399,6 +422,11 @@ def _changes(row: SessionRow, change: Update) -> dict[str, Any]:
             raise InvalidRequest(f"agent: {row.id} is {row.status}; its tools can be changed while it is idle.")
         if (agent := change.agent(row.agent)) != row.agent:
             changes["agent"] = agent
+    if change.cap_cents is not None:
+        used, model = tokens_of(row.usage), row.agent["model"]["id"]
+        cap_cents = caps.changed(row.cap_cents, change.cap_cents[0], used, model, priced)
+        if cap_cents != row.cap_cents:
+            changes["cap_cents"] = cap_cents
     return changes
 
 

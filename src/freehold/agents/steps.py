@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from freehold.agents.caps import REACHED, is_reached
 from freehold.agents.session import Session, ToolCall
 
 MOST_PAUSES = 20
@@ -70,7 +71,7 @@ def next_step(session: Session) -> Step:
     if session.pauses > MOST_PAUSES:
         return Finish({"type": "end_turn"})
     if session.owes_reply:
-        return Ask()
+        return Finish(REACHED, waiting="kept") if is_reached(session.cap_cents, session.tokens) else Ask()
     return _finish(session)
 
 

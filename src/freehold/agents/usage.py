@@ -57,8 +57,12 @@ def stored(tokens: Tokens, active_us: int) -> str:
 
 def shown(stored_usage: dict[str, Any]) -> dict[str, Any]:
     """The `usage` that the API shows, from that column; `{}` is a session that has not run yet."""
-    tokens = Tokens.from_json(stored_usage["tokens"]) if stored_usage else Tokens()
-    return snapshot(tokens, stored_usage.get("active_us", 0))
+    return snapshot(tokens_of(stored_usage), stored_usage.get("active_us", 0))
+
+
+def tokens_of(stored_usage: dict[str, Any]) -> Tokens:
+    """The counts in that column."""
+    return Tokens.from_json(stored_usage["tokens"]) if stored_usage else Tokens()
 
 
 def model_usage(tokens: Tokens, speed: str | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from freehold.agents import caps
 from freehold.agents.incoming import MOST_INITIAL_EVENTS, checked_initial
 from freehold.agents.sessions import (
     MOST_INSTRUCTIONS_CHARS,
@@ -77,6 +78,7 @@ class _Sessions:
             [_file(given) for given in resources if given["type"] == "file"],
             [_memory(place, given) for place, given in places.items() if given["type"] == "memory_store"],
             _messages(fields.get("initial_events") or ()),
+            None if fields.get("budget") is None else caps.cents(fields["budget"]),
         )
         row, resources = await self._sessions.create(request.caller, new)
         return answer(self._shown(row, resources))
@@ -92,6 +94,9 @@ class _Sessions:
             title=(_title(fields["title"]),) if "title" in fields else None,
             metadata=(lambda now: merged_metadata(now, fields["metadata"])) if "metadata" in fields else None,
             agent=(lambda now: self._changed(now, fields["agent"])) if fields.get("agent") is not None else None,
+            cap_cents=(None if fields["budget"] is None else caps.cents(fields["budget"]),)
+            if "budget" in fields
+            else None,
         )
         row = await self._sessions.update(request.workspace_id, request.path["session_id"], change)
         return answer(await self._one(row))
@@ -146,7 +151,7 @@ class _Sessions:
             "resources": [shown_resource(resource) for resource in resources],
             "vault_ids": [],
             "outcome_evaluations": [],
-            "budget": None,
+            "budget": caps.shown(row.cap_cents),
             "deployment_id": None,
             "usage": usage,
             "stats": {
@@ -160,8 +165,6 @@ class _Sessions:
 
 
 def _refuse_not_built(fields: Mapping[str, Any]) -> None:
-    if fields.get("budget") is not None:
-        raise NotBuilt("budget: sessions with a budget are not built yet. Leave it out.")
     if fields.get("vault_ids"):
         raise NotBuilt("vault_ids: vaults are not built yet. Leave the list out or empty.")
 

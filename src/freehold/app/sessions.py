@@ -79,6 +79,7 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
         remove_workdir=remove_workdir,
         pin=library.skills.pinned,
         check_files=check_files,
+        priced=lambda model: ground.rates.card(model) is not None,
     )
     previews = Previews()
     feed = Feed(store, previews, clock=clock)

@@ -36,6 +36,8 @@ class SessionRow:
     thread_id: str
     usage: Json
     """Running totals, as the loop last wrote them; `{}` before the first turn."""
+    cap_cents: int | None
+    """The most that it may cost at list prices; `None`: no such limit."""
     status: str
     epoch: int
     last_seq: int

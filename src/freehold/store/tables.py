@@ -252,6 +252,7 @@ sessions = Table(
     Column("metadata", Text, nullable=False),
     Column("thread_id", String(64), nullable=False),  # the primary thread
     Column("usage", Text, nullable=False),  # running totals, written with the events they come from
+    Column("cap_cents", BigInteger),  # the session's own budget, at list prices
     Column("status", String(16), nullable=False),  # idle | running | rescheduling | terminated
     Column("owner", String(64)),  # the server process that holds the lease
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),

@@ -422,6 +422,7 @@ def upgrade() -> None:
         sa.Column("metadata", sa.Text(), nullable=False),
         sa.Column("thread_id", sa.String(length=64), nullable=False),
         sa.Column("usage", sa.Text(), nullable=False),
+        sa.Column("cap_cents", sa.BigInteger(), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=True),
         sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
