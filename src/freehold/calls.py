@@ -61,6 +61,10 @@ class Call:
     """On the monotonic clock; `None`: no deadline."""
     query: bytes = b""
     """The query string as it came, without `?` (some clients send `beta=true`)."""
+    max_cost_nanodollars: int | None = None
+    """It may cost so much at most; `None`: the client says nothing of it."""
+    requires_reasoning: bool = False
+    """The client says that the task needs reasoning."""
     refused: FreeholdError | None = None
     """Why this request cannot be made, found out while reading it; raised once its key is known."""
     first_byte_ns: int | None = None

@@ -119,6 +119,8 @@ ROWS: dict[str, Row] = {
     "POST /freehold/v1/batches/{message_batch_id}/resume": HIDDEN,
     "GET /v1/models": LISTED,
     "GET /v1/models/{model_id}": Row("listed"),
+    "GET /freehold/v1/routing/decisions": LISTED,
+    "GET /freehold/v1/routing/decisions/{call_id}": HIDDEN,
     "GET /freehold/v1/bill": LISTED,
     "GET /freehold/v1/calls": LISTED,
     "GET /freehold/v1/calls/{call_id}": HIDDEN,
@@ -314,9 +316,8 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         key = (await admin.get("/freehold/v1/keys")).json()["data"][-1]
         limit = {"scope": "session", "scope_id": session.id, "limit": 1_000_000_000_000}
         budget = (await admin.post("/freehold/v1/budgets", json=limit)).json()
-        asked = await client.messages.create(**CALL, max_tokens=10)
-        call_id = (await admin.get("/freehold/v1/calls")).json()["data"][0]["id"]
-        assert asked.usage.output_tokens
+    hello = [{"role": "user", "content": "Hello"}]
+    routed = await client.messages.with_raw_response.create(model="auto", max_tokens=9, messages=hello)
     hook = await client.post(
         "/freehold/v1/webhooks", body={"url": "https://example.com/secret"}, cast_to=dict[str, Any]
     )
@@ -329,6 +330,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "session_id": session.id,
         "message_batch_id": await _batch(client),
         "thread_id": thread,
+        "call_id": str(routed.headers["x-freehold-route"]).rsplit("call=", 1)[1],
         "resource_id": resource.id,
         "skill_id": skill.id,
         "version": skill.latest_version_id,
@@ -340,7 +342,6 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "key_id": key["id"],
         "budget_id": budget["id"],
         "request_id": "req_secret",
-        "call_id": call_id,
     }
 
 

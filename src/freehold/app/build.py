@@ -11,6 +11,7 @@ from freehold.access.secrets import Secrets, SecretSettings, secret_key
 from freehold.app.application import Application
 from freehold.app.batches import make_batches
 from freehold.app.calls import make_ledger, make_pipeline, make_recorder
+from freehold.app.choosing import make_choosing
 from freehold.app.ground import Ground, Replacements, data_folder, database
 from freehold.app.library import make_library
 from freehold.app.parts import Parts
@@ -58,9 +59,11 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         recorder = make_recorder(ground)
         limits = Limits(configuration.section(LimitSettings), ground.clock)
 
+        choosing = make_choosing(ground)
+
         def pipeline_of(settings: Configuration) -> Handler:
             changed = dataclasses.replace(ground, configuration=settings)
-            return make_pipeline(changed, upstreams, keys, ledger, library, measured, limits, recorder)
+            return make_pipeline(changed, upstreams, keys, ledger, library, measured, limits, recorder, choosing)
 
         calls = Switch(pipeline_of(configuration))
         handler = interactive(calls)

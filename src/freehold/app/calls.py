@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from freehold.access.keys import Keys
+from freehold.app.choosing import Choosing
 from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.app.settings import UpstreamSettings
@@ -47,6 +48,7 @@ def make_pipeline(
     measured: CallMetrics,
     limits: Limits,
     recorder: Recorder,
+    choosing: Choosing,
 ) -> Handler:
     """The handler of every call; the first of `upstreams` answers, the others are fallen back on."""
     configuration, (upstream, *others) = ground.configuration, upstreams
@@ -62,6 +64,7 @@ def make_pipeline(
         limits=limits,
         recordings=_recordings(ground, recorder),
         budgets=_paying(ground, ledger),
+        routing=choosing.routing,
         files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
     )
 

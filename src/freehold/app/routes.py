@@ -23,6 +23,7 @@ from freehold.api import (
     metrics,
     models,
     resources,
+    routing,
     sessions,
     skills,
     threads,
@@ -40,6 +41,7 @@ from freehold.ledger.manage import Budgets
 from freehold.store.agents import AgentRows
 from freehold.store.environments import EnvironmentRows
 from freehold.store.recordings import RecordingRows
+from freehold.store.route_decisions import RouteDecisions
 
 
 def make_asgi(parts: Parts) -> ASGIApp:
@@ -75,6 +77,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *models.routes(Catalogue(parts.upstreams, clock)),
         *batches.routes(parts.batches.own),
         *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
+        *routing.routes(RouteDecisions(store)),
         *bills.routes(store),
         *calls.routes(store, RecordingRows(store), parts.recorder.flush, unpacked),
         *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),

@@ -18,6 +18,7 @@ from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.limits import LimitSettings
 from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
+from freehold.gateway.routing.settings import RoutingSettings
 from freehold.jobs.driver import DriverSettings
 from freehold.jobs.webhooks import WebhookSettings
 from freehold.ledger.ledger import LedgerSettings
@@ -38,6 +39,7 @@ def sections() -> list[type[Any]]:
         FallbackSettings,
         LimitSettings,
         RecordSettings,
+        RoutingSettings,
         metrics.MetricsSettings,
         ToolboxSettings,
         BoxSettings,

@@ -18,6 +18,7 @@ from freehold.cli import (
     doctor,
     keys,
     library,
+    route,
     run,
     serve,
     sessions,
@@ -54,6 +55,7 @@ def commands() -> typer.Typer:
     app.add_typer(calls.commands(), name="calls")
     app.add_typer(batch.commands(), name="batch")
     app.add_typer(webhooks.commands(), name="webhooks")
+    app.add_typer(route.commands(), name="route")
     app.command()(usage.usage)
     app.command()(library.export)
     app.command("import")(library.import_)

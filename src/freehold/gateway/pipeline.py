@@ -1,8 +1,7 @@
 """The pipeline: what a call passes, in order. This list is the gateway's table of contents.
 
 From the outside in: record → keys → recordings → deadlines → limits → files in messages → routing → caching → budgets →
-fallbacks → retries → attempt meter → the upstream. What is not built yet has no line here; it will stand in its place
-of the order.
+fallbacks → retries → attempt meter → the upstream. What is switched off has no place in the stack, and costs nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from freehold.gateway.middleware.limits import Limits
 from freehold.gateway.middleware.record import Record
 from freehold.gateway.middleware.recordings import Recordings
 from freehold.gateway.middleware.retries import Retries
+from freehold.gateway.middleware.routing import Routing
 from freehold.gateway.retry_budget import RetryBudget
 from freehold.gateway.routes import FallbackSettings, routes_of
 from freehold.ledger.rates import Rates
@@ -52,6 +52,7 @@ def build(
     limits: Limits | None = None,
     budgets: Budgets | None = None,
     files: FilesInMessages | None = None,
+    routing: Routing | None = None,
     metrics: CallMetrics | None = None,
     recordings: Recordings | None = None,
     chance: Callable[[], float] = random.random,
@@ -89,6 +90,7 @@ def build(
             Deadlines(clock),
             *([limits] if limits and limits.active else []),
             *([files] if files else []),
+            *([routing] if routing else []),
             *([budgets] if budgets else []),
         ],
         fallbacks(spares) if spares else way(upstream, patient),

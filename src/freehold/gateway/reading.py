@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from freehold.calls import Call, Headers, Route
-from freehold.errors import FreeholdError, InvalidRequest, NotBuilt
+from freehold.errors import FreeholdError, InvalidRequest
+from freehold.money import nanodollars
 from freehold.wire.envelopes import parse_fields
 from freehold.wire.headers import OURS_PREFIX
 
@@ -18,9 +19,6 @@ MOST_SOURCE_CHARS = 128
 LONGEST_DEADLINE_S = 86_400.0
 _SOURCE = b"x-request-source"
 _DEADLINE = b"x-freehold-deadline-s"
-_NOT_BUILT = {
-    b"x-freehold-max-cost-usd": "This server has no limits of a single call yet",
-}
 _SIMULATOR_ONLY = b"x-freehold-fault"
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_flag = msgspec.json.Decoder(bool).decode
@@ -110,8 +108,10 @@ def _read_own(call: Call, name: bytes, value: bytes) -> None:
         call.source = _text(name, value, MOST_SOURCE_CHARS)
     elif name == _DEADLINE:
         call.deadline_ns = call.started_ns + round(_seconds(name, value) * 1e9)
-    elif name in _NOT_BUILT:
-        raise NotBuilt(f"{name.decode()}: {_NOT_BUILT[name]}; leave the header out.")
+    elif name == b"x-freehold-max-cost-usd":
+        call.max_cost_nanodollars = _dollars(name, value)
+    elif name == b"x-freehold-requires-reasoning":
+        call.requires_reasoning = _flag(name, value)
     elif name != _SIMULATOR_ONLY:
         raise InvalidRequest(f"{name.decode('latin-1')[:80]}: there is no such header of Freehold.")
 
@@ -124,6 +124,22 @@ def _seconds(name: bytes, value: bytes) -> float:
     if not 0 < seconds <= LONGEST_DEADLINE_S:
         raise InvalidRequest(f"{name.decode()}: must be a number of seconds, more than 0 and at most 86400.")
     return seconds
+
+
+def _dollars(name: bytes, value: bytes) -> int:
+    try:
+        amount = nanodollars(value.decode("ascii").strip())
+    except ValueError:
+        amount = -1
+    if not 0 <= amount < 10**18:
+        raise InvalidRequest(f"{name.decode()}: must be an amount of dollars such as 0.05, with nine decimals at most.")
+    return amount
+
+
+def _flag(name: bytes, value: bytes) -> bool:
+    if value.lower() not in (b"true", b"false", b"1", b"0"):
+        raise InvalidRequest(f"{name.decode()}: must be true or false.")
+    return value.lower() in (b"true", b"1")
 
 
 def _text(name: bytes, value: bytes, most: int) -> str:

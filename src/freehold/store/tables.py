@@ -525,6 +525,23 @@ batch_chunks = Table(  # of a batch that the upstream's own batch API works on
 
 # --- webhooks --------------------------------------------------------------------------------------------
 
+route_decisions = Table(
+    "route_decisions",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("workspace_id", String(64)),
+    Column("conversation", String(32), nullable=False),  # a hash: of its first message and who asks
+    Column("alias", String(128), nullable=False),  # the name that was asked for
+    Column("tier", String(16)),  # null: refused
+    Column("model", String(128)),
+    Column("because", String(32), nullable=False),
+    Column("inputs", Text, nullable=False),  # JSON: all that it was decided on
+    Column("decision", Text, nullable=False),  # JSON: the steps
+    Column("made_us", BigInteger, nullable=False),
+    Index(None, "workspace_id", "made_us"),
+    Index(None, "conversation", "made_us"),
+)
+
 webhooks = Table(
     "webhooks",
     metadata,

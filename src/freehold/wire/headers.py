@@ -26,6 +26,7 @@ OURS = frozenset(
         b"x-freehold-user-id",
         b"x-freehold-source",
         b"x-freehold-max-cost-usd",
+        b"x-freehold-requires-reasoning",
         b"x-freehold-deadline-s",
         b"x-freehold-fault",
     }

@@ -95,6 +95,26 @@ def upgrade() -> None:
     op.create_index(op.f("ix_recordings_created_us_call_id"), "recordings", ["created_us", "call_id"], unique=False)
     op.create_index(op.f("ix_recordings_workspace_id_user_id"), "recordings", ["workspace_id", "user_id"], unique=False)
     op.create_table(
+        "route_decisions",
+        sa.Column("call_id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=True),
+        sa.Column("conversation", sa.String(length=32), nullable=False),
+        sa.Column("alias", sa.String(length=128), nullable=False),
+        sa.Column("tier", sa.String(length=16), nullable=True),
+        sa.Column("model", sa.String(length=128), nullable=True),
+        sa.Column("because", sa.String(length=32), nullable=False),
+        sa.Column("inputs", sa.Text(), nullable=False),
+        sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("made_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("call_id", name=op.f("pk_route_decisions")),
+    )
+    op.create_index(
+        op.f("ix_route_decisions_conversation_made_us"), "route_decisions", ["conversation", "made_us"], unique=False
+    )
+    op.create_index(
+        op.f("ix_route_decisions_workspace_id_made_us"), "route_decisions", ["workspace_id", "made_us"], unique=False
+    )
+    op.create_table(
         "workspaces",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),

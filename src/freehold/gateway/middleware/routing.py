@@ -1,0 +1,184 @@
+"""Calls that leave the model to this server, and calls with a maximal cost: decided, explained, sent on.
+
+A call that names a model and no maximal cost passes for one look into a dictionary. The decision goes into the record
+as a row of its own, with all that it was made of.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Protocol
+
+import msgspec
+
+from freehold.calls import Call, Handler, Reply
+from freehold.clock import Clock
+from freehold.errors import InvalidRequest
+from freehold.gateway.attempts import attempts_of
+from freehold.gateway.routing.decision import Decision, Inputs
+from freehold.gateway.routing.router import Router
+from freehold.gateway.routing.signals import Signals, read_signals
+from freehold.money import show_dollars
+from freehold.store.route_decisions import DecisionRow
+from freehold.wire.envelopes import replace_fields
+
+_encode = msgspec.json.Encoder().encode
+_ROUTE = b"x-freehold-route"
+
+
+class KeepsDecisions(Protocol):
+    """See `store.route_decisions.RouteDecisions`."""
+
+    def add(self, row: DecisionRow) -> None:
+        """Keep one; nobody waits."""
+        ...
+
+    async def tier_of(self, conversation: str) -> str | None:
+        """The tier that a conversation was given last, by any process."""
+        ...
+
+
+class Routing:
+    """See the module.
+
+    Raises:
+        InvalidRequest: no model of the name takes the request, or none is cheap enough; the cheapest estimate is told.
+    """
+
+    def __init__(self, router: Router, decisions: KeepsDecisions, clock: Clock) -> None:
+        self.router = router
+        self.decisions = decisions
+        self.clock = clock
+
+    def __call__(self, inner: Handler) -> Handler:
+        """See `Middleware`."""
+        aliases = self.router.rules.aliases
+
+        def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
+            if call.model in aliases:
+                return _Routed(self, inner, call)
+            if call.max_cost_nanodollars is not None:
+                self.check_cost(call)
+            return inner(call)
+
+        return handle
+
+    def check_cost(self, call: Call) -> None:
+        """A call that names its model and what it may cost."""
+        option = self.router.estimates.one(call.model, call, read_signals(call), self.clock.now_us())
+        if option.most is None or option.most > (call.max_cost_nanodollars or 0):
+            raise _too_dear(call, option.most)
+
+    def record(self, call: Call, signals: Signals, inputs: Inputs, decision: Decision) -> None:
+        """Keep the decision."""
+        caller = call.caller
+        self.decisions.add(
+            DecisionRow(
+                call.request_id,
+                caller.workspace_id if caller is not None else None,
+                signals.conversation,
+                call.model,
+                decision.tier,
+                decision.model,
+                decision.because,
+                _encode(inputs).decode(),
+                _encode(decision).decode(),
+                self.clock.now_us(),
+            )
+        )
+
+
+class _Routed:
+    __slots__ = ("_call", "_context", "_inner", "_model", "_routing", "_signals")
+
+    def __init__(self, routing: Routing, inner: Handler, call: Call) -> None:
+        self._routing = routing
+        self._inner = inner
+        self._call = call
+
+    async def __aenter__(self) -> Reply:
+        routing, call = self._routing, self._call
+        router = routing.router
+        self._signals = signals = read_signals(call)
+        if signals.continued and not router.knows(signals.conversation):
+            tier = await routing.decisions.tier_of(signals.conversation)
+            if tier is not None:
+                router.remember(signals.conversation, tier)
+        inputs = router.inputs(call, signals, routing.clock.now_us())
+        decision = router.decide(inputs, signals)
+        routing.record(call, signals, inputs, decision)
+        if decision.model is None:
+            raise _refused(call, inputs, decision)
+        self._model = decision.model
+        self._context = self._inner(_asking_for(call, decision.model))
+        reply = await self._context.__aenter__()
+        _say(reply, call, decision)
+        return reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        attempts = attempts_of(self._call)
+        usage = attempts[-1].facts.usage if attempts else None
+        if usage is not None:
+            routing = self._routing
+            now_us = routing.clock.now_us()
+            routing.router.estimates.answered(self._model, self._call, self._signals, usage, now_us)
+        return await self._context.__aexit__(kind, error, trace)
+
+
+def _asking_for(call: Call, model: str) -> Call:
+    """The same call for that model: only the bytes of `model` differ. The notes are shared."""
+    raw, new = call.fields["model"], _encode(model)
+    body = call.body
+    unique = body.count(raw) == 1  # nearly always; then there is nothing to search for
+    body = body.replace(raw, new) if unique else replace_fields(body, call.fields, {"model": new})
+    return Call(
+        call.request_id,
+        call.route,
+        body,
+        {**call.fields, "model": new},
+        call.headers,
+        model,
+        call.stream,
+        call.started_ns,
+        call.caller,
+        call.user_id,
+        call.task_type,
+        call.source,
+        call.session_id,
+        call.batch_id,
+        call.deadline_ns,
+        call.query,
+        notes=call.notes,
+    )
+
+
+def _say(reply: Reply, call: Call, decision: Decision) -> None:
+    """Which tier it was and why; behind it the route of the fallbacks, where there is one."""
+    value = f"{call.model}; tier={decision.tier}; because={decision.because}; call={call.request_id}"
+    legs = next((found for name, found in reply.headers if name == _ROUTE), None)
+    if legs is not None:
+        reply.headers = [pair for pair in reply.headers if pair[0] != _ROUTE]
+    told = "".join(char if " " <= char <= "~" else "?" for char in value).encode("ascii")
+    reply.headers.append((_ROUTE, told if legs is None else told + b"; route=" + legs))
+
+
+def _refused(call: Call, inputs: Inputs, decision: Decision) -> InvalidRequest:
+    if decision.because == "max_cost":
+        prices = [option.most for option in inputs.options if option.refuses is None and option.most is not None]
+        return _too_dear(call, min(prices, default=None))
+    why = "; ".join(f"{option.model}: {option.refuses}" for option in inputs.options)
+    return InvalidRequest(f"model: no model behind {call.model!r} takes this request ({why}).")
+
+
+def _too_dear(call: Call, cheapest: int | None) -> InvalidRequest:
+    allowed = show_dollars(call.max_cost_nanodollars or 0)
+    if cheapest is None:
+        return InvalidRequest(f"x-freehold-max-cost-usd: no price is known for {call.model[:100]!r}.")
+    return InvalidRequest(
+        f"x-freehold-max-cost-usd: {allowed} is not enough; the cheapest estimate is {show_dollars(cheapest)}. Allow "
+        "more, send less, or lower max_tokens.",
+        details={"error_code": "max_cost_too_low", "cheapest_estimate_nanodollars": cheapest},
+    )

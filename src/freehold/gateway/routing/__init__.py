@@ -1,0 +1,1 @@
+"""Which model answers a call that leaves the choice to us: signals, estimates, the rule, and why. No I/O."""

@@ -1,0 +1,155 @@
+"""What a request tells about its task, from at most four kilobytes of its text, and cheaply. Never raises.
+
+A short request is decoded; of a longer one the head names the conversation and the tail holds what was said last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from freehold.calls import Call
+
+READ_BYTES = 4096
+"""Of the messages, so much is looked at."""
+_HALF = READ_BYTES // 2
+_ROLE = re.compile(rb'"role"\s*:\s*"(\w{1,16})"')
+_STRING = re.compile(rb'"(?:text|content)"\s*:\s*"((?:[^"\\]|\\.)*+)"')
+_WORDS = re.compile(rb"[a-z]+|[0-9]+|[\xe3-\xe9][\x80-\xbf]{2}").findall
+_EFFORTS = (b'"xhigh"', b'"max"')
+
+
+class Signals(msgspec.Struct, frozen=True, gc=False):
+    """What was seen. `text` is the last thing that a user said, in lower case, as far as it was read."""
+
+    text: bytes
+    words: list[bytes]
+    continued: bool
+    """An answer of a model is in the messages: the conversation is under way."""
+    tool_result: bool
+    conversation: str
+    """A name for the conversation: of its first message, and of who asks."""
+    tools: int
+    images: bool
+    forced: bool
+    thinking: str
+    """`thinking.type`, or empty."""
+    hard_thinking: bool
+    """Thinking is ordered with a budget, or with the highest efforts."""
+    prompt_bytes: int
+    most_output: int
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str = ""
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str = ""
+    content: str | list[_Block] = ""
+
+
+class _Typed(msgspec.Struct, gc=False):
+    type: str = ""
+    effort: str = ""
+
+
+_messages = msgspec.json.Decoder(list[_Message]).decode
+_typed = msgspec.json.Decoder(_Typed).decode
+_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_NOTHING = _Typed()
+
+
+def read_signals(call: Call) -> Signals:
+    """The signals of a call."""
+    fields = call.fields
+    raw = fields.get("messages", b"")
+    text, first, continued, result = _short(raw) if len(raw) <= READ_BYTES else _long(raw)
+    text = text.lower()
+    thinking = _member(fields, "thinking")
+    choice = _member(fields, "tool_choice").type
+    effort = _member(fields, "output_config").effort if "output_config" in fields else ""
+    most = fields.get("max_tokens", b"")
+    return Signals(
+        text,
+        _WORDS(text),
+        continued,
+        result,
+        _conversation(call, first),
+        _count(fields["tools"]) if "tools" in fields else 0,
+        b'"image"' in raw,
+        choice in ("any", "tool"),
+        thinking.type,
+        thinking.type == "enabled" or effort in ("xhigh", "max"),
+        len(call.body),
+        int(most) if most.isdigit() and len(most) < 8 else 4096,
+    )
+
+
+def _member(fields: Mapping[str, bytes], name: str) -> _Typed:
+    raw = fields.get(name)
+    if raw is None:
+        return _NOTHING
+    try:
+        return _typed(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _NOTHING
+
+
+def _short(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
+    """(text of the last user message, what begins the conversation, continued, it is a tool's result)."""
+    try:
+        messages = _messages(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _long(raw)
+    users = [message for message in messages if message.role == "user"]
+    if not users:
+        return b"", raw, False, False
+    last = users[-1].content
+    first = users[0].content
+    said = last if isinstance(last, str) else " ".join([block.text for block in last if block.text])
+    result = not isinstance(last, str) and any(block.type == "tool_result" for block in last)
+    begin = first if isinstance(first, str) else " ".join([block.text for block in first])
+    return said.encode(), begin.encode()[:_HALF], len(messages) > len(users), result
+
+
+def _long(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
+    head, tail = raw[:_HALF], raw[-_HALF:]
+    roles = list(_ROLE.finditer(tail))
+    since = roles[-1].start() if roles else 0
+    said = [found[1] for found in _STRING.finditer(tail, since)] or [found[1] for found in _STRING.finditer(tail)]
+    if not said:  # one text longer than what is read: its end
+        said = [tail.rsplit(b'"', 1)[0]]
+    begin = _STRING.search(head)
+    first = begin[1] if begin else head[head.find(b'"content"') :]
+    continued = b'"assistant"' in raw  # a search for bytes; nothing of it is read
+    return b" ".join(map(_plain, said)), _plain(first)[:_HALF], continued, b'"tool_result"' in tail[since:]
+
+
+def _plain(inside: bytes) -> bytes:
+    """The text of what stands between the quotes of a JSON string."""
+    if b"\\" not in inside:
+        return inside
+    try:
+        return msgspec.json.decode(b'"%b"' % inside, type=str).encode()
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return inside
+
+
+def _conversation(call: Call, first: bytes) -> str:
+    caller = call.caller
+    who = f"{call.session_id or ''}|{caller.key_id if caller else ''}|{call.model}|"
+    return hashlib.blake2b(who.encode() + (b"" if call.session_id else first), digest_size=12).hexdigest()
+
+
+def _count(tools: bytes) -> int:
+    if len(tools) < 3:
+        return 0
+    try:
+        return len(_raws(tools))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return 0
