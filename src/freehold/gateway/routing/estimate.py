@@ -16,8 +16,9 @@ from freehold.calls import Call
 from freehold.gateway.routing.decision import Option
 from freehold.gateway.routing.models import refusal
 from freehold.gateway.routing.signals import Signals
+from freehold.ledger.bounds import CONTEXT_TOKENS
 from freehold.ledger.media import Seen
-from freehold.ledger.rates import PICODOLLARS_PER_NANODOLLAR, Rate, Rates
+from freehold.ledger.rates import PICODOLLARS_PER_NANODOLLAR, Card, Rate, Rates
 from freehold.wire.facts import Usage
 
 _BYTES_PER_TOKEN = 3.0
@@ -25,8 +26,10 @@ _BYTES_PER_TOKEN_BEYOND_ASCII = 2.0
 """Before any answer has told; on the low side, so that a maximal cost holds."""
 _MARGIN = 1.05
 _LEARNED_FROM_BYTES = 2_000
-_USUAL_OUTPUT = 400
+_USUAL_OUTPUT = 400.0
 _KEPT = 20_000
+_MODELS = 1_000
+_PRICES_KEPT_US = 300_000_000
 _TTL_US = {False: 300_000_000, True: 3_600_000_000}
 
 
@@ -36,20 +39,31 @@ class _Warm:
     tokens: int
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is known of a model: its size of tokens and answers from what it answered, its prices of now."""
+
+    bytes_per_token: float = 0.0
+    output: float = _USUAL_OUTPUT
+    until_us: int = 0
+    step: int = 0
+    rates: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
+    """Picodollars a token of input, output and cache read, up to the step and above it."""
+
+
 class Estimates:
     """What has been learned of sizes and caches, and the options of a call. One for a process."""
 
     def __init__(self, rates: Rates) -> None:
         self._rates = rates
-        self._bytes_per_token: dict[str, float] = {}
-        self._output: dict[str, float] = {}
+        self._models: dict[str, _Known] = {}
         self._warm: OrderedDict[tuple[object, str], _Warm] = OrderedDict()
 
     def options(self, tiers: tuple[tuple[str, str], ...], call: Call, signals: Signals, now_us: int) -> list[Option]:
         """The tiers for this call."""
-        size, media_tokens = _size(call, signals)
-        start = _start_key(call)
-        return [self._option(tier, model, (size, media_tokens), start, signals, now_us) for tier, model in tiers]
+        size = _size(call, signals)
+        start = _start_key(call) if self._warm else None
+        return [self._option(tier, model, size, start, signals, now_us) for tier, model in tiers]
 
     def one(self, model: str, call: Call, signals: Signals, now_us: int) -> Option:
         """A single model, whatever it refuses."""
@@ -58,18 +72,40 @@ class Estimates:
     def _option(
         self, tier: str, model: str, size: tuple[int, int], start: object, signals: Signals, now_us: int
     ) -> Option:
-        prompt = int(size[0] / self._bytes_per_token.get(model, _first_guess(signals))) + size[1]
-        card = self._rates.card(model)
-        cached = self._cached(signals.conversation, start, model, now_us, prompt)
-        refuses = refusal(model, forced=signals.forced, thinking=signals.thinking)
-        rate = card.rate(int(prompt * _MARGIN), now_us, fast=False) if card is not None else None
-        if card is None or rate is None:
+        known = self._models.get(model) or self._learn_of(model)
+        prompt = int(size[0] / (known.bytes_per_token or _first_guess(signals))) + size[1]
+        cached = self._cached(signals.conversation, start, model, now_us, prompt) if start is not None else 0
+        plain = not signals.forced and not signals.thinking
+        refuses = None if plain else refusal(model, signals.forced, signals.thinking)
+        if now_us >= known.until_us:
+            self._look_up(known, model, now_us)
+        rates = known.rates
+        if rates is None:
             return Option(tier, model, prompt, cached, None, None, False, refuses)
-        output = min(signals.most_output, int(self._output.get(model, _USUAL_OUTPUT)))
-        expected = _cost(rate, prompt - cached, cached, output)
-        most = _cost(rate, int(prompt * _MARGIN), 0, signals.most_output)
-        lowest = card.rate(1, now_us, fast=False)
-        return Option(tier, model, prompt, cached, expected, most, lowest is not None and lowest[0] < rate[0], refuses)
+        careful = int(prompt * _MARGIN)
+        above = careful > known.step
+        fresh, output, read = rates[1] if above else rates[0]
+        likely = min(signals.most_output, int(known.output))
+        expected = ((prompt - cached) * fresh + cached * read + likely * output) // PICODOLLARS_PER_NANODOLLAR + 1
+        most = (careful * fresh + signals.most_output * output) // PICODOLLARS_PER_NANODOLLAR + 1
+        return Option(tier, model, prompt, cached, expected, most, above, refuses)
+
+    def _learn_of(self, model: str) -> _Known:
+        if len(self._models) >= _MODELS:
+            self._models.clear()
+        known = self._models[model] = _Known()
+        return known
+
+    def _look_up(self, known: _Known, model: str, now_us: int) -> None:
+        """The prices of now; they change by the date, so they are looked up every few minutes."""
+        known.until_us = now_us + _PRICES_KEPT_US
+        card = self._rates.card(model)
+        low = card.rate(1, now_us, fast=False) if card is not None else None
+        high = card.rate(CONTEXT_TOKENS, now_us, fast=False) if card is not None else None
+        known.rates = None if low is None or high is None else (_three(low), _three(high))
+        known.step = CONTEXT_TOKENS * 1_000
+        if card is not None and low != high:
+            known.step = _step(card, now_us)
 
     def _cached(self, conversation: str, start: object, model: str, now_us: int, prompt: int) -> int:
         own = self._warm.get((conversation, model))
@@ -83,14 +119,15 @@ class Estimates:
         kept = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
         prompt = usage.input_tokens + kept
         size, media_tokens = _size(call, signals)
+        known = self._models.get(model) or self._learn_of(model)
         if prompt > media_tokens and size > _LEARNED_FROM_BYTES:
             found = size / (prompt - media_tokens)
-            self._bytes_per_token[model] = 0.8 * self._bytes_per_token.get(model, found) + 0.2 * found
-        self._output[model] = 0.95 * self._output.get(model, _USUAL_OUTPUT) + 0.05 * usage.output_tokens
+            known.bytes_per_token = 0.8 * (known.bytes_per_token or found) + 0.2 * found
+        known.output = 0.95 * known.output + 0.05 * usage.output_tokens
         if kept:
             until_us = now_us + _TTL_US[usage.cache_write_1h_tokens > 0]
             start, shared = _start_key(call), _shared_bytes(call)
-            ratio = self._bytes_per_token.get(model, _first_guess(signals))
+            ratio = known.bytes_per_token or _first_guess(signals)
             self._keep((signals.conversation, model), until_us, kept)
             self._keep((start, model), until_us, min(kept, int(shared / ratio)))
 
@@ -101,8 +138,18 @@ class Estimates:
             self._warm.popitem(last=False)
 
 
-def _cost(rate: Rate, fresh: int, cached: int, output: int) -> int:
-    return -(-(fresh * rate[0] + cached * rate[4] + output * rate[1]) // PICODOLLARS_PER_NANODOLLAR)
+def _three(rate: Rate) -> tuple[int, int, int]:
+    return rate[0], rate[1], rate[4]
+
+
+def _step(card: Card, now_us: int) -> int:
+    """The longest prompt at the lower price, in tokens."""
+    low, high = 1, CONTEXT_TOKENS
+    lowest = card.rate(1, now_us, fast=False)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if card.rate(middle, now_us, fast=False) == lowest else (low, middle - 1)
+    return low
 
 
 def _first_guess(signals: Signals) -> float:

@@ -21,7 +21,7 @@ _MINIMUM = (
 
 
 @lru_cache(maxsize=1024)
-def refusal(model: str, *, forced: bool, thinking: str) -> str | None:
+def refusal(model: str, forced: bool, thinking: str) -> str | None:
     """Why that model would refuse such a request, or `None`."""
     if forced and any(mark in model for mark in _FORCED) and model != "claude-mythos-5":
         return "it takes no forced tool call (tool_choice any or tool)"

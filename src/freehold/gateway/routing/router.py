@@ -8,7 +8,7 @@ from typing import Protocol
 from freehold.calls import Call
 from freehold.gateway.routing.decision import Decision, Inputs, Learned, decide
 from freehold.gateway.routing.estimate import Estimates
-from freehold.gateway.routing.settings import Rulebook
+from freehold.gateway.routing.settings import Phrases, Rulebook
 from freehold.gateway.routing.signals import Signals
 
 _KEPT = 50_000
@@ -52,8 +52,8 @@ class Router:
             rules.dearest,
             call.task_type,
             rules.task_types.get(call.task_type.strip().lower()) if call.task_type else None,
-            _seen(signals, rules.complex_words, rules.complex_phrases),
-            _seen(signals, rules.simple_words, rules.simple_phrases),
+            _seen(signals.text, signals.words & rules.complex_words, rules.complex_phrases),
+            _seen(signals.text, signals.words & rules.simple_words, rules.simple_phrases),
             call.requires_reasoning or signals.hard_thinking,
             _least(signals, rules, call),
             self._tiers.get(signals.conversation) if signals.continued else None,
@@ -69,13 +69,14 @@ class Router:
         return decision
 
 
-def _seen(signals: Signals, words: frozenset[bytes], phrases: tuple[bytes, ...]) -> list[str]:
-    found = [word for word in dict.fromkeys(signals.words) if word in words] if signals.words else []
-    text = signals.text
-    if phrases and not text.isascii():
-        found += [phrase for phrase in phrases if phrase in text]
-    elif phrases:
-        found += [phrase for phrase in phrases if phrase.isascii() and phrase in text]
+_NONE: list[str] = []
+
+
+def _seen(text: bytes, words: frozenset[bytes], phrases: Phrases) -> list[str]:
+    searched = phrases.ascii if text.isascii() else phrases.all
+    if not words and not searched:
+        return _NONE
+    found = [*sorted(words), *(phrase for phrase in searched if phrase in text)]
     return [word.decode("utf-8", "replace") for word in found]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from freehold.config import setting
 from freehold.errors import Misconfigured
@@ -54,6 +54,13 @@ class RoutingSettings:
     )
 
 
+class Phrases(NamedTuple):
+    """Words that are not of Latin letters, or several of them: they are searched for in the text."""
+
+    all: tuple[bytes, ...]
+    ascii: tuple[bytes, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Rulebook:
     """The settings as the rule reads them."""
@@ -62,9 +69,8 @@ class Rulebook:
     """(tier, model) from the cheapest to the dearest, by the name that is asked for."""
     complex_words: frozenset[bytes]
     simple_words: frozenset[bytes]
-    complex_phrases: tuple[bytes, ...]
-    """Those that are no single word of Latin letters: they are searched for."""
-    simple_phrases: tuple[bytes, ...]
+    complex_phrases: Phrases
+    simple_phrases: Phrases
     task_types: Mapping[str, str]
     long_prompt_tokens: int
     many_tools: int
@@ -119,7 +125,8 @@ def _tiers(alias: str, given: object) -> tuple[tuple[str, str], ...]:
     return tuple((tier, models[tier]) for tier in TIERS)
 
 
-def _split(words: Sequence[str]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+def _split(words: Sequence[str]) -> tuple[frozenset[bytes], Phrases]:
     lower = [word.strip().lower() for word in words if word.strip()]
     plain = frozenset(word.encode() for word in lower if word.isascii() and word.isalpha())
-    return plain, tuple(word.encode() for word in lower if word.encode() not in plain)
+    phrases = tuple(word.encode() for word in lower if word.encode() not in plain)
+    return plain, Phrases(phrases, tuple(phrase for phrase in phrases if phrase.isascii()))

@@ -18,7 +18,9 @@ READ_BYTES = 4096
 _HALF = READ_BYTES // 2
 _ROLE = re.compile(rb'"role"\s*:\s*"(\w{1,16})"')
 _STRING = re.compile(rb'"(?:text|content)"\s*:\s*"((?:[^"\\]|\\.)*+)"')
-_WORDS = re.compile(rb"[a-z]+|[0-9]+|[\xe3-\xe9][\x80-\xbf]{2}").findall
+_TO_WORDS = bytes(
+    byte if byte >= 0x80 or chr(byte).isalnum() else 0x20 for byte in bytes(range(256)).lower()
+)  # small letters; what is neither letter nor digit parts words
 _EFFORTS = (b'"xhigh"', b'"max"')
 
 
@@ -26,7 +28,7 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     """What was seen. `text` is the last thing that a user said, in lower case, as far as it was read."""
 
     text: bytes
-    words: list[bytes]
+    words: frozenset[bytes]
     continued: bool
     """An answer of a model is in the messages: the conversation is under way."""
     tool_result: bool
@@ -70,13 +72,13 @@ def read_signals(call: Call) -> Signals:
     raw = fields.get("messages", b"")
     text, first, continued, result = _short(raw) if len(raw) <= READ_BYTES else _long(raw)
     text = text.lower()
-    thinking = _member(fields, "thinking")
-    choice = _member(fields, "tool_choice").type
+    thinking = _member(fields, "thinking") if "thinking" in fields else _NOTHING
+    choice = _member(fields, "tool_choice").type if "tool_choice" in fields else ""
     effort = _member(fields, "output_config").effort if "output_config" in fields else ""
     most = fields.get("max_tokens", b"")
     return Signals(
         text,
-        _WORDS(text),
+        frozenset(text.translate(_TO_WORDS).split()),
         continued,
         result,
         _conversation(call, first),
@@ -91,11 +93,8 @@ def read_signals(call: Call) -> Signals:
 
 
 def _member(fields: Mapping[str, bytes], name: str) -> _Typed:
-    raw = fields.get(name)
-    if raw is None:
-        return _NOTHING
     try:
-        return _typed(raw)
+        return _typed(fields[name])
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _NOTHING
 
