@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from anthropic import AsyncAnthropic, BadRequestError
 
 from freehold.errors import Misconfigured
+from freehold.gateway.middleware.routing import asking_for
 from freehold.gateway.routing.decision import Decision, Inputs, decide
 from freehold.gateway.routing.estimate import Estimates
 from freehold.gateway.routing.settings import RoutingSettings, rulebook
 from freehold.gateway.routing.signals import READ_BYTES, read_signals
 from freehold.ledger.rates import Rates
 from freehold.testing import server
+from freehold.wire.envelopes import parse_fields
 from tests.gateway.routing.calls import call_of
 
 HAIKU, SONNET, OPUS = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5"
@@ -179,3 +182,16 @@ def test_odd_requests_are_no_trouble() -> None:
 def test_settings_that_do_not_fit_stop_the_start(given: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured):
         rulebook(RoutingSettings(**given))
+
+
+def test_the_call_for_the_chosen_model_is_the_same_call_but_for_its_model() -> None:
+    call = call_of("auto", [{"role": "user", "content": 'She said "auto".'}])
+    for field in dataclasses.fields(call):
+        if field.name not in ("body", "fields", "model", "notes"):
+            setattr(call, field.name, object())
+    asking = asking_for(call, OPUS)
+    for field in dataclasses.fields(call):
+        if field.name not in ("body", "fields", "model", "max_cost_nanodollars", "requires_reasoning"):
+            assert getattr(asking, field.name) is getattr(call, field.name), field.name
+    assert (asking.model, asking.fields) == (OPUS, parse_fields(asking.body))
+    assert asking.body == call.body.replace(b'"model": "auto"', b'"model": "%b"' % OPUS.encode())

@@ -111,7 +111,7 @@ class _Routed:
         if decision.model is None:
             raise _refused(call, inputs, decision)
         self._model = decision.model
-        self._context = self._inner(_asking_for(call, decision.model))
+        self._context = self._inner(asking_for(call, decision.model))
         reply = await self._context.__aenter__()
         _say(reply, call, decision)
         return reply
@@ -128,7 +128,7 @@ class _Routed:
         return await self._context.__aexit__(kind, error, trace)
 
 
-def _asking_for(call: Call, model: str) -> Call:
+def asking_for(call: Call, model: str) -> Call:
     """The same call for that model: only the bytes of `model` differ. The notes are shared."""
     raw, new = call.fields["model"], _encode(model)
     body = call.body
@@ -151,6 +151,8 @@ def _asking_for(call: Call, model: str) -> Call:
         call.batch_id,
         call.deadline_ns,
         call.query,
+        refused=call.refused,
+        first_byte_ns=call.first_byte_ns,
         notes=call.notes,
     )
 
