@@ -316,7 +316,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         key = (await admin.get("/freehold/v1/keys")).json()["data"][-1]
         limit = {"scope": "session", "scope_id": session.id, "limit": 1_000_000_000_000}
         budget = (await admin.post("/freehold/v1/budgets", json=limit)).json()
-    hello = [{"role": "user", "content": "Hello"}]
+    hello: Any = [{"role": "user", "content": "Hello"}]
     routed = await client.messages.with_raw_response.create(model="auto", max_tokens=9, messages=hello)
     hook = await client.post(
         "/freehold/v1/webhooks", body={"url": "https://example.com/secret"}, cast_to=dict[str, Any]
