@@ -20,6 +20,7 @@ demo: install  ## the main job, live: an agent, a real box, your own tools, the 
 
 test: .venv/dev.stamp  ## everything that must hold: static checks, then every test
 	@scripts/programs.sh test
+	@scripts/conformance.sh
 	@scripts/static.sh
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 

@@ -7,3 +7,4 @@ uv=.venv/bin/uv
 options=(--quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header)
 "$uv" pip compile "${options[@]}" pyproject.toml requirements/build.in -o requirements/run.lock
 "$uv" pip compile "${options[@]}" pyproject.toml requirements/build.in --extra dev --constraint requirements/run.lock -o requirements/dev.lock
+"$uv" pip compile "${options[@]}" requirements/conformance.in -o requirements/conformance.lock

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,8 @@ import pytest
 from freehold.simulator.http import key_name
 from freehold.simulator.served import Served, Settings
 from tests.simulator.kit import listening
+from tests.typescript import sdk_folder
 
-_VERSION = "1.12.0"
 _SCRIPT = Path(__file__).with_name("sdk_retries.mjs")
 _CASES: tuple[tuple[str, bool, int, str | None], ...] = (
     # fault, streamed, tries, the class of what is thrown at last
@@ -39,34 +36,10 @@ _CASES: tuple[tuple[str, bool, int, str | None], ...] = (
 )
 
 
-def _trusting() -> dict[str, str]:
-    """Our environment, in which npm trusts what the system trusts; by itself it has a list of its own."""
-    system = Path("/etc/ssl/certs/ca-certificates.crt")
-    own = {"NODE_EXTRA_CA_CERTS": str(system)} if system.exists() else {}
-    return {**own, **os.environ}
-
-
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """A folder with the SDK, installed once into the user's cache."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        if os.environ.get("CI"):
-            pytest.fail("node and npm are needed in CI")
-        pytest.skip("node and npm are not installed")
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "freehold-tests" / f"anthropic-ts-{_VERSION}"
-    )
-    if not (cache / "node_modules" / "@anthropic-ai" / "sdk" / "package.json").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        (cache / "package.json").write_text('{"private": true, "type": "module"}')
-        wanted = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(cache), f"@anthropic-ai/sdk@{_VERSION}"]
-        done = subprocess.run(wanted, capture_output=True, text=True, timeout=100, check=False, env=_trusting())
-        if done.returncode:
-            if os.environ.get("CI"):
-                pytest.fail(f"npm could not install the SDK: {done.stderr[-500:]}")
-            pytest.skip("npm could not install the SDK: no network?")
-    return cache
+    """A folder with the SDK."""
+    return sdk_folder()
 
 
 async def _observe(cache: Path, url: str) -> list[dict[str, Any]]:
