@@ -34,6 +34,22 @@ def encode(milliseconds: int, randomness: int) -> str:
     return _base62(milliseconds, 8) + _base62(randomness, 16)
 
 
+_DRAWN_AT_ONCE = 256
+"""Ids for which one system call fetches randomness: each such call may hand the interpreter to another thread."""
+_drawn: list[int] = []
+os.register_at_fork(after_in_child=_drawn.clear)
+
+
+def _randomness() -> int:
+    """96 random bits; taken out of the list by one step, so that threads never get the same."""
+    try:
+        return _drawn.pop()
+    except IndexError:
+        drawn = os.urandom(12 * _DRAWN_AT_ONCE)
+        _drawn.extend(int.from_bytes(drawn[at : at + 12], "big") for at in range(12, len(drawn), 12))
+        return int.from_bytes(drawn[:12], "big")
+
+
 def new_id(prefix: str) -> str:
     """A fresh id such as `sesn_0PbXk…`: unique without asking anyone, and ordered by the millisecond."""
-    return f"{prefix}_{encode(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(12), 'big'))}"
+    return f"{prefix}_{encode(time.time_ns() // 1_000_000, _randomness())}"

@@ -22,6 +22,7 @@ from freehold.agents.previews import Piece, Previews, Watcher
 from freehold.clock import Clock, rfc3339
 from freehold.errors import Unavailable
 from freehold.store import session_log
+from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.session_log import Event, NewEvent
 from freehold.store.sessions import find_session, read_session
@@ -76,8 +77,11 @@ class _Tail:
             return [row for row in self._kept if row.seq > seq]
         if seq >= self.last:
             return []
-        async with self._reads.read() as connection:
-            return [_row(e) for e in await session_log.after(connection, self._session_id, seq, limit=_READ_AT_ONCE)]
+
+        async def op(connection: Connection) -> list[Event]:
+            return await session_log.after(connection, self._session_id, seq, limit=_READ_AT_ONCE)
+
+        return [_row(event) for event in await self._reads.look(op)]
 
     def offer(self, first_seq: int, events: Sequence[NewEvent]) -> None:
         """What this process has just written, so that it need not be read again; left alone if it does not fit."""
@@ -115,11 +119,15 @@ class _Tail:
 
     async def _read(self) -> bool:
         """Whether there was more, or the session is gone."""
-        async with self._reads.read() as connection:
-            rows = [_row(e) for e in await session_log.after(connection, self._session_id, self.last)]
-            self.gone = not rows and await find_session(connection, self._session_id) is None
-        self._take([row for row in rows if row.seq > self.last])
-        return bool(rows) or self.gone
+        last = self.last
+
+        async def op(connection: Connection) -> tuple[list[Event], bool]:
+            events = await session_log.after(connection, self._session_id, last)
+            return events, not events and await find_session(connection, self._session_id) is None
+
+        events, self.gone = await self._reads.look(op)
+        self._take([_row(event) for event in events if (event.seq or 0) > self.last])
+        return bool(events) or self.gone
 
     def _take(self, rows: Sequence[_Row]) -> None:
         if rows:
@@ -156,8 +164,7 @@ class Feed:
         Raises:
             NotFound: no such session in this workspace.
         """
-        async with self._store.read() as connection:
-            row = await read_session(connection, workspace_id, session_id)
+        row = await self._reads.look(lambda connection: read_session(connection, workspace_id, session_id))
         return self._frames(session_id, row.last_seq, kinds)
 
     def offer(self, session_id: str, first_seq: int, events: Sequence[NewEvent]) -> None:

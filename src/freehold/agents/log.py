@@ -7,10 +7,9 @@ only as drafts and rows; what they mean is the fold's business.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +23,7 @@ from freehold.store.engine import Store
 from freehold.store.session_log import Appended, Event, Lease, Move, NewEvent, Plan
 from freehold.store.sessions import SessionRow, find_session
 
+T = TypeVar("T")
 Values = Mapping[str, str | int | None]
 
 
@@ -77,11 +77,10 @@ class Reads:
         self._store = store
         self._places = asyncio.Semaphore(at_once)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Connection]:
-        """See `Store.read`."""
-        async with self._places, self._store.read() as connection:
-            yield connection
+    async def look(self, op: Callable[[Connection], Awaitable[T]]) -> T:
+        """See `Store.look`."""
+        async with self._places:
+            return await self._store.look(op)
 
 
 def unheard(session_id: str, first_seq: int, events: Sequence[NewEvent]) -> None:
@@ -119,15 +118,24 @@ class Log:
     async def load(cls, parts: LogParts, lease: Lease, folded: Session | None) -> Log | None:
         """Read what there is beyond `folded`; `None` if the session is gone."""
         seen = parts.store.wakes.version(inbox(lease.session_id))
-        async with parts.reads.read() as connection:
+        known = 0 if folded is None else folded.seq
+
+        async def op(connection: Connection) -> tuple[SessionRow, _New, list[session_log.ToolCall]] | None:
             row = await find_session(connection, lease.session_id)
             if row is None:
                 return None
-            log = cls(parts, lease, row, folded or Session())
-            log.session.cap_cents = row.cap_cents
-            log._seen = seen
-            await log._read(connection)
-            log.journal = {call.event_id: call for call in await session_log.open_calls(connection, log.id)}
+            new = await _new(connection, row.id, known)
+            return row, new, await session_log.open_calls(connection, row.id)
+
+        found = await parts.reads.look(op)
+        if found is None:
+            return None
+        row, new, calls = found
+        log = cls(parts, lease, row, folded or Session())
+        log.session.cap_cents = row.cap_cents
+        log._seen = seen
+        log._take(new)
+        log.journal = {call.event_id: call for call in calls}
         return log
 
     @property
@@ -155,8 +163,8 @@ class Log:
     async def catch_up(self) -> None:
         """Fold what others have written."""
         self._seen = self._store.wakes.version(inbox(self.id))
-        async with self._reads.read() as connection:
-            await self._read(connection)
+        known = self.session.seq
+        self._take(await self._reads.look(lambda connection: _new(connection, self.id, known)))
 
     async def write(self, change: Change) -> None:
         """Commit. Raises `Fenced`: then nothing was written, and nothing more may be."""
@@ -231,10 +239,23 @@ class Log:
         for seq, draft in enumerate(written.drafts, first_seq):
             self.session.add(draft.entry(seq, now_us))
 
-    async def _read(self, connection: Connection) -> None:
-        for event in await session_log.after(connection, self.id, self.session.seq):
+    def _take(self, new: _New) -> None:
+        for event in new.events:
             self.session.add(entry_of(event))
-        self.waiting = bool(await session_log.waiting(connection, self.id, limit=1))
+        self.waiting = new.waiting
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What the tables have beyond what is known."""
+
+    events: Sequence[Event]
+    waiting: bool
+
+
+async def _new(connection: Connection, session_id: str, known: int) -> _New:
+    events = await session_log.after(connection, session_id, known)
+    return _New(events, bool(await session_log.waiting(connection, session_id, limit=1)))
 
 
 def new_event(draft: Draft, now_us: int) -> NewEvent:

@@ -15,6 +15,7 @@ from freehold.api.base import Request, answer, route
 from freehold.api.queries import Query, Range
 from freehold.errors import InvalidRequest
 from freehold.store import session_log
+from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.session_log import Event, Place
 from freehold.store.sessions import read_session
@@ -106,9 +107,10 @@ class Events:
         processed = query.times("created_at")
         filters = {"session": session_id, "newest_first": newest_first, "types": types, "processed": processed}
         window = query.window("events", filters, default=MOST_LISTED, most=MOST_LISTED, position=(bool, int))
-        async with self._store.read() as connection:
+
+        async def op(connection: Connection) -> list[Event]:
             await read_session(connection, request.workspace_id, session_id)
-            found = await session_log.page(
+            return await session_log.page(
                 connection,
                 session_id,
                 limit=window.limit + 1,
@@ -117,6 +119,8 @@ class Events:
                 types=types,
                 processed=_bounds(processed),
             )
+
+        found = await self._store.look(op)
         kept = found[: window.limit]
         more = len(found) > window.limit
         next_page = window.cursor((kept[-1].place.waiting, kept[-1].place.number)) if more else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from freehold.store.wakes import Wakes
+
+T = TypeVar("T")
 
 Connection: TypeAlias = AsyncConnection
 """What an operation is handed and `Store.read` gives; other rooms name it by this, they do not import SQLAlchemy."""
@@ -51,6 +53,9 @@ class Database(Protocol):
 
     def migrating(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection in a transaction that no other process's migration shares; committed at the end."""
+
+    async def look(self, operation: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What `operation` reads of one moment, wherever that is cheapest. It awaits nothing but the connection."""
 
     async def transact(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what the writer does with its connection, wherever that is cheapest."""

@@ -92,13 +92,22 @@ class Store:
         try:
             yield connection
         except SQLAlchemyError as error:
-            if self._database.is_gone(error, reading=True):
-                raise Unavailable(f"The database cannot be read: {self._database.spoken(error)}.") from error
-            if self._database.is_foreign_text(error):
-                raise InvalidRequest(_FOREIGN_TEXT) from error
-            raise
+            raise self._reading_failed(error) from error
         finally:
             await connection.close()
+
+    async def look(self, op: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What `op` gives, all of it of one moment: as a block of `read`, for code that runs often. On SQLite the whole
+        of it is one hop to a thread, where a block makes one a statement. It awaits nothing but the connection.
+
+        Raises:
+            Unavailable: the database is away, or every connection is busy.
+            InvalidRequest: a text holds what the database cannot (NUL, on PostgreSQL).
+        """
+        try:
+            return await self._database.look(op)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise self._reading_failed(error) from error
 
     async def write(self, op: Callable[[AsyncConnection], Awaitable[T]], *, wake: Sequence[str] = ()) -> T:
         """Run `op` in the writer's next transaction and return what it returned, once that is durable.
@@ -146,6 +155,12 @@ class Store:
             Unavailable: it cannot be written now; the rows still wait.
         """
         await self._writer.flush()
+
+    def _reading_failed(self, error: Exception) -> Exception:
+        """What to raise for an error of the database; itself, if it is a mistake of ours."""
+        if not isinstance(error, SQLAlchemyError) or self._database.is_gone(error, reading=True):
+            return Unavailable(f"The database cannot be read: {self._database.spoken(error)}.")
+        return InvalidRequest(_FOREIGN_TEXT) if self._database.is_foreign_text(error) else error
 
     async def close(self) -> None:
         """Write what waits, then let every connection go."""

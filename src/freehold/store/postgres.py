@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import Table, text
@@ -23,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from freehold.store.base import Row
 from freehold.store.wakes import Wakes
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,11 @@ class Postgres:
             await connection.execute(text("SET LOCAL lock_timeout = '120s'"))
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             yield connection
+
+    async def look(self, operation: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """See `Database`."""
+        async with self.readers.connect() as connection:
+            return await operation(connection)
 
     async def transact(self, work: Coroutine[Any, Any, None]) -> None:
         """See `Database`."""

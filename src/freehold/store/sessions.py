@@ -96,8 +96,7 @@ class SessionRows:
 
     async def get(self, workspace_id: str, session_id: str) -> SessionRow:
         """Raises `NotFound`."""
-        async with self._store.read() as connection:
-            return await read_session(connection, workspace_id, session_id)
+        return await self._store.look(lambda connection: read_session(connection, workspace_id, session_id))
 
     async def page(
         self, workspace_id: str, wanted: SessionFilter, *, after: Sequence[Any] | None, limit: int, descending: bool
@@ -112,10 +111,13 @@ class SessionRows:
     async def resources(self, session_ids: Collection[str]) -> dict[str, list[ResourceRow]]:
         """The resources of several sessions, oldest first."""
         found: dict[str, list[ResourceRow]] = {session_id: [] for session_id in session_ids}
-        async with self._store.read() as connection:
-            for row in await connection.execute(_RESOURCES, {"sessions": list(session_ids)}):
-                found[row.session_id].append(_resource(row))
+        for row in await self._store.look(lambda connection: _resources_of(connection, session_ids)):
+            found[row.session_id].append(_resource(row))
         return found
+
+
+async def _resources_of(connection: AsyncConnection, session_ids: Collection[str]) -> Sequence[Row[Any]]:
+    return (await connection.execute(_RESOURCES, {"sessions": list(session_ids)})).all()
 
 
 async def read_session(

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import AsyncAdaptedQueuePool, Connection, Table, event
 from sqlalchemy.engine import URL
@@ -25,10 +25,15 @@ from sqlalchemy.pool import PoolProxiedConnection
 from freehold.errors import Misconfigured
 from freehold.store.base import Row
 from freehold.store.sqlite_driver import DriverConnection, Here, OwnThread, Runner, carried
+from freehold.store.sqlite_looker import Looker
 from freehold.store.wakes import Wakes
+
+T = TypeVar("T")
 
 READERS = 4
 """Connections for reading; each is a thread."""
+LOOKERS = 2
+"""Threads for what is read often, each with a connection."""
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process that is writing; its groups take milliseconds."""
 WAL_KEPT_BYTES = 64 << 20
@@ -83,6 +88,7 @@ class Sqlite:
         reading = partial(OwnThread, "sqlite reader")
         self.readers = self._engine(reading, READERS, "BEGIN", ("query_only = ON",))
         event.listen(self.writer.sync_engine, "connect", self._remember)
+        self._lookers = [Looker(self._engine(Here, 1, "BEGIN", ("query_only = ON",))) for _ in range(LOOKERS)]
 
     def is_gone(self, error: BaseException, *, reading: bool = False) -> bool:
         """See `Database`."""
@@ -124,6 +130,10 @@ class Sqlite:
                     raise Misconfigured(f"The migration would leave {broken[0]} with rows that refer to nothing.")
             await driver.cursor().execute("PRAGMA foreign_keys = ON")
 
+    async def look(self, operation: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """See `Database`: carried to a looker's thread as a whole."""
+        return await min(self._lookers, key=lambda looker: looker.waiting).look(operation)
+
     async def transact(self, work: Coroutine[Any, Any, None]) -> None:
         """See `Database`: carried to the writer's thread as a whole."""
         await asyncio.get_running_loop().run_in_executor(self._thread, carried, work)
@@ -153,6 +163,8 @@ class Sqlite:
 
     async def close(self) -> None:
         """See `Database`."""
+        for looker in self._lookers:
+            await looker.close()
         await self.readers.dispose()
         await self.writer.dispose()
         self._thread.shutdown(wait=False)
