@@ -160,6 +160,33 @@ async def test_a_reading_connection_cannot_write(store: Store) -> None:
     assert await names(store) == set()
 
 
+async def test_a_look_sees_one_moment_and_cannot_write(store: Store) -> None:
+    seen = await asyncio.gather(*(store.look(_looked) for _ in range(8)), store.write(lambda conn: add(conn, "a")))
+    assert all(found in (set(), {"a"}) for found in seen[:8])
+    with pytest.raises(DBAPIError):
+        await store.look(lambda conn: add(conn, "b"))
+    assert await store.look(_looked) == {"a"}
+
+
+async def _looked(conn: Connection) -> set[str]:
+    first = set((await conn.execute(select(workspaces.c.name))).scalars().all())
+    again = set((await conn.execute(select(workspaces.c.name))).scalars().all())
+    assert first == again
+    return first
+
+
+async def test_a_look_that_fails_harms_no_other(store: Store) -> None:
+    await store.write(lambda conn: add(conn, "a"))
+
+    async def fails(conn: Connection) -> None:
+        await conn.execute(select(workspaces.c.name))
+        raise NotFound("nothing")
+
+    failed, found = await asyncio.gather(store.look(fails), store.look(_looked), return_exceptions=True)
+    assert isinstance(failed, NotFound) and found == {"a"}
+    assert await store.look(_looked) == {"a"}
+
+
 async def test_rows_that_nobody_waits_for_are_there_after_flush(store: Store) -> None:
     for number in range(7_000):
         store.add_row(calls, call_row(number))

@@ -148,6 +148,14 @@ class Workdir:
         """Take it away again; nothing happens when it is not there."""
         (self.uploads / upload_path(mount_path)).unlink(missing_ok=True)
 
+    def has_outputs(self) -> bool:
+        """Whether anything at all is under `outputs`: quick enough to be asked without a thread."""
+        try:
+            with os.scandir(self.outputs) as entries:
+                return next(entries, None) is not None
+        except OSError:
+            return False
+
     def list_outputs(self) -> list[Output]:
         """The regular files under `outputs`, by path; links, FIFOs and devices are not among them."""
         if not self.outputs.is_dir():

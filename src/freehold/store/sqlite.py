@@ -82,9 +82,6 @@ class Sqlite:
         self._writing: DriverConnection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite writer")
         self.writer = self._engine(Here, 1, "BEGIN IMMEDIATE", ("synchronous = FULL", "journal_mode = WAL"))
-        # A broken connection is closed, which never waits here; `terminate` would ask for an event loop.
-        dialect = self.writer.sync_engine.dialect
-        dialect.do_terminate = dialect.do_close  # type: ignore[method-assign]
         reading = partial(OwnThread, "sqlite reader")
         self.readers = self._engine(reading, READERS, "BEGIN", ("query_only = ON",))
         event.listen(self.writer.sync_engine, "connect", self._remember)
@@ -200,6 +197,9 @@ class Sqlite:
         def begun(connection: Connection) -> None:
             connection.exec_driver_sql(begin)
 
+        if runner is Here:  # a broken connection is closed, which never waits; `terminate` asks for an event loop
+            dialect = engine.sync_engine.dialect
+            dialect.do_terminate = dialect.do_close  # type: ignore[method-assign]
         event.listen(engine.sync_engine, "connect", connected)
         event.listen(engine.sync_engine, "begin", begun)
         return engine

@@ -150,6 +150,8 @@ class Outputs:
     async def collect(self, place: Place) -> None:
         """Take what is new or has changed. One that cannot be taken is logged and does not harm the others."""
         workdir = self._workdirs.of(place.session_id)
+        if not workdir.has_outputs():
+            return
         found = await asyncio.to_thread(workdir.list_outputs)
         seen = self._seen.setdefault(place.session_id, {})
         names: set[str] = set()
