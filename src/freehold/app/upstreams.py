@@ -19,7 +19,7 @@ from freehold.upstreams.base import Upstream
 from freehold.upstreams.claude import Claude, Credential
 from freehold.upstreams.network import Network, NetworkSettings
 from freehold.upstreams.pool import KeyPool
-from freehold.upstreams.settings import Entry, UpstreamsSettings, entries
+from freehold.upstreams.settings import CLOUDS, Entry, UpstreamsSettings, entries
 
 CLAUDE_URL = "https://api.anthropic.com"
 
@@ -40,9 +40,27 @@ def _listed(entry: Entry, clock: Clock) -> Upstream:
         simulator = Simulator(clock)
         simulator.name = entry.name
         return simulator
+    if entry.url in CLOUDS:
+        return _cloud(entry)
     url = CLAUDE_URL if entry.url == "claude" else entry.url
     members = [_over_http(entry.name, url, key, entry.aliases, entry.network) for key in entry.keys or (None,)]
     return members[0] if len(members) == 1 else KeyPool(entry.name, members, clock)
+
+
+def _cloud(entry: Entry) -> Upstream:
+    """Claude on a cloud; the SDK and the cloud's own library are loaded here and nowhere else."""
+    if len(entry.keys) > 1:
+        raise Misconfigured(f"upstreams: {entry.name} takes one key")
+    try:
+        from freehold.outbound.sdk_http import http_client
+        from freehold.upstreams.clouds import CloudUpstream, cloud_client
+
+        way = http_client(lambda origin: entry.network.client(origin, os.environ))
+        return CloudUpstream(entry.name, cloud_client(entry, way), aliases=entry.aliases, http_client=way)
+    except ImportError as error:
+        raise Misconfigured(f"{entry.url} needs an extra: pip install 'freehold[{entry.url}]' ({error})") from error
+    except ValueError as error:
+        raise Misconfigured(f"upstreams: {entry.name}: {error}") from error
 
 
 def spares(configuration: Configuration, others: Sequence[Upstream]) -> pipeline.Spares | None:

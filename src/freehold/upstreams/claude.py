@@ -15,10 +15,11 @@ from urllib.parse import quote
 import msgspec
 
 from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply
-from freehold.errors import FreeholdError, UpstreamFailed, UpstreamTimedOut
+from freehold.errors import UpstreamFailed
 from freehold.outbound.client import Answer, Client, Exchange
-from freehold.outbound.failures import TimedOut, WayOutFailed
+from freehold.outbound.failures import WayOutFailed
 from freehold.upstreams.claude_batches import ClaudeBatches
+from freehold.upstreams.failures import told as _told
 from freehold.upstreams.forwarding import answer_headers, request_head
 from freehold.upstreams.listing import model_info
 from freehold.wire.envelopes import error_of, parse_fields, replace_fields
@@ -223,16 +224,6 @@ def _is_stream(answer: Answer, asked: bool) -> bool:
         cause = UpstreamFailed("The upstream compressed its stream, which was not asked for.")
         raise NotAnswered(Attempted.UNANSWERED, cause)
     return True
-
-
-def _told(error: WayOutFailed) -> FreeholdError:
-    """What a client is told: the kind of failure, without our addresses."""
-    if isinstance(error, TimedOut):
-        where = "could be reached" if error.attempted is Attempted.NOT_SENT else "answered"
-        return UpstreamTimedOut(f"The upstream has not {where} in time.")
-    if error.attempted is Attempted.NOT_SENT:
-        return UpstreamFailed("The upstream cannot be reached.")
-    return UpstreamFailed("The upstream broke off before its answer was complete.")
 
 
 def _models_of(status: int, body: bytes) -> dict[str, Any]:
