@@ -79,11 +79,13 @@ class Walk:
 
     def _say(self) -> None:
         text = f"message {next(self.numbers)}"
-        draft = self.voice.event("user.message", {"content": [{"type": "text", "text": text}]})
+        drafts = [self.voice.event("user.message", {"content": [{"type": "text", "text": text}]})]
+        if self.random.random() < 0.3:
+            drafts.append(self.voice.event("system.message", {"content": [{"type": "text", "text": f"for {text}"}]}))
         if self.session.status == "idle" and not self.session.open_calls:
-            self.write(draft, *self.voice.running())
+            self.write(*drafts, *self.voice.running())
         else:
-            self.queue.append(draft)
+            self.queue.extend(drafts)
 
     def _answer(self, call: ToolCall) -> None:
         if call.kind == "custom":

@@ -86,11 +86,11 @@ class SessionHouse:
     def http(self, who: str = "member") -> AbstractAsyncContextManager[httpx2.AsyncClient]:
         return http(self.app, self.secrets[who])
 
-    async def session(self, **changes: Any) -> str:
+    async def session(self, agent_model: str = "claude-haiku-4-5", **changes: Any) -> str:
         """A new session of a new agent with all kinds of tools; gives its id."""
         client = self.client()
         agent = await client.beta.agents.create(
-            name="tester", model="claude-haiku-4-5", system="Be brief.", tools=TOOLS, mcp_servers=SERVERS
+            name="tester", model=agent_model, system="Be brief.", tools=TOOLS, mcp_servers=SERVERS
         )
         environment = await client.beta.environments.create(name="here", config={"type": "cloud"})
         made = await client.beta.sessions.create(agent=agent.id, environment_id=environment.id, **changes)

@@ -15,7 +15,7 @@ import msgspec
 
 from freehold.agents import caps
 from freehold.agents.events import Draft, Voice
-from freehold.agents.incoming import MOST_EVENTS, checked, has_files
+from freehold.agents.incoming import MOST_EVENTS, check_order, checked, has_files, refuse_without_system
 from freehold.agents.log import Tell, inbox, new_event, unheard, waiting_event
 from freehold.agents.session import Json
 from freehold.clock import Clock
@@ -85,6 +85,7 @@ class Inbox:
         """
         if not 1 <= len(events) <= MOST_EVENTS:
             raise InvalidRequest(f"events: {len(events)} events; from 1 to {MOST_EVENTS} are taken.")
+        check_order(events)
         drafts = [
             Draft(self._ids("sevt"), event["type"], checked(f"events.{index}", event))
             for index, event in enumerate(events)
@@ -115,6 +116,11 @@ class Inbox:
                 case "user.message":
                     taken.waiting.append(draft)
                     continue
+                case "system.message":
+                    refuse_without_system(row.agent["model"]["id"], f"events.{index}")
+                    if drafts[index - 1].type == "user.message":  # it goes where that goes
+                        taken.waiting.append(draft)
+                        continue
                 case "user.interrupt":
                     _refuse_other_thread(f"events.{index}", row, draft)
                     taken.interrupts += 1

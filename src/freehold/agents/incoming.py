@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,44 @@ def _confirmation(place: str, event: Mapping[str, Any]) -> Json:
     return fields
 
 
+def _system(place: str, event: Mapping[str, Any]) -> Json:
+    if not event["content"]:
+        raise InvalidRequest(f"{place}.content: must hold at least one block.")
+    return {"content": _blocks(f"{place}.content", event["content"], {"text": _text})}
+
+
+def check_order(events: Sequence[Mapping[str, Any]]) -> None:
+    """A `system.message` is the last of its request and goes with what stands right before it (SDK
+    `beta_managed_agents_system_message_event_params.py`). Raises `InvalidRequest`.
+    """
+    for index, event in enumerate(events):
+        if event["type"] == "system.message":
+            if index != len(events) - 1:
+                raise InvalidRequest(f"events.{index}.type: a system.message must be the last of its request.")
+            if index == 0 or events[index - 1]["type"] not in _ACCOMPANIED:
+                known = " or ".join(_ACCOMPANIED)
+                raise InvalidRequest(
+                    f"events.{index}.type: a system.message must follow the {known} that it goes with."
+                )
+
+
+_ACCOMPANIED = ("user.message", "user.tool_result", "user.custom_tool_result")
+_WITHOUT_SYSTEM_MESSAGES = re.compile(
+    r"claude-(instant|[123]\b|4-|(sonnet|haiku)-4|opus-4(?!-[89]\b|-[1-9][0-9]\b))", re.IGNORECASE
+)
+"""Claude models before Opus 4.8 take no system message within a conversation (Claude API docs, mid-conversation system
+messages, read 2026-11-28)."""
+
+
+def refuse_without_system(model: str, place: str) -> None:
+    """A model that takes no system message within a conversation. Raises `InvalidRequest`."""
+    if _WITHOUT_SYSTEM_MESSAGES.search(model):
+        raise InvalidRequest(
+            f"{place}.type: {model[:100]} takes no system.message within a conversation.",
+            details={"error_code": "model_does_not_support_mid_conversation_system"},
+        )
+
+
 def _custom_result(place: str, event: Mapping[str, Any]) -> Json:
     content = _blocks(f"{place}.content", event.get("content") or (), _ANSWERED)
     is_error = bool(event.get("is_error"))
@@ -86,6 +125,7 @@ _CHECKS: Mapping[str, Callable[[str, Mapping[str, Any]], Json]] = {
     "user.tool_confirmation": _confirmation,
     "user.custom_tool_result": _custom_result,
     "user.tool_result": _tool_result,
+    "system.message": _system,
 }
 _Check = Callable[[str, Mapping[str, Any]], Json]
 

@@ -82,6 +82,7 @@ class Session:
     __slots__ = (
         "_new_calls",
         "_running_since_us",
+        "_system",
         "_user",
         "active_us",
         "begun",
@@ -127,6 +128,8 @@ class Session:
         self.cap_cents: int | None = None
         """The most that it may cost. Set from the session's row when it is loaded, then kept by the fold."""
         self._user: list[Json] = []
+        self._system: list[Json] = []
+        """What operators said along with it; one message behind the user's, which is where the API takes it."""
         self._new_calls: list[ToolCall] = []
         self._running_since_us: int | None = None
 
@@ -143,8 +146,7 @@ class Session:
     def transcript(self) -> list[Json]:
         """The `messages` of the next model request. Only for a session without open calls."""
         messages = list(self.messages)
-        if turn := self._user_turn():
-            _join(messages, "user", turn)
+        self._add_turn(messages)
         return messages
 
     def active_until(self, now_us: int) -> int:
@@ -169,14 +171,25 @@ class Session:
         if step is not None:
             step(self, entry)
 
-    def _user_turn(self) -> list[Json]:
-        return [_tool_result(call) for call in self.calls.values()] + self._user
+    def _add_turn(self, messages: list[Json]) -> None:
+        """Append what came since the model's last message."""
+        self._add_user(messages)
+        if self._system:
+            _join(messages, "system", self._system)
+
+    def _add_user(self, messages: list[Json]) -> None:
+        turn = [_tool_result(call) for call in self.calls.values()] + self._user
+        if turn:
+            _join(messages, "user", turn)
 
     # One method for each type of event that changes something.
 
     def _user_message(self, entry: Entry) -> None:
         self._user.extend(dict(block) for block in entry.body["content"])
         self.last_stop = None
+
+    def _system_message(self, entry: Entry) -> None:
+        self._system.extend(dict(block) for block in entry.body["content"])
 
     def _interrupt(self, entry: Entry) -> None:
         self.interrupted = self.status in ("running", "rescheduling") or bool(self.open_calls)
@@ -226,11 +239,12 @@ class Session:
         self.last_stop_details = hidden.get("stop_details")
         self.pauses = self.pauses + 1 if self.last_stop == "pause_turn" else 0
         content = [dict(block) for block in hidden["content"]]
-        turn = self._user_turn()
-        if turn:
-            _join(self.messages, "user", turn)
         if content:
+            self._add_turn(self.messages)
             _join(self.messages, "assistant", content)
+            self._system = []
+        else:  # the system's words stay behind the user's, to which more will be added
+            self._add_user(self.messages)
         self._user = []
         self.calls = {call.id: call for call in self._new_calls}
         self._new_calls = []
@@ -316,6 +330,7 @@ _ANSWERS = {
 }
 _STEPS: Mapping[str, Callable[[Session, Entry], None]] = {
     "user.message": Session._user_message,
+    "system.message": Session._system_message,
     "user.interrupt": Session._interrupt,
     "user.tool_confirmation": Session._confirmation,
     "user.custom_tool_result": Session._tool_answer,

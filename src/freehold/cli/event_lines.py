@@ -29,7 +29,7 @@ def summary(event: BetaManagedAgentsStreamSessionEvents) -> str:
     if event.type == "agent.tool_result" or event.type == "agent.mcp_tool_result":
         mark = "failed: " if event.is_error else ""
         return mark + _one_line(block.text for block in event.content or [] if block.type == "text")
-    if event.type == "agent.message" or event.type == "user.message":
+    if event.type == "agent.message" or event.type == "user.message" or event.type == "system.message":
         return _one_line(block.text for block in event.content if block.type == "text")
     if event.type == "span.model_request_end":
         usage = event.model_usage
