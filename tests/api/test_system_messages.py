@@ -35,7 +35,8 @@ async def test_a_system_message_goes_to_the_model_behind_the_turn_that_it_accomp
     log = await house.idle(session)
     call = next(event for event in log if event.type == "agent.custom_tool_use")
     answer: Any = {"type": "user.custom_tool_result", "custom_tool_use_id": call.id}
-    await events.send(session, events=[answer, {**BRIEF, "content": [{"type": "text", "text": "And briefly."}]}])
+    briefly: Any = {**BRIEF, "content": [{"type": "text", "text": "And briefly."}]}
+    await events.send(session, events=[answer, briefly])
     await house.idle(session, times=2)
     roles = [[message["role"] for message in asked["messages"]] for asked in house.script.asked]
     assert roles == [["user", "system"], ["user", "system", "assistant", "user", "system"]]
