@@ -5,7 +5,7 @@ set -euo pipefail
 wanted=(bwrap:bubblewrap)
 why="Agents run in bubblewrap boxes."
 if [ "${1:-run}" = test ]; then
-  wanted+=(rg:ripgrep git:git curl:curl zstd:zstd node:nodejs npm:npm)
+  wanted+=(rg:ripgrep git:git curl:curl zstd:zstd node:nodejs npm:npm chromium:chromium chromedriver:chromium-driver)
   why="The tests need these."
 fi
 missing=()

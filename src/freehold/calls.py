@@ -29,7 +29,8 @@ class Caller:
 
     workspace_id: str
     key_id: str
-    role: Literal["admin", "member"]
+    role: Literal["admin", "member", "viewer"]
+    """A viewer reads what its workspace has, and changes nothing."""
 
 
 @dataclass(slots=True)

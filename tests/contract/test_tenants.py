@@ -125,6 +125,9 @@ ROWS: dict[str, Row] = {
     "GET /freehold/v1/calls": LISTED,
     "GET /freehold/v1/calls/{call_id}": HIDDEN,
     "DELETE /freehold/v1/calls": Row("admin", query="user_id=somebody"),
+    "GET /freehold/v1/traffic": Row("listed", query="bucket_width=1d"),
+    "GET /freehold/v1/audit": Row("admin"),
+    "GET /freehold/v1/me": Row("listed"),
     "GET /freehold/v1/usage": Row("listed", query="by[]=workspace&by[]=key&by[]=session"),
     "POST /freehold/v1/budgets": Row("admin"),
     "GET /freehold/v1/budgets": LISTED,
@@ -206,6 +209,18 @@ async def test_a_foreign_key_gets_nothing_of_another_workspace_by_any_route(tena
         bill = (await stranger.get(f"/freehold/v1/bill?session_id={tenant.ids['session_id']}")).json()
     assert await _state(tenant) == before, "a foreign key has changed something"
     assert bill["total"]["calls"] == 0, "a foreign key has seen what another's session cost"
+
+
+async def test_a_viewer_changes_nothing_by_any_route(tenant: Tenant) -> None:
+    viewer = await tenant.running.new_key("viewer")
+    async with tenant.http(viewer) as looking:
+        for name in ROWS:
+            method, path = name.split(" ")
+            if method != "GET":
+                reply = await looking.request(method, _filled(path, tenant.ids), json=dict(CALL, max_tokens=9))
+                assert reply.status_code == 403, (name, reply.text)
+                assert reply.json()["error"]["type"] == "permission_error"
+        assert (await looking.get("/v1/agents")).status_code == 200
 
 
 async def test_the_own_key_gets_by_the_same_ids_what_is_hidden_from_others(tenant: Tenant) -> None:

@@ -98,8 +98,8 @@ class Keys:
         """
         if not 1 <= len(name) <= NAME_LONGEST or "\0" in name:
             raise InvalidRequest(f"name: a key's name has 1 to {NAME_LONGEST} characters")
-        if role not in ("admin", "member"):
-            raise InvalidRequest("role: must be admin or member")
+        if role not in ("admin", "member", "viewer"):
+            raise InvalidRequest("role: must be admin, member or viewer")
         secret = new_secret()
         row = key_row(self._ids("apikey"), workspace_id, name, role, secret, self._clock.now_us())
 

@@ -59,6 +59,18 @@ class ChecksKeys(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """Is told of every request that may have changed something, when its answer begins (`access.audit`)."""
+
+    def __call__(self, caller: Caller, method: str, path: str, status: int, request_id: str) -> None:
+        """Takes it in without waiting."""
+        ...
+
+
+def _no_audit(caller: Caller, method: str, path: str, status: int, request_id: str) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its answer, from the first byte on; lives in the ASGI scope."""
@@ -67,6 +79,7 @@ class Exchange:
     started_ns: int
     keys: ChecksKeys
     patience_s: float
+    audit: Audit
     caller: Caller | None = None
     """Set as soon as it is known; then the answer's headers name its workspace."""
 
@@ -182,7 +195,9 @@ def _admit(scope: Scope, door: Door) -> Caller:
     if asked and asked != caller.workspace_id:
         raise PermissionDenied(f"anthropic-workspace-id: this key belongs to {caller.workspace_id}, not to {asked!r}.")
     if door == "admin" and caller.role != "admin":
-        raise PermissionDenied("This route needs an admin key; this key's role is member.")
+        raise PermissionDenied(f"This route needs an admin key; this key's role is {caller.role}.")
+    if caller.role == "viewer" and scope["method"] != "GET":
+        raise PermissionDenied("This key's role is viewer: it reads, and changes nothing.")
     return caller
 
 
@@ -195,29 +210,38 @@ def application(
     ids: NewId = new_id,
     body_patience_s: float = BODY_PATIENCE_S,
     bare: Mapping[str, ASGIApp] | None = None,
+    under: Mapping[str, ASGIApp] | None = None,
+    audit: Audit = _no_audit,
     lifespan: Callable[[Any], AbstractAsyncContextManager[None]] | None = None,
 ) -> Application:
     """The ASGI app of these routes. Of several that match a path the first one answers.
 
-    `bare` are whole paths whose apps do everything themselves, ids and envelopes included: the hot ones.
+    `bare` are whole paths whose apps do everything themselves, ids and envelopes included: the hot ones. `under` are
+    first parts of paths (`/console`) below which another application answers.
     """
     router = Router(list(routes), redirect_slashes=False, lifespan=lifespan)
     fixed = [(b"anthropic-organization-id", organization_id.encode("latin-1"))]
 
     def begin() -> Exchange:
-        return Exchange(ids("req"), clock.monotonic_ns(), keys, body_patience_s)
+        return Exchange(ids("req"), clock.monotonic_ns(), keys, body_patience_s, audit)
 
-    return Application(router, begin, fixed, dict(bare or {}))
+    return Application(router, begin, fixed, dict(bare or {}), dict(under or {}))
 
 
 class Application:
     """Gives each request its id, and turns everything raised beneath it into an error envelope."""
 
     def __init__(
-        self, router: Router, begin: Callable[[], Exchange], fixed: Headers, bare: Mapping[str, ASGIApp]
+        self,
+        router: Router,
+        begin: Callable[[], Exchange],
+        fixed: Headers,
+        bare: Mapping[str, ASGIApp],
+        under: Mapping[str, ASGIApp],
     ) -> None:
         self._inner: ASGIApp = router
         self.bare = bare
+        self._under = under
         self._begin = begin
         self._fixed = fixed
         self.routes: Sequence[BaseRoute] = router.routes
@@ -231,10 +255,14 @@ class Application:
         if bare is not None:
             await bare(scope, receive, send)
             return
+        other = self._under.get("/" + scope["path"].split("/", 2)[1]) if self._under else None
+        if other is not None:
+            await other(scope, receive, send)
+            return
         exchange = self._begin()
         scope[_EXCHANGE] = exchange
         scope["app"] = self  # tells Starlette's router to raise for unknown paths and methods
-        outgoing = _Outgoing(send, exchange, self._fixed)
+        outgoing = _Outgoing(send, exchange, self._fixed, scope)
         try:
             await self._inner(scope, receive, outgoing)
         except (ClientLeft, ClientDisconnect):
@@ -249,8 +277,9 @@ class Application:
 class _Outgoing:
     """`send`, with the headers that every answer carries."""
 
-    def __init__(self, send: Send, exchange: Exchange, fixed: Headers) -> None:
+    def __init__(self, send: Send, exchange: Exchange, fixed: Headers, scope: Scope) -> None:
         self._send = send
+        self._scope = scope
         self._exchange = exchange
         self._fixed = fixed
         self.begun = False
@@ -259,6 +288,9 @@ class _Outgoing:
         if message["type"] == "http.response.start":
             self.begun = True
             self._complete(message)
+            exchange, scope = self._exchange, self._scope
+            if scope["method"] != "GET" and exchange.caller is not None:
+                exchange.audit(exchange.caller, scope["method"], scope["path"], message["status"], exchange.request_id)
         await self._send(message)
 
     def _complete(self, message: MutableMapping[str, Any]) -> None:

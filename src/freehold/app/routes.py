@@ -5,9 +5,11 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from freehold.access.audit import AuditLog
 from freehold.access.workspaces import Workspaces
 from freehold.api import (
     agents,
+    audit,
     base,
     batches,
     bills,
@@ -27,6 +29,7 @@ from freehold.api import (
     sessions,
     skills,
     threads,
+    traffic,
     usage_reports,
     webhooks,
     workspaces,
@@ -34,6 +37,7 @@ from freehold.api import (
 from freehold.api.definitions import Definitions
 from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
+from freehold.app.console import make_console
 from freehold.app.parts import Parts
 from freehold.gateway.catalogue import Catalogue
 from freehold.gateway.recorder import unpacked
@@ -48,10 +52,21 @@ def make_asgi(parts: Parts) -> ASGIApp:
     """The ASGI application over the parts."""
     hot = MessagesRoute(parts.handler, clock=parts.ground.clock, ids=parts.ground.ids)
     bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)
-    return base.application(_routes(parts), keys=parts.keys, clock=parts.ground.clock, ids=parts.ground.ids, bare=bare)
+    log = AuditLog(parts.ground.store, parts.ground.clock)
+    console = make_console(parts.ground, parts.webhooks.secrets, lambda: application)
+    application: ASGIApp = base.application(
+        _routes(parts, log),
+        keys=parts.keys,
+        clock=parts.ground.clock,
+        ids=parts.ground.ids,
+        bare=bare,
+        under=console,
+        audit=log,
+    )
+    return application
 
 
-def _routes(parts: Parts) -> list[BaseRoute]:
+def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
     ground, of_sessions = parts.ground, parts.sessions
     store, clock, ids = ground.store, ground.clock, ground.ids
     definitions = Definitions(Toolsets(parts.toolboxes), skills=True)
@@ -82,6 +97,8 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *calls.routes(store, RecordingRows(store), parts.recorder.flush, unpacked),
         *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
         *usage_reports.routes(store, clock=clock),
+        *traffic.routes(store, clock=clock),
+        *audit.routes(log, parts.keys),
         *health.routes(ready),
         *metrics.routes(parts.measured.render, ground.configuration.section(metrics.MetricsSettings)),
     ]

@@ -11,6 +11,7 @@ from freehold.api import (
 )
 from freehold.app.settings import DataSettings, SafetySettings, UpstreamSettings
 from freehold.batches.settings import BatchSettings
+from freehold.console.settings import ConsoleSettings
 from freehold.environments.fleet import BoxSettings
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
@@ -53,4 +54,5 @@ def sections() -> list[type[Any]]:
         AdminKeySettings,
         SecretSettings,
         SafetySettings,
+        ConsoleSettings,
     ]

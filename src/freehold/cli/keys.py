@@ -30,7 +30,8 @@ def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     workspace: Annotated[str | None, typer.Option(help="Id of its workspace; the default one if left out.")] = None,
     role: Annotated[
-        Literal["admin", "member"], typer.Option(help="An admin may also make keys and workspaces.")
+        Literal["admin", "member", "viewer"],
+        typer.Option(help="An admin may also make keys and workspaces; a viewer changes nothing."),
     ] = "member",
     limit_usd: LimitUsd = None,
     limit_tokens: LimitTokens = None,

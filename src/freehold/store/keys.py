@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.store.keyset import page
 from freehold.store.tables import api_keys
 
-Role = Literal["admin", "member"]
+Role = Literal["admin", "member", "viewer"]
 
 
 @dataclass(frozen=True, slots=True)

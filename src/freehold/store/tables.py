@@ -51,11 +51,25 @@ api_keys = Table(
     Column("id", String(64), primary_key=True),
     Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
     Column("name", String(255), nullable=False),
-    Column("role", String(16), nullable=False),  # admin | member
+    Column("role", String(16), nullable=False),  # admin | member | viewer
     Column("sha256", String(64), nullable=False, unique=True),  # of the key: keys are 256 random bits, so no slow hash
     Column("hint", String(16), nullable=False),  # the last four characters, for people
     Column("created_us", BigInteger, nullable=False),
     Column("revoked_us", BigInteger),
+)
+
+audit_log = Table(  # what was changed, by whom: every request with a key that may have changed something
+    "audit_log",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the request's id
+    Column("at_us", BigInteger, nullable=False),
+    Column("workspace_id", String(64), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("method", String(8), nullable=False),
+    Column("path", String(512), nullable=False),
+    Column("status", Integer, nullable=False),
+    Index(None, "at_us", "id"),
 )
 
 sealed_secrets = Table(

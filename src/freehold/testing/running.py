@@ -61,7 +61,7 @@ class Running:
         return client
 
     async def new_key(
-        self, role: Literal["admin", "member"] = "member", *, workspace: str | None = None, name: str = "test"
+        self, role: Literal["admin", "member", "viewer"] = "member", *, workspace: str | None = None, name: str = "test"
     ) -> str:
         """A fresh key, made through the API; in a new workspace of that name if `workspace` is given."""
         body: dict[str, object] = {"name": name, "role": role}

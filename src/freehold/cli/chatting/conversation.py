@@ -89,7 +89,7 @@ class Conversation:
         asked: dict[str, Any] = {"model": self.manner.model, "max_tokens": self.manner.max_tokens, "messages": said}
         if self.manner.system:
             asked["system"] = self.manner.system
-        runner = self._client.beta.messages.tool_runner(**asked, tools=self.manner.tools, stream=True)
+        runner = self._client.beta.messages.tool_runner(**asked, tools=self.manner.tools, stream=True, thread=False)
         for stream in runner:
             yield stream
             message = stream.get_final_message()

@@ -24,7 +24,7 @@ class KeyCheck:
 
     Raises:
         Unauthenticated: no valid key.
-        PermissionDenied: the key belongs to another workspace than the one that was asked for.
+        PermissionDenied: the key belongs to another workspace than the one that was asked for, or is a viewer's.
     """
 
     def __init__(self, keys: ChecksKeys) -> None:
@@ -39,6 +39,8 @@ class KeyCheck:
                 asked = first(call.headers, WORKSPACE_ID)
                 if asked is not None and asked != caller.workspace_id:
                     raise PermissionDenied(f"{WORKSPACE_ID.decode()}: this key does not belong to {asked[:80]!r}.")
+                if caller.role == "viewer":
+                    raise PermissionDenied("This key's role is viewer: it reads, and asks no model anything.")
             if call.refused is not None:
                 raise call.refused
             return inner(call)

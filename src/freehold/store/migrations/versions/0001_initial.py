@@ -12,6 +12,19 @@ depends_on = None
 def upgrade() -> None:
     """Make every table."""
     op.create_table(
+        "audit_log",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("key_id", sa.String(length=64), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("method", sa.String(length=8), nullable=False),
+        sa.Column("path", sa.String(length=512), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
+    )
+    op.create_index(op.f("ix_audit_log_at_us_id"), "audit_log", ["at_us", "id"], unique=False)
+    op.create_table(
         "batch_requests",
         sa.Column("batch_id", sa.String(length=64), nullable=False),
         sa.Column("idx", sa.Integer(), nullable=False),

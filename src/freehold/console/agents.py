@@ -1,0 +1,89 @@
+"""Agents: which there are, what one is, its versions; made and changed as the JSON that the API takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from freehold.console.public import Refused
+from freehold.console.visit import Visit
+
+_GIVEN = ("name", "description", "model", "system", "tools", "mcp_servers", "skills", "metadata")
+FIRST = {
+    "name": "analyst",
+    "model": "claude-sonnet-5-5",
+    "system": "Work on the files you are given.",
+    "tools": [{"type": "agent_toolset_20260401"}],
+}
+"""What a new agent begins with."""
+
+
+async def listed(visit: Visit) -> Response:
+    """Newest first."""
+    page = await visit.api.get("/v1/agents", {"limit": 50, "page": visit.asked("page")})
+    return visit.show("agents.html", agents=page["data"], next_page=page.get("next_page"))
+
+
+async def new(visit: Visit) -> Response:
+    """An empty form."""
+    return visit.show("agent_form.html", agent=None, definition=_text(FIRST), wrong="")
+
+
+async def create(visit: Visit) -> Response:
+    """Make one from the form."""
+    definition = str((await visit.form()).get("definition", ""))
+    try:
+        made = await visit.api.post("/v1/agents", _parsed(definition))
+    except (Refused, ValueError) as error:
+        return visit.show("agent_form.html", 400, agent=None, definition=definition, wrong=_told(error))
+    return visit.go(f"/console/agents/{made['id']}", "The agent is made.")
+
+
+async def show(visit: Visit) -> Response:
+    """One, with its definition and its versions."""
+    agent = await visit.api.get(f"/v1/agents/{visit.id('agent_id')}")
+    return await _one(visit, agent, _text({name: agent[name] for name in _GIVEN if agent.get(name)}))
+
+
+async def change(visit: Visit) -> Response:
+    """A new version from the form."""
+    agent_id, form = visit.id("agent_id"), await visit.form()
+    definition = str(form.get("definition", ""))
+    try:
+        body = {**_parsed(definition), "version": int(str(form.get("version", "0")))}
+        changed = await visit.api.post(f"/v1/agents/{agent_id}", body)
+    except (Refused, ValueError) as error:
+        agent = await visit.api.get(f"/v1/agents/{agent_id}")
+        return await _one(visit, agent, definition, _told(error), 400)
+    return visit.go(f"/console/agents/{agent_id}", f"Version {changed['version']} is made.")
+
+
+async def _one(visit: Visit, agent: dict[str, Any], definition: str, wrong: str = "", status: int = 200) -> Response:
+    versions = await visit.api.get(f"/v1/agents/{agent['id']}/versions", {"limit": 20})
+    environments = await visit.api.get("/v1/environments", {"limit": 100})
+    return visit.show(
+        "agent.html",
+        status,
+        agent=agent,
+        definition=definition,
+        versions=versions["data"],
+        environments=environments["data"],
+        wrong=wrong,
+    )
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("the definition must be a JSON object")
+    return value
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _told(error: Refused | ValueError) -> str:
+    return error.message if isinstance(error, Refused) else f"This is not JSON: {error}"

@@ -1,0 +1,56 @@
+"""Batches: how far each is, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from starlette.responses import Response, StreamingResponse
+
+from freehold.console.visit import SAFE, Visit
+
+
+async def listed(visit: Visit) -> Response:
+    """Newest first."""
+    page = await visit.api.get("/v1/messages/batches", {"limit": 50, "after_id": visit.asked("after")})
+    after = page.get("last_id") if page.get("has_more") else None
+    return visit.show("batches.html", batches=page["data"], after=after)
+
+
+async def show(visit: Visit) -> Response:
+    """One, live while it goes."""
+    batch_id = visit.id("batch_id")
+    batch = await visit.api.get(f"/v1/messages/batches/{batch_id}")
+    progress = await visit.api.get(f"/freehold/v1/batches/{batch_id}/progress")
+    return visit.show("batch.html", batch=batch, progress=progress)
+
+
+async def cancel(visit: Visit) -> Response:
+    """Stop it; what is done stays."""
+    batch_id = visit.id("batch_id")
+    await visit.api.post(f"/v1/messages/batches/{batch_id}/cancel", {})
+    return visit.go(f"/console/batches/{batch_id}", "The batch is being cancelled.")
+
+
+async def results(visit: Visit) -> Response:
+    """Its results as a file, handed on while they come."""
+    return await handed_on(visit, f"/v1/messages/batches/{visit.id('batch_id')}/results", "results.jsonl")
+
+
+async def handed_on(visit: Visit, path: str, name: str) -> Response:
+    """What the API answers, as a download that is never shown as a page."""
+    opened = visit.api.open("GET", path)
+    answer = await opened.__aenter__()
+    if answer.status != 200:
+        await opened.__aexit__(None, None, None)
+        return Response("This cannot be downloaded.", answer.status, SAFE, media_type="text/plain")
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            async for part in answer.parts:
+                yield part
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    quoted = name.encode("ascii", "replace").decode().replace('"', "'").replace("\n", " ").replace("\r", " ")
+    headers = {**SAFE, "content-disposition": f'attachment; filename="{quoted}"'}
+    return StreamingResponse(parts(), 200, headers, media_type="application/octet-stream")

@@ -1,0 +1,23 @@
+"""How the server is: whether it is ready, what answers, what its boxes can do."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from freehold.console.public import Refused
+from freehold.console.visit import Visit
+
+
+async def show(visit: Visit) -> Response:
+    """What can be seen through the API; `freehold doctor` on the machine sees more."""
+    checks = [await _check(visit, name, path) for name, path in (("lives", "/healthz"), ("takes requests", "/readyz"))]
+    models = await visit.api.get("/v1/models", {"limit": 100})
+    return visit.show("doctor.html", checks=checks, models=models["data"])
+
+
+async def _check(visit: Visit, name: str, path: str) -> tuple[str, bool, str]:
+    try:
+        await visit.api.get(path)
+    except Refused as error:
+        return name, False, error.message
+    return name, True, ""

@@ -1,0 +1,48 @@
+"""Rows of the audit log: who changed what, and when. Written in groups that nobody waits for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.store.calls import TakesRows
+from freehold.store.keyset import page
+from freehold.store.tables import audit_log
+
+
+class AuditRow(NamedTuple):
+    """One request, in the order of the table's columns."""
+
+    id: str
+    at_us: int
+    workspace_id: str
+    key_id: str
+    role: str
+    method: str
+    path: str
+    status: int
+
+
+def add(store: TakesRows, row: AuditRow) -> None:
+    """Hand the row to the writer; nobody waits for it. A crash within 0.1 s loses it."""
+    store.add_row(audit_log, row)
+
+
+async def listed(
+    conn: AsyncConnection, *, limit: int, after: tuple[int, str] | None = None, key_id: str | None = None
+) -> list[AuditRow]:
+    """Newest first, from behind (`at_us`, `id`) on: `limit`, and one more if more follow."""
+    found = select(audit_log)
+    if key_id is not None:
+        found = found.where(audit_log.c.key_id == key_id)
+    found = page(found, (audit_log.c.at_us, audit_log.c.id), after=after, limit=limit)
+    return [AuditRow(*row) for row in await conn.execute(found)]
+
+
+async def forget(conn: AsyncConnection, before_us: int, most: int) -> int:
+    """Delete the oldest rows from before that time, `most` at once; gives how many there were."""
+    oldest = select(audit_log.c.id).where(audit_log.c.at_us < before_us).order_by(audit_log.c.at_us).limit(most)
+    done = await conn.execute(delete(audit_log).where(audit_log.c.id.in_(oldest.scalar_subquery())))
+    return done.rowcount

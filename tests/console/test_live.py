@@ -1,0 +1,108 @@
+"""A session watched in a real browser: what happens shows without a reload, and a person can answer, stop and speak."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.console.browser import Browser
+
+RUN = "Please run\n```bash\necho ran | tr a-z A-Z\n```"
+
+
+def say(browser: Browser, text: str) -> None:
+    browser.run(f"document.getElementById('text').value = {text!r}")
+    browser.one("form.say button").click()
+
+
+def test_what_is_said_elsewhere_shows_here(browser: Browser, client: Any, session_id: str) -> None:
+    browser.open(f"/sessions/{session_id}")
+    mark = "return (window.mark = window.mark || Math.random())"
+    before = browser.run(mark)
+    said: Any = {"type": "user.message", "content": [{"type": "text", "text": "Hello from elsewhere."}]}
+    client.beta.sessions.events.send(session_id, events=[said])
+    browser.wait(".speech.you", "Hello from elsewhere.")
+    browser.wait(".speech.agent", "Hello")
+    browser.wait("#status", "idle")
+    assert browser.run(mark) == before, "the page was not loaded again"
+
+
+def test_a_waiting_call_is_allowed_and_runs(browser: Browser, session_id: str) -> None:
+    browser.open(f"/sessions/{session_id}")
+    say(browser, RUN)
+    ask = browser.wait("section.ask")
+    assert "echo ran | tr a-z A-Z" in ask.text
+    browser.wait("#status", "waits")
+    browser.one('section.ask button[value="allow"]').click()
+    browser.wait("details.result", "RAN")
+    browser.wait("#status", "idle")
+    assert not browser.driver.find_elements("css selector", "section.ask")
+
+
+def test_a_waiting_call_is_denied_with_a_reason(browser: Browser, session_id: str) -> None:
+    browser.open(f"/sessions/{session_id}")
+    say(browser, RUN)
+    browser.wait("section.ask")
+    browser.one('section.ask input[name="reason"]').send_keys("Not on a Sunday.")
+    browser.one('section.ask button[value="deny"]').click()
+    browser.wait("details.failed", "Not on a Sunday.")
+    browser.wait("#status", "idle")
+
+
+def test_a_session_is_interrupted(browser: Browser, client: Any, session_id: str) -> None:
+    browser.open(f"/sessions/{session_id}")
+    say(browser, RUN)
+    browser.wait("section.ask")
+    browser.one(".actions form button").click()
+    browser.wait(".note", "user.interrupt")
+    browser.wait("#status", "idle")
+    kinds = [event.type for event in client.beta.sessions.events.list(session_id, limit=1000)]
+    assert "user.interrupt" in kinds
+
+
+def test_files_that_it_leaves_can_be_downloaded(browser: Browser, client: Any, session_id: str) -> None:
+    browser.open(f"/sessions/{session_id}")
+    say(browser, "Please run\n```bash\necho 42 > /mnt/session/outputs/answer.txt\n```")
+    browser.wait("section.ask")
+    browser.one('section.ask button[value="allow"]').click()
+    link = browser.wait("#aside a", "answer.txt").get_attribute("href")
+    fetched = "const done = arguments[arguments.length - 1]; fetch(arguments[0]).then(async a => done([a.headers.get("
+    fetched += "'content-disposition'), await a.text()]))"
+    assert browser.driver.execute_async_script(fetched, link) == ['attachment; filename="answer.txt"', "42\n"]
+
+
+def test_a_long_session_scrolls_at_once(browser: Browser, client: Any) -> None:
+    """5,000 entries: the browser lays out only what is seen, so that a scroll costs one frame."""
+    agent = client.beta.agents.create(name="long", model="claude-haiku-4-5")
+    environment = client.beta.environments.list().data[0]
+    session = client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+    browser.open(f"/sessions/{session.id}")
+    entries = """
+      const story = document.getElementById('story');
+      for (let number = 0; number < 5000; number++) {
+        const one = document.createElement('article');
+        one.className = 'entry speech agent';
+        one.innerHTML = '<header><b>agent</b></header><div class="text"></div>';
+        one.lastElementChild.textContent = 'line '.repeat(60) + number;
+        story.append(one);
+      }
+      return story.children.length;
+    """
+    assert browser.run(entries) >= 5000
+    drawn = """
+      const done = arguments[arguments.length - 1];
+      const times = []; let last = performance.now(), left = 30;
+      const step = () => requestAnimationFrame(() => {
+        const now = performance.now(); times.push(now - last); last = now;
+        window.scrollBy(0, 900);
+        left-- ? step() : done(times.sort((a, b) => a - b)[15]);
+      });
+      step();
+    """
+    with_hidden = browser.driver.execute_async_script(drawn)
+    browser.run("window.scrollTo(0, 0)")
+    browser.run("for (const one of document.querySelectorAll('.entry')) one.style.contentVisibility = 'visible'")
+    everything = browser.run(
+        "const before = performance.now(); document.body.style.width = '900px'; document.body.offsetHeight; "
+        "return performance.now() - before"
+    )
+    assert with_hidden < max(100.0, everything), "a frame while scrolling costs less than laying all of it out"
