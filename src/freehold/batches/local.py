@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 CLAIMED_AT_ONCE = 100
 LOADED_BYTES = 8 << 20
 WRITTEN_AT_ONCE = 500
-GATHER_S = 0.02
+GATHER_S = 0.05
 """Results wait so long for company: nobody is waiting for them, and a group costs little more than one."""
 UNWRITTEN_MOST = 2_000
 UNWRITTEN_BYTES = 16 << 20
@@ -254,16 +254,19 @@ class LocalEngine:
         paused = [one for one in outcomes if isinstance(one, Paused)]
         again = [one for one in outcomes if isinstance(one, Again)] + [one.again for one in paused]
 
-        async def op(connection: Connection) -> None:
+        async def op(connection: Connection) -> bool:
             now_us = self._clock.now_us()
-            await batch_work.complete(
+            ended = await batch_work.complete(
                 self._store, connection, batch_id, self._owner, done, again, now_us=now_us, ids=self._ids
             )
             if paused:
                 await batch_work.pause(connection, batch_id, paused[0].why)
             chaos.point("batch_in_commit")
+            return ended
 
-        await self._store.write(op, wake=[batch_id, WEBHOOKS] if done else [batch_id, WAKE])
+        ended = await self._store.write(op, wake=[batch_id, WAKE] if again else [batch_id])
+        if ended:
+            self._store.wakes.signal([WEBHOOKS])
 
     def _let_go(self, batch_id: str, outcomes: Sequence[Outcome]) -> None:
         held = self._held.get(batch_id, set())

@@ -21,6 +21,17 @@ from sqlalchemy import BigInteger, ColumnElement, CursorResult, delete, literal,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.ids import NewId
+from freehold.store.batch_statements import (
+    COUNTED,
+    FINISHING,
+    HELD,
+    PARAMS_BETWEEN,
+    PARAMS_OF,
+    PUTTING_BACK,
+    SUMMED,
+    SUMMING,
+    taking,
+)
 from freehold.store.batches import COLUMNS, BatchRow, row_of
 from freehold.store.engine import Store
 from freehold.store.leases import LEASE_S, database_now
@@ -29,7 +40,7 @@ from freehold.store.webhooks import announce
 
 TIDIED_AT_ONCE = 5_000
 RUNNING = ("in_progress", "canceling")
-FINAL = ("succeeded", "errored", "canceled", "expired")
+FINAL = COUNTED
 UPSTREAM_GRACE_US = 2 * 3600 * 1_000_000
 """A batch at the upstream has its own 24 hours, which begin a little later; its end is waited for."""
 
@@ -85,32 +96,22 @@ async def claim(
 ) -> list[Claimed]:
     """Take up to `limit` items that are queued and due, in order. Those that another process is taking are passed over
     (PostgreSQL: SKIP LOCKED; SQLite has one writer at a time)."""
-    item = batch_items.c
-    free = (
-        select(item.idx)
-        .where(item.batch_id == batch_id, item.state == "queued", item.not_before_us <= _now(connection, now_us))
-        .order_by(item.idx)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    found = list((await connection.execute(free)).scalars())
-    if not found:
-        return []
-    taken = (
-        update(batch_items)
-        .where(item.batch_id == batch_id, item.idx.in_(found))
-        .values(state="leased", owner=owner, attempt=item.attempt + 1, lease_until_us=_end(connection, now_us, lease_s))
-        .returning(item.idx, item.custom_id, item.attempt, item.failures, item.size_bytes)
-    )
-    return sorted((Claimed(batch_id, *row) for row in await connection.execute(taken)), key=lambda one: one.idx)
+    values = {"batch": batch_id, "of_owner": owner, "now": now_us, "lease": round(lease_s * 1_000_000), "most": limit}
+    taken = await connection.execute(taking(connection.dialect.name), values)
+    return sorted((Claimed(batch_id, *row) for row in taken), key=lambda one: one.idx)
 
 
 async def params(connection: AsyncConnection, batch_id: str, places: Collection[int]) -> dict[int, bytes]:
     """The params of these items."""
-    query = select(batch_requests.c.idx, batch_requests.c.params).where(
-        batch_requests.c.batch_id == batch_id, batch_requests.c.idx.in_(list(places))
-    )
-    return {row.idx: bytes(row.params) for row in await connection.execute(query)}
+    if not places:
+        return {}
+    wanted = set(places)
+    first, last = min(wanted), max(wanted)
+    if last - first < 2 * len(wanted):
+        found = await connection.execute(PARAMS_BETWEEN, {"batch": batch_id, "first": first, "last": last})
+    else:
+        found = await connection.execute(PARAMS_OF, {"batch": batch_id, "places": list(wanted)})
+    return {row.idx: bytes(row.params) for row in found if row.idx in wanted}
 
 
 async def complete(
@@ -123,36 +124,30 @@ async def complete(
     *,
     now_us: int,
     ids: NewId,
-) -> int:
-    """Finish these items and put those back, as far as they are still ours; gives how many were."""
+) -> bool:
+    """Finish these items and put those back, as far as they are still ours; whether the batch has ended by that."""
     held = await _held(connection, batch_id, owner, [*(one.idx for one in done), *(one.idx for one in again)])
     kept = [one for one in done if held.get(one.idx) == one.attempt]
-    back = [one for one in again if held.get(one.idx) == one.attempt]
-    if kept:
-        await finish(store, connection, batch_id, kept, now_us=now_us, ids=ids)
-    for one in back:
-        await connection.execute(
-            update(batch_items)
-            .where(batch_items.c.batch_id == batch_id, batch_items.c.idx == one.idx)
-            .values(state="queued", owner=None, not_before_us=one.not_before_us, failures=one.failures)
-        )
-    return len(kept) + len(back)
+    back = [
+        {"batch": batch_id, "place": one.idx, "not_before": one.not_before_us, "failed": one.failures}
+        for one in again
+        if held.get(one.idx) == one.attempt
+    ]
+    if back:
+        await connection.execute(PUTTING_BACK, back)
+    return bool(kept) and await finish(store, connection, batch_id, kept, now_us=now_us, ids=ids)
 
 
 async def finish(
     store: Store, connection: AsyncConnection, batch_id: str, done: Sequence[Done], *, now_us: int, ids: NewId
-) -> None:
-    """Finish items that are certainly the caller's, and the batch with the last of them."""
+) -> bool:
+    """Finish items that are certainly the caller's, and the batch with the last of them; whether it was that."""
     counts = {}
     for state in FINAL:
         places = [one.idx for one in done if one.state == state]
         counts[state] = len(places)
         if places:
-            await connection.execute(
-                update(batch_items)
-                .where(batch_items.c.batch_id == batch_id, batch_items.c.idx.in_(places))
-                .values(state=state, owner=None, lease_until_us=None)
-            )
+            await connection.execute(FINISHING, {"batch": batch_id, "places": places, "final": state})
     await store.insert_rows(connection, batch_results, [(batch_id, one.idx, one.line) for one in done if one.line])
     more = {
         **counts,
@@ -162,8 +157,8 @@ async def finish(
         "cost_nanodollars": sum(one.cost_nanodollars or 0 for one in done),
         "unpriced": sum(one.cost_nanodollars is None for one in done),
     }
-    await _add(connection, batch_id, more)
-    await _end_if_full(connection, batch_id, now_us, ids)
+    total, *ended = await _add(connection, batch_id, more)
+    return total == sum(ended) and await _end_if_full(connection, batch_id, now_us, ids)
 
 
 async def settle(connection: AsyncConnection, batch_id: str, *, now_us: int, ids: NewId) -> None:
@@ -265,14 +260,8 @@ async def tidied(connection: AsyncConnection, batch_id: str, what: str) -> None:
 
 async def _held(connection: AsyncConnection, batch_id: str, owner: str, places: Sequence[int]) -> dict[int, int]:
     """Those of them that are leased by this owner, with their attempt; locked."""
-    item = batch_items.c
-    query = (
-        select(item.idx, item.attempt)
-        .where(item.batch_id == batch_id, item.idx.in_(places), item.owner == owner, item.state == "leased")
-        .order_by(item.idx)
-        .with_for_update()
-    )
-    return {row.idx: row.attempt for row in await connection.execute(query)}
+    found = await connection.execute(HELD, {"batch": batch_id, "of_owner": owner, "places": places})
+    return {row.idx: row.attempt for row in found}
 
 
 async def _close(connection: AsyncConnection, batch_id: str, states: Sequence[str], reason: str) -> None:
@@ -282,13 +271,13 @@ async def _close(connection: AsyncConnection, batch_id: str, states: Sequence[st
         await _add(connection, batch_id, {reason: closed.rowcount})
 
 
-async def _add(connection: AsyncConnection, batch_id: str, more: Mapping[str, int]) -> None:
-    grown = {name: batches.c[name] + count for name, count in more.items() if count}
-    if grown:
-        await connection.execute(update(batches).where(batches.c.id == batch_id).values(**grown))
+async def _add(connection: AsyncConnection, batch_id: str, more: Mapping[str, int]) -> Sequence[int]:
+    """Add to the batch's row; gives its total, then each count of its finished items."""
+    values = {f"more_{name}": more.get(name, 0) for name in SUMMED}
+    return tuple((await connection.execute(SUMMING, {"batch": batch_id, **values})).one())
 
 
-async def _end_if_full(connection: AsyncConnection, batch_id: str, now_us: int, ids: NewId) -> None:
+async def _end_if_full(connection: AsyncConnection, batch_id: str, now_us: int, ids: NewId) -> bool:
     row = batches.c
     full = row.total == row.succeeded + row.errored + row.canceled + row.expired
     ended = await connection.execute(
@@ -298,8 +287,10 @@ async def _end_if_full(connection: AsyncConnection, batch_id: str, now_us: int, 
         .returning(row.workspace_id)
     )
     workspace_id = ended.scalar_one_or_none()
-    if workspace_id is not None:
-        await announce(connection, workspace_id, "batch.ended", batch_id, now_us=now_us, ids=ids)
+    if workspace_id is None:
+        return False
+    await announce(connection, workspace_id, "batch.ended", batch_id, now_us=now_us, ids=ids)
+    return True
 
 
 def _now(connection: AsyncConnection, now_us: int) -> ColumnElement[int]:
