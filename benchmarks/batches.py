@@ -1,22 +1,24 @@
 """What a batch costs on the local engine: CPU of taking it in, of each item above a bare call, of reading results.
 
-    python benchmarks/batches.py [ITEMS]      # 100,000 if left out
+    python benchmarks/run.py batches [--quick]
 
-The upstream answers in process and at once, so that only our own work is measured. The pipeline's own CPU for a call is
-measured first, by the same calls without a batch, and taken off.
+Twice: with an upstream that answers in process and at once, so that only our own work is measured, and with the fake
+Claude of `gateway/upstream.c` over HTTP. The pipeline's own CPU for a call is measured first, by the same calls without
+a batch, and taken off. Beside it the same calls made by others (`batch_peers.py`).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import sys
 import time
 from types import TracebackType
 from typing import Any
 
 import httpx2
 
+from benchmarks.batch_peers import OPEN_AT_ONCE, fake_claude, peers
 from freehold.calls import Call, Caller, Reply
 from freehold.inprocess import AsgiTransport
 from freehold.testing.starting import server
@@ -34,6 +36,7 @@ MESSAGE = json.dumps(
         "usage": {"input_tokens": 10, "output_tokens": 5},
     }
 ).encode()
+PEER_ITEMS = 3_000
 PARAMS = b'{"model":"claude-haiku-4-5","max_tokens":64,"messages":[{"role":"user","content":"hello number %d"}]}'
 
 
@@ -60,19 +63,27 @@ async def bare_call_us(running: Any, count: int) -> float:
     """The pipeline's CPU for one call, without HTTP and without a batch."""
     caller = Caller("wrkspc_bench", "apikey_bench", "member")
     began = time.process_time()
-    for number in range(count):
+
+    async def part(first: int) -> None:
+        for number in range(first, count, OPEN_AT_ONCE):
+            await call(number)
+
+    async def call(number: int) -> None:
         body = PARAMS % number
-        call = Call(
+        made = Call(
             f"req_{number}", "messages", body, parse_fields(body), [], "claude-haiku-4-5", False, 0, caller=caller
         )
-        async with running.application.handler(call):
+        async with running.application.handler(made):
             pass
+
+    await asyncio.gather(*(part(first) for first in range(OPEN_AT_ONCE)))
     await running.application.store.flush()
     return (time.process_time() - began) / count * 1e6
 
 
-async def main(items: int) -> None:
-    async with server(upstream=upstream) as running:
+async def measured(items: int, upstream: Any = None, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One batch from its making to its results."""
+    async with server(upstream=upstream, settings=settings or {}) as running:
         bare = await bare_call_us(running, min(items, 20_000))
         body = b'{"requests":['
         body += b",".join(b'{"custom_id":"item-%d","params":%b}' % (i, PARAMS % i) for i in range(items)) + b"]}"
@@ -92,9 +103,9 @@ async def main(items: int) -> None:
             async with client.stream("GET", f"/v1/messages/batches/{made['id']}/results") as answer:
                 async for line in answer.aiter_lines():
                     lines += 1
-                    found.add(line[:30])
+                    found.add(line.split('"', 4)[3])
             read = time.process_time()
-    report = {
+    return {
         "items": items,
         "insert_cpu_us_each": round((taken - began) / items * 1e6, 1),
         "item_cpu_us": round((worked - taken) / items * 1e6, 1),
@@ -106,8 +117,19 @@ async def main(items: int) -> None:
         "lost": items - len(found),
         "doubled": lines - len(found),
     }
-    print(json.dumps(report, indent=2))
+
+
+def main() -> dict[str, Any]:
+    """Both ways and the peers; the process's whole CPU counts, threads included."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the items")
+    items = 10_000 if parser.parse_args().quick else 100_000
+    report: dict[str, Any] = {"upstream_in_process": asyncio.run(measured(items, upstream))}
+    with fake_claude() as url:
+        report["fake_claude_over_http"] = asyncio.run(measured(items, settings={"upstream": url}))
+        report["beside"] = peers(url, min(items, PEER_ITEMS))
+    return report
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000))
+    print(json.dumps(main(), indent=2))

@@ -25,6 +25,7 @@ PRINTING = {
     "store": "writes beside the disk's own commit",
     "boxes": "boxes beside bare bubblewrap",
     "sessions": "turns a second, and how soon a message is seen",
+    "batches": "the local engine's CPU an item, beside a script over the SDK",
     "simulator": "the simulator as an HTTP server",
 }
 """Scripts that print their JSON; the gateway's writes its own file."""
