@@ -26,6 +26,7 @@ PRINTING = {
     "boxes": "boxes beside bare bubblewrap",
     "sessions": "turns a second, and how soon a message is seen",
     "batches": "the local engine's CPU an item, beside a script over the SDK",
+    "forecast": "does the forecast of a batch hold, and how wide is it",
     "simulator": "the simulator as an HTTP server",
 }
 """Scripts that print their JSON; the gateway's writes its own file."""
