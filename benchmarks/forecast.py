@@ -5,8 +5,8 @@
 Each batch is of a family with its own parameters, drawn anew, and is forecast in one of two ways: from earlier calls of
 its kind (two to four times as many), or from its own beginning (40 to 60 % of it done). Its interval is compared with
 what the batch came to, and its width with the 5th to 95th percentile of re-drawing the answers to the same requests.
-Bars: the lower end of Wilson's 99 % interval of the coverage is at least 0.87; the width is at most 1.5 times that of the
-re-draws. The families in `TUNED` set the method's one constant and are left out.
+Bars: the lower end of Wilson's 99 % interval of the coverage is at least 0.87; the width is at most 1.5 times that of
+the re-draws. The families in `TUNED` set the method's one constant and are left out.
 """
 
 from __future__ import annotations
@@ -163,16 +163,12 @@ def simulate(seed: int, families: Sequence[Family], most_calls: int = 1_600) -> 
     return Outcome(traffic.family, way, held, (found.high - found.low) / max(1, width))
 
 
-def _by_history(
-    traffic: Traffic, xs: Sequence[int], ys: Sequence[int], chance: random.Random
-) -> tuple[Range, int]:
+def _by_history(traffic: Traffic, xs: Sequence[int], ys: Sequence[int], chance: random.Random) -> tuple[Range, int]:
     earlier = [(x, traffic.answer(x)) for x in (traffic.asks() for _ in range(round(len(xs) * chance.uniform(2, 4))))]
     return _forecast(earlier, xs, traffic), 0
 
 
-def _by_beginning(
-    traffic: Traffic, xs: Sequence[int], ys: Sequence[int], chance: random.Random
-) -> tuple[Range, int]:
+def _by_beginning(traffic: Traffic, xs: Sequence[int], ys: Sequence[int], chance: random.Random) -> tuple[Range, int]:
     done = round(chance.uniform(0.4, 0.6) * len(xs))
     return _forecast(list(zip(xs[:done], ys[:done], strict=True)), xs[done:], traffic), sum(ys[:done])
 

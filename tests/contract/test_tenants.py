@@ -116,6 +116,8 @@ ROWS: dict[str, Row] = {
     "POST /v1/messages/batches/{message_batch_id}/cancel": HIDDEN,
     "GET /v1/messages/batches/{message_batch_id}/results": HIDDEN,
     "GET /freehold/v1/batches/{message_batch_id}/progress": HIDDEN,
+    "GET /freehold/v1/batches/{message_batch_id}/forecast": HIDDEN,
+    "POST /freehold/v1/batches/estimate": Row("made", BATCH),
     "POST /freehold/v1/batches/{message_batch_id}/resume": HIDDEN,
     "GET /v1/models": LISTED,
     "GET /v1/models/{model_id}": Row("listed"),

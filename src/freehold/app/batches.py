@@ -9,6 +9,7 @@ from freehold.app.library import Library
 from freehold.batches.answers import Answers
 from freehold.batches.choice import chooser
 from freehold.batches.collected import Collected
+from freehold.batches.estimates import Estimates
 from freehold.batches.keeper import Keeper
 from freehold.batches.lifecycle import Batches
 from freehold.batches.local import LocalEngine
@@ -58,7 +59,8 @@ def make_batches(
     clock, ids, settings = ground.clock, ground.ids, ground.configuration.section(BatchSettings)
     cheaper = upstream.name == "claude"
     choose = chooser(settings.batch_engine, has_batches=isinstance(upstream, RunsBatches), cheaper=cheaper)
-    own = Batches(BatchRows(store), clock=clock, ids=ids, scratch=library.scratch, choose=choose)
+    estimates = Estimates(store, handler, rates.cost, clock=clock, ids=ids)
+    own = Batches(BatchRows(store), clock=clock, ids=ids, scratch=library.scratch, choose=choose, estimates=estimates)
     pace = Pace(settings.batch_concurrency, clock, lambda: interactive.open)
     answers = Answers(handler, pace, clock=clock, ids=ids, price=rates.cost, attempts=settings.batch_attempts)
     owners = Owners(ground.data / "batch-owners", ids)

@@ -84,7 +84,7 @@ class _Line:
 
     def doubt(self, xs: Sequence[int]) -> float:
         """Variance of their sum around it: of the answers themselves, and of the line."""
-        own = len(xs) if self.power == 0 else sum(x**self.power for x in xs)
+        own = len(xs) if self.power == 0 else sum(float(x) ** self.power for x in xs)
         offset = sum(xs) - len(xs) * self.mean_x
         far = offset * offset / self.spread_x if self.spread_x else 0.0
         return self.variance * (own + len(xs) ** 2 / self.weight + far)
@@ -126,7 +126,7 @@ def _between(batches: Sequence[Sequence[Pair]], lines: Sequence[_Line], borders:
     for batch in used:
         own = [lines[bisect_left(borders, x)] for x, _ in batch]
         off.append(sum(y - line.at((x,)) for line, (x, y) in zip(own, batch, strict=True)) / len(batch))
-        alone = sum(line.variance * x**line.power for line, (x, _) in zip(own, batch, strict=True))
+        alone = sum(line.variance * float(x) ** line.power for line, (x, _) in zip(own, batch, strict=True))
         chance.append(alone / len(batch) ** 2)
     mean = sum(off) / len(off)
     seen = sum((one - mean) ** 2 for one in off) / (len(off) - 1)

@@ -8,8 +8,10 @@ from typing import IO
 import msgspec
 
 from freehold.batches import lines
+from freehold.batches.estimates import Estimate, Estimates, stored
 from freehold.batches.intake import Spool, parse, store_items
 from freehold.batches.keeper import KEPT_US
+from freehold.batches.kinds import kind_of
 from freehold.calls import Caller
 from freehold.clock import Clock
 from freehold.errors import InvalidRequest, NotFound
@@ -41,8 +43,10 @@ class Batches:
         ids: NewId,
         scratch: Callable[[], IO[bytes]],
         choose: Callable[[float | None], Engine],
+        estimates: Estimates,
     ) -> None:
         self.rows = rows
+        self.estimates = estimates
         self._clock = clock
         self._ids = ids
         self._scratch = scratch
@@ -60,22 +64,39 @@ class Batches:
         try:
             await spool.take(chunks)
             requests = parse(spool.view())
-            now_us = self._clock.now_us()
+            now_us, engine = self._clock.now_us(), self._choose(deadline_s)
+            kind = kind_of(requests, kept.get("x-freehold-task-type"))
+            expected = await self.estimates.at_making(requests, caller.workspace_id, kind, halved=engine == "upstream")
             row = BatchRow(
                 id=self._ids("msgbatch"),
                 workspace_id=caller.workspace_id,
                 key_id=caller.key_id,
-                engine=self._choose(deadline_s),
+                engine=engine,
                 headers=msgspec.json.encode(kept).decode(),
                 total=len(requests),
                 size_bytes=sum(len(memoryview(request.params)) for request in requests),
                 created_us=now_us,
                 expires_us=now_us + EXPIRES_US,
+                kind=kind,
+                forecast=None if expected is None else stored(expected),
             )
             await store_items(self.rows, row, requests)
         finally:
             spool.close()
         return await self.rows.get(caller.workspace_id, row.id)
+
+    async def estimate(
+        self, chunks: AsyncIterator[bytes], caller: Caller, headers: Mapping[str, str]
+    ) -> tuple[Estimate, Engine]:
+        """What a batch of these requests would cost, and who would work on it; nothing is made. Raises as `create`."""
+        engine, kept = self._choose(_deadline_s(headers)), kept_headers(headers)
+        spool = Spool(self._scratch)
+        try:
+            await spool.take(chunks)
+            requests, kind = parse(spool.view()), kept.get("x-freehold-task-type")
+            return await self.estimates.before(requests, caller, kind, halved=engine == "upstream"), engine
+        finally:
+            spool.close()
 
     async def cancel(self, workspace_id: str, batch_id: str) -> BatchRow:
         """Begin to cancel. Calls that are open are brought to their end; a batch that has ended stays as it is."""

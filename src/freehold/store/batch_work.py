@@ -148,7 +148,8 @@ async def finish(
         counts[state] = len(places)
         if places:
             await connection.execute(FINISHING, {"batch": batch_id, "places": places, "final": state})
-    await store.insert_rows(connection, batch_results, [(batch_id, one.idx, one.line) for one in done if one.line])
+    lines = [(batch_id, one.idx, one.line, one.input_tokens, one.output_tokens) for one in done if one.line]
+    await store.insert_rows(connection, batch_results, lines)
     more = {
         **counts,
         "input_tokens": sum(one.input_tokens for one in done),

@@ -40,6 +40,8 @@ class BatchRow:
     size_bytes: int
     created_us: int
     expires_us: int
+    kind: str = ""
+    forecast: str | None = None
     status: str = "creating"
     holds: str = "requests"
     succeeded: int = 0

@@ -448,6 +448,8 @@ batches = Table(
     Column("key_id", String(64), nullable=False),  # whoever created it pays for its calls
     Column("engine", String(16), nullable=False),  # local | upstream
     Column("headers", Text, nullable=False),  # JSON pairs that go with every call: betas, who it is for
+    Column("kind", String(32), nullable=False),  # the same for batches that ask the same of other texts
+    Column("forecast", Text),  # JSON: what it was expected to use when it was made; null: nothing was known
     Column("status", String(16), nullable=False),  # creating | in_progress | canceling | ended | deleted
     Column("holds", String(16), nullable=False),  # requests | results | nothing: what has not been tidied away
     Column("total", Integer, nullable=False),
@@ -467,6 +469,7 @@ batches = Table(
     Column("cancel_us", BigInteger),
     Column("ended_us", BigInteger),
     Index(None, "workspace_id", "created_us", "id"),
+    Index(None, "workspace_id", "kind", "created_us"),
     Index(None, "status"),
 )
 
@@ -515,6 +518,8 @@ batch_results = Table(
     Column("batch_id", String(64), nullable=False),
     Column("idx", Integer, nullable=False),
     Column("line", LargeBinary, nullable=False),  # the whole line of the results, without its line break
+    Column("input_tokens", Integer, nullable=False),  # with what was read from and written to the cache
+    Column("output_tokens", Integer, nullable=False),  # 0 where the call was not answered
     PrimaryKeyConstraint("batch_id", "idx"),  # and so: one result an item
 )
 

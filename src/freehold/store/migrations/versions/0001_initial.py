@@ -36,6 +36,8 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.String(length=64), nullable=False),
         sa.Column("idx", sa.Integer(), nullable=False),
         sa.Column("line", sa.LargeBinary(), nullable=False),
+        sa.Column("input_tokens", sa.Integer(), nullable=False),
+        sa.Column("output_tokens", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("batch_id", "idx", name=op.f("pk_batch_results")),
     )
     op.create_table(
@@ -171,6 +173,8 @@ def upgrade() -> None:
         sa.Column("key_id", sa.String(length=64), nullable=False),
         sa.Column("engine", sa.String(length=16), nullable=False),
         sa.Column("headers", sa.Text(), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("forecast", sa.Text(), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("holds", sa.String(length=16), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
@@ -195,6 +199,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_batches_status"), "batches", ["status"], unique=False)
     op.create_index(
         op.f("ix_batches_workspace_id_created_us_id"), "batches", ["workspace_id", "created_us", "id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_batches_workspace_id_kind_created_us"), "batches", ["workspace_id", "kind", "created_us"], unique=False
     )
     op.create_table(
         "budgets",
