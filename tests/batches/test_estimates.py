@@ -8,7 +8,7 @@ import pytest
 from anthropic import AsyncAnthropic, BadRequestError
 
 from freehold.testing import server
-from tests.batches.house import MODEL, Scripted, ended, message, params, progress
+from tests.batches.house import MODEL, Scripted, ended, message, params, progress, until
 
 MOST = 200
 
@@ -126,6 +126,7 @@ async def test_a_batch_that_is_worked_on_tells_what_it_will_have_cost(database_u
     async with server(upstream=upstream, settings=settings) as running:
         client = running.client
         batch = await client.messages.batches.create(requests=asked(80))
+        await until(lambda: not upstream.gate.is_set())
         now = None
         while now is None:
             found = await forecast(client, batch.id)

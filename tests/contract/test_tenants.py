@@ -117,6 +117,7 @@ ROWS: dict[str, Row] = {
     "GET /v1/messages/batches/{message_batch_id}/results": HIDDEN,
     "GET /freehold/v1/batches/{message_batch_id}/progress": HIDDEN,
     "GET /freehold/v1/batches/{message_batch_id}/forecast": HIDDEN,
+    "GET /freehold/v1/batches/{message_batch_id}/spread": HIDDEN,
     "POST /freehold/v1/batches/estimate": Row("made", BATCH),
     "POST /freehold/v1/batches/{message_batch_id}/resume": HIDDEN,
     "GET /v1/models": LISTED,

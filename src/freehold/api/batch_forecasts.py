@@ -1,4 +1,4 @@
-"""`/freehold/v1/batches/estimate` and `…/{id}/forecast`: what a batch will cost, before it is made and as it goes."""
+"""`/freehold/v1/batches/estimate`, `…/{id}/forecast`, `…/{id}/spread`: what a batch will cost; how its calls were."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def routes(batches: Batches) -> list[BaseRoute]:
     return [
         route("POST", f"{_OURS}/estimate", resource.estimate),
         route("GET", f"{_OURS}/{{message_batch_id}}/forecast", resource.forecast),
+        route("GET", f"{_OURS}/{{message_batch_id}}/spread", resource.spread),
     ]
 
 
@@ -37,10 +38,10 @@ class _Forecasts:
 
     async def forecast(self, request: Request) -> Response:
         row = await self._batches.rows.get(request.workspace_id, request.path["message_batch_id"])
-        made = None if row.forecast is None else json.loads(row.forecast)["cost_nanodollars"]
-        ended = row.status == "ended"
-        now = None if ended else await self._batches.estimates.now(row)
-        whole = ended and row.succeeded == row.total and not row.unpriced
+        stored = {} if row.forecast is None else json.loads(row.forecast)
+        made, ended = stored.get("cost_nanodollars"), row.status == "ended"
+        now = None if ended else await self._batches.estimates.now(row.id)
+        whole = ended and not row.unpriced and row.succeeded == row.total - stored.get("refused", 0)
         return answer(
             {
                 "type": "batch_forecast",
@@ -52,6 +53,10 @@ class _Forecasts:
                 "held": made["low"] <= row.cost_nanodollars <= made["high"] if made and whole else None,
             }
         )
+
+    async def spread(self, request: Request) -> Response:
+        row = await self._batches.rows.get(request.workspace_id, request.path["message_batch_id"])
+        return answer({"type": "batch_spread", "id": row.id, **await self._batches.estimates.spread(row.id)})
 
 
 def shown(found: Estimate) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Answers:
             usage.output_tokens,
             usage.cache_read_tokens,
             cost,
+            (self._clock.monotonic_ns() - call.started_ns) // 1_000_000,
         )
 
     def _failed(self, item: Claimed, error: FreeholdError, request_id: str) -> Outcome:

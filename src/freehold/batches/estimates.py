@@ -20,13 +20,14 @@ from freehold.batches.forecast import Range, output_tokens
 from freehold.batches.intake import Request
 from freehold.batches.kinds import kind_of
 from freehold.batches.requests import check
+from freehold.batches.spread import quantiles
 from freehold.calls import Call, Caller, Handler, NotAnswered
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, InvalidRequest
 from freehold.ids import NewId
+from freehold.ledger.bounds import context_tokens
 from freehold.store import batch_history
 from freehold.store.batch_history import Used
-from freehold.store.batches import BatchRow
 from freehold.store.engine import Store
 from freehold.wire.facts import Usage
 
@@ -54,7 +55,7 @@ class Estimate:
     """From calls of its kind, with 90 % confidence; or only what it can be at all."""
     requests: int
     refused: int
-    """Of these, so many that no batch takes."""
+    """Of these, so many that no batch takes, or whose input is longer than the model's context window."""
     counted: int
     """Of the inputs, so many counted by the upstream."""
     known_calls: int
@@ -88,7 +89,8 @@ class Estimates:
         guess = _by_bytes([(good[at].size_bytes, tokens) for at, tokens in counted.items()])
         inputs = [counted[at] if at in counted else guess(item.size_bytes) for at, item in enumerate(good)]
         found = await asyncio.to_thread(self._of, good, inputs, history, halved=halved)
-        return replace(found, requests=len(items), refused=len(items) - len(good), counted=len(counted))
+        refused = found.refused + len(items) - len(good)
+        return replace(found, requests=len(items), refused=refused, counted=len(counted))
 
     async def at_making(
         self, requests: Sequence[Request], workspace_id: str, kind: str, *, halved: bool
@@ -101,13 +103,14 @@ class Estimates:
         found = await asyncio.to_thread(self._of, items, _inputs(items, history), history, halved=halved)
         return found if found.basis == "history" else None
 
-    async def now(self, row: BatchRow) -> Range | None:
+    async def now(self, batch_id: str) -> Range | None:
         """What a batch that is worked on will have cost at its end, by what it has cost so far; nanodollars. `None`:
         too little is done, or no price is known."""
         async with self._store.read() as connection:
-            used = await batch_history.of_batch(connection, row.id)
-            left = await batch_history.left_of(connection, row.id)
-            model = _model(await batch_history.some_params(connection, row.id))
+            row = await batch_history.fresh(connection, batch_id)
+            used = await batch_history.of_batch(connection, batch_id)
+            left = await batch_history.left_of(connection, batch_id)
+            model = _model(await batch_history.some_params(connection, batch_id))
         if row.unpriced or not used or not left:
             return None
         items = [Item("", size, 0) for size in left]
@@ -121,6 +124,13 @@ class Estimates:
         asked = row.cost_nanodollars + for_input * sum(_inputs(items, [used]))
         return Range(asked + each * out.low, asked + each * out.expected, asked + each * out.high)
 
+    async def spread(self, batch_id: str) -> dict[str, list[int] | None]:
+        """How the answered calls of a batch are spread; see `batches/spread.py`."""
+        async with self._store.read() as connection:
+            found = await batch_history.spread(connection, batch_id)
+        names = ("latency_ms", "cost_nanodollars", "output_tokens")
+        return {name: quantiles(one[which] for one in found) for which, name in enumerate(names)}
+
     async def _history(self, workspace_id: str, kind: str) -> list[list[Used]]:
         async with self._store.read() as connection:
             return await batch_history.of_kind(connection, workspace_id, kind)
@@ -129,13 +139,18 @@ class Estimates:
         self, items: Sequence[Item], inputs: Sequence[int], history: Sequence[Sequence[Used]], *, halved: bool
     ) -> Estimate:
         pairs = [[(max(1, one.input_tokens), one.output_tokens) for one in batch] for batch in history]
+        sent = len(items)
+        fitting = [
+            (item, tokens) for item, tokens in zip(items, inputs, strict=True) if tokens <= context_tokens(item.model)
+        ]
+        items, inputs = [item for item, _ in fitting], [tokens for _, tokens in fitting]
         most = float(sum(item.max_tokens for item in items))
         found = output_tokens(pairs, inputs, most)
         out = found or Range(float(len(items)), (len(items) + most) / 2, most)
         return Estimate(
             basis="history" if found else "bounds",
-            requests=len(items),
-            refused=0,
+            requests=sent,
+            refused=sent - len(items),
             counted=0,
             known_calls=sum(map(len, pairs)),
             input_tokens=sum(inputs),

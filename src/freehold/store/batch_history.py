@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.store.batches import COLUMNS, BatchRow, row_of
 from freehold.store.tables import batch_items, batch_requests, batch_results, batches
 
 MOST_CALLS = 20_000
@@ -55,6 +56,11 @@ async def of_batch(connection: AsyncConnection, batch_id: str, *, most: int = MO
     return [Used(*row) for row in await connection.execute(query)]
 
 
+async def fresh(connection: AsyncConnection, batch_id: str) -> BatchRow:
+    """The batch as it is at the moment of the other figures."""
+    return row_of((await connection.execute(select(*COLUMNS).where(batches.c.id == batch_id))).one())
+
+
 async def left_of(connection: AsyncConnection, batch_id: str) -> list[int]:
     """Bytes of the params of each call of a batch that has no result yet."""
     item = batch_items.c
@@ -67,3 +73,13 @@ async def some_params(connection: AsyncConnection, batch_id: str) -> bytes | Non
     query = select(batch_requests.c.params).where(batch_requests.c.batch_id == batch_id).limit(1)
     found = (await connection.execute(query)).scalar_one_or_none()
     return None if found is None else bytes(found)
+
+
+async def spread(connection: AsyncConnection, batch_id: str) -> list[tuple[int | None, int | None, int]]:
+    """Milliseconds, nanodollars and output tokens of the calls of a batch that were answered."""
+    result = batch_results.c
+    query = select(result.latency_ms, result.cost_nanodollars, result.output_tokens)
+    found = await connection.execute(
+        query.where(result.batch_id == batch_id, result.output_tokens > 0).limit(MOST_CALLS)
+    )
+    return [(row.latency_ms, row.cost_nanodollars, row.output_tokens) for row in found]

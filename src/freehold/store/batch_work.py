@@ -73,6 +73,8 @@ class Done:
     cache_read_tokens: int = 0
     cost_nanodollars: int | None = 0
     """`None`: its price is not known."""
+    latency_ms: int | None = None
+    """`None`: nobody measured it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,7 @@ async def finish(
         counts[state] = len(places)
         if places:
             await connection.execute(FINISHING, {"batch": batch_id, "places": places, "final": state})
-    lines = [(batch_id, one.idx, one.line, one.input_tokens, one.output_tokens) for one in done if one.line]
-    await store.insert_rows(connection, batch_results, lines)
+    await store.insert_rows(connection, batch_results, [_result(batch_id, one) for one in done if one.line])
     more = {
         **counts,
         "input_tokens": sum(one.input_tokens for one in done),
@@ -160,6 +161,11 @@ async def finish(
     }
     total, *ended = await _add(connection, batch_id, more)
     return total == sum(ended) and await _end_if_full(connection, batch_id, now_us, ids)
+
+
+def _result(batch_id: str, one: Done) -> tuple[object, ...]:
+    used = (one.input_tokens, one.output_tokens, one.cost_nanodollars, one.latency_ms)
+    return (batch_id, one.idx, one.line, *used)
 
 
 async def settle(connection: AsyncConnection, batch_id: str, *, now_us: int, ids: NewId) -> None:

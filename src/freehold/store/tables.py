@@ -520,6 +520,8 @@ batch_results = Table(
     Column("line", LargeBinary, nullable=False),  # the whole line of the results, without its line break
     Column("input_tokens", Integer, nullable=False),  # with what was read from and written to the cache
     Column("output_tokens", Integer, nullable=False),  # 0 where the call was not answered
+    Column("cost_nanodollars", BigInteger),  # null: no price is known
+    Column("latency_ms", Integer),  # of the call; null: the upstream's own batch worked on it
     PrimaryKeyConstraint("batch_id", "idx"),  # and so: one result an item
 )
 

@@ -95,9 +95,11 @@ def _of_csv(source: Path) -> Iterator[Row]:
 
 def _of_parquet(source: Path) -> Iterator[Row]:
     try:
-        from pyarrow import parquet  # type: ignore[import-not-found,unused-ignore]
+        from pyarrow import parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
-        raise BadInput(f"{source}: reading Parquet needs pyarrow: pip install pyarrow") from error
+        raise BadInput(
+            f"{source}: reading Parquet needs the extra `parquet`: pip install 'freehold[parquet]'"
+        ) from error
     number = 0
     for part in parquet.ParquetFile(source).iter_batches(1_000):
         for fields in part.to_pylist():

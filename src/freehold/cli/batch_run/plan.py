@@ -36,7 +36,7 @@ class Plan:
             made["system"] = self.system
         if self.schema is not None:
             made["output_config"] = {"format": {"type": "json_schema", "schema": dict(self.schema)}}
-        made["messages"] = [{"role": "user", "content": self._filled(row)}]
+        made["messages"] = [{"role": "user", "content": self.filled(row)}]
         return made
 
     def shorter(self, params: Mapping[str, Any], answer: str) -> dict[str, Any]:
@@ -62,7 +62,9 @@ class Plan:
         """It has more characters (of any script, each counts one) than allowed."""
         return 0 < self.max_chars < len(text)
 
-    def _filled(self, row: Row) -> str:
+    def filled(self, row: Row) -> str:
+        """The prompt for a row."""
+
         def value(found: re.Match[str]) -> str:
             if found[1] not in row.fields:
                 known = ", ".join(row.fields) or "none"

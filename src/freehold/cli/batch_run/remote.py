@@ -19,6 +19,15 @@ PATH = "/v1/messages/batches"
 
 def send(server: Server, requests: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     """Make batches of all requests, as few as the API's limits allow; gives each as it was taken."""
+    return _each(server, PATH, requests)
+
+
+def estimates(server: Server, requests: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """What each of these batches would cost."""
+    return _each(server, "/freehold/v1/batches/estimate", requests)
+
+
+def _each(server: Server, path: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     rest = iter(requests)
     first = next(rest, None)
     while first is not None:
@@ -26,7 +35,7 @@ def send(server: Server, requests: Iterable[tuple[str, dict[str, Any]]]) -> Iter
             first = _fill(body, first, rest)
             size = body.tell()
             body.seek(0)
-            yield _post(server, body, size)
+            yield _post(server, path, body, size)
 
 
 def _fill(
@@ -47,9 +56,9 @@ def _fill(
     return one
 
 
-def _post(server: Server, body: IO[bytes], size: int) -> dict[str, Any]:
+def _post(server: Server, path: str, body: IO[bytes], size: int) -> dict[str, Any]:
     headers = {"content-type": "application/json", "content-length": str(size)}
-    with _open(server, PATH, body, headers) as answer:
+    with _open(server, path, body, headers) as answer:
         made: dict[str, Any] = json.loads(answer.read())
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from freehold.cli.batch_run import notes, remote, screen
+from freehold.cli.batch_run import earlier, notes, remote, screen
 from freehold.cli.batch_run.inputs import Row
 from freehold.cli.batch_run.notes import Notes
 from freehold.cli.batch_run.plan import Plan, custom_id, index_of, requests, text_of
 from freehold.cli.calling import Server
+
+_FINAL = ("invalid_request_error", "not_found_error", "permission_error", "request_too_large")
 
 
 @dataclass(slots=True)
@@ -24,46 +27,65 @@ class Verdicts:
     again: dict[int, dict[str, Any]] = field(default_factory=dict)
     good: int = 0
     bad: int = 0
-    output_tokens: list[int] = field(default_factory=list)
+    wrong: Counter[str] = field(default_factory=Counter)
+    """What went wrong, and how often: the first words of each problem."""
+
+    def reasons(self, most: int = 5) -> list[str]:
+        """The commonest problems, in words."""
+        return [f"{count} × {problem}" for problem, count in self.wrong.most_common(most)]
 
 
 class Run:
     """One run. `rows` gives the same rows in the same order each time that it is called."""
 
-    def __init__(self, server: Server, plan: Plan, rows: Callable[[], Iterator[Row]], out: Path) -> None:
+    def __init__(
+        self, server: Server, plan: Plan, rows: Callable[[], Iterator[Row]], out: Path, *, only_failed: bool = False
+    ) -> None:
         self._server = server
         self._plan = plan
         self._rows = rows
         self._out = out
         self._place = notes.place(out)
+        self._done = earlier.good(out) if only_failed else frozenset[int]()
+        """Rows that have a good answer already and are not asked for again."""
+
+    def asked(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(custom_id, params) of the first round."""
+        for index, (identity, params) in enumerate(requests(self._plan, self._rows())):
+            if index not in self._done:
+                yield identity, params
+
+    def give_up(self) -> None:
+        """Nothing was sent, and nothing will be."""
+        self._place.unlink(missing_ok=True)
 
     def begin(self, *, resume: bool) -> Notes:
         """Notes of a new run, or those of the one that was broken off."""
-        fingerprint = notes.fingerprint(requests(self._plan, self._rows()))
+        fingerprint = notes.fingerprint(self.asked())
         if resume:
             return notes.read(self._out, fingerprint)
         made = Notes(fingerprint)
         made.write(self._place)
         return made
 
-    def go(self, kept: Notes, console: Console) -> tuple[Verdicts, list[dict[str, Any]]]:
+    def go(self, kept: Notes, console: Console) -> Verdicts:
         """All of it; may be broken off at any moment and gone on with by the same notes."""
         if not kept.first_sent:
-            self._send(kept, kept.first, requests(self._plan, self._rows()))
+            self._send(kept, kept.first, self.asked())
             kept.first_sent = True
             kept.write(self._place)
-        seen = screen.watch(console, kept.first, self._look)
+        screen.watch(console, kept.first, self._look)
         verdicts = self._judge(kept.first)
         if verdicts.again and not kept.second_sent:
-            console.print(f"{len(verdicts.again)} answers failed or did not fit; they are asked for once more.")
+            console.print(f"{len(verdicts.again):,} answers failed or did not fit; they are asked for once more.")
             self._send(kept, kept.second, ((custom_id(i), params) for i, params in sorted(verdicts.again.items())))
             kept.second_sent = True
             kept.write(self._place)
         if kept.second:
-            seen += screen.watch(console, kept.second, self._look)
+            screen.watch(console, kept.second, self._look)
         final = self._write(kept)
         self._place.unlink(missing_ok=True)
-        return final, seen
+        return final
 
     def _look(self, batch_id: str) -> dict[str, Any]:
         return remote.progress(self._server, batch_id)
@@ -84,9 +106,10 @@ class Run:
         wrong: dict[int, str | None] = {}
         for result in self._results(ids):
             problem, text, _ = self._verdict(result)
-            if problem is not None:
+            if problem is not None and not _is_final(result):
                 wrong[index_of(result["custom_id"])] = text
-        for index, (_, params) in enumerate(requests(self._plan, self._rows())):
+        for identity, params in self.asked() if wrong else ():
+            index = index_of(identity)
             if index in wrong:
                 text = wrong[index]
                 long = text is not None and self._plan.is_too_long(text)
@@ -98,8 +121,16 @@ class Run:
         second = {result["custom_id"]: result for result in self._results(kept.second)}
         final = Verdicts()
         fresh = self._out.with_name(self._out.name + ".new")
+        results = self._results(kept.first)
         with fresh.open("w", encoding="utf-8") as file:
-            for row, result in zip(self._rows(), self._results(kept.first), strict=True):
+            old = earlier.lines(self._out) if self._done else iter(())
+            for index, row in enumerate(self._rows()):
+                before = next(old, None)
+                if index in self._done and before is not None:
+                    file.write(before)
+                    final.good += 1
+                    continue
+                result = next(results)
                 better = second.get(result["custom_id"])
                 problem, _, _ = self._verdict(result)
                 self._line(file, row, better if problem is not None and better is not None else result, final)
@@ -115,9 +146,9 @@ class Run:
                 line["json"] = json.loads(text)
         if problem is not None:
             line["error"] = problem
+            final.wrong[problem[:100]] += 1
         if usage:
             line["usage"] = {name: usage[name] for name in ("input_tokens", "output_tokens")}
-            final.output_tokens.append(usage["output_tokens"])
         final.good += problem is None
         final.bad += problem is not None
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -138,3 +169,8 @@ class Run:
     def _results(self, ids: list[str]) -> Iterator[dict[str, Any]]:
         for one in ids:
             yield from remote.results(self._server, one)
+
+
+def _is_final(result: dict[str, Any]) -> bool:
+    """The request itself was refused: it would be again."""
+    return result["result"].get("error", {}).get("error", {}).get("type") in _FINAL

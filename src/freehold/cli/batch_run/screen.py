@@ -58,7 +58,7 @@ def dollars(nanodollars: int) -> str:
     return f"${nanodollars / (100 * NANODOLLARS_PER_CENT):.4f}"
 
 
-def histogram(values: Sequence[int], width: int = 40) -> str:
+def histogram(values: Sequence[int], width: int = 24) -> str:
     """A picture of how values are spread, smallest to largest."""
     if not values:
         return ""

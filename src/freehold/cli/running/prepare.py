@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,12 @@ class Task:
     environment: str | None = None
     title: str | None = None
     files: Sequence[Path] = ()
+
+
+def resolved(client: Anthropic, task: Task) -> Task:
+    """The same with ids instead of names: for many sessions of one agent. Raises as `begin`."""
+    agent, environment = _agent(client, task.agent), _environment(client, task.environment)
+    return replace(task, agent=agent, environment=environment)
 
 
 def begin(client: Anthropic, task: Task) -> Any:

@@ -38,6 +38,8 @@ def upgrade() -> None:
         sa.Column("line", sa.LargeBinary(), nullable=False),
         sa.Column("input_tokens", sa.Integer(), nullable=False),
         sa.Column("output_tokens", sa.Integer(), nullable=False),
+        sa.Column("cost_nanodollars", sa.BigInteger(), nullable=True),
+        sa.Column("latency_ms", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("batch_id", "idx", name=op.f("pk_batch_results")),
     )
     op.create_table(
