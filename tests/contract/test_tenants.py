@@ -122,6 +122,7 @@ ROWS: dict[str, Row] = {
     "POST /freehold/v1/batches/{message_batch_id}/resume": HIDDEN,
     "GET /v1/models": LISTED,
     "GET /v1/models/{model_id}": Row("listed"),
+    "GET /freehold/v1/cache/report": LISTED,
     "GET /freehold/v1/routing/decisions": LISTED,
     "GET /freehold/v1/routing/decisions/{call_id}": HIDDEN,
     "GET /freehold/v1/bill": LISTED,

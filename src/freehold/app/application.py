@@ -32,6 +32,7 @@ class Application:
         self.store = parts.ground.store
         self.handler = parts.handler
         self.upstream = parts.upstreams[0]
+        self.choosing = parts.choosing
         self.boxes = parts.sessions.boxes.backend
         self.first_start = found
         self._parts = parts
@@ -44,10 +45,14 @@ class Application:
         parts.sessions.driver.start()
         parts.batches.start()
         parts.webhooks.start()
+        await parts.choosing.start()
         self._tasks = [
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(
-                _sweep([parts.library.tidy, parts.sessions.boxes.tidy, parts.recorder.tidy], parts.ground.clock),
+                _sweep(
+                    [parts.library.tidy, parts.sessions.boxes.tidy, parts.recorder.tidy, parts.choosing.save],
+                    parts.ground.clock,
+                ),
                 name="sweep",
             ),
         ]
@@ -64,6 +69,7 @@ class Application:
             last_first.push_async_callback(parts.ground.store.close)
             last_first.push_async_callback(parts.recorder.flush)
             last_first.push_async_callback(parts.keys.close)
+            last_first.push_async_callback(parts.choosing.close)
             last_first.push_async_callback(parts.ledger.close)
             for upstream in parts.upstreams:
                 last_first.push_async_callback(upstream.close)

@@ -67,11 +67,13 @@ async def build(configuration: Configuration, replacements: Replacements | None 
 
         calls = Switch(pipeline_of(configuration))
         handler = interactive(calls)
+        choosing.ask_by(handler)
         secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=ground.clock)
         parts = Parts(
             ground=ground,
             keys=keys,
             ledger=ledger,
+            choosing=choosing,
             upstreams=tuple(upstreams),
             answered_by=answered_by,
             handler=handler,

@@ -65,6 +65,7 @@ def make_pipeline(
         recordings=_recordings(ground, recorder),
         budgets=_paying(ground, ledger),
         routing=choosing.routing,
+        caching=choosing.caching,
         files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
     )
 

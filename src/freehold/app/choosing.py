@@ -8,22 +8,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from freehold.app.ground import Ground
+from freehold.calls import Handler
+from freehold.gateway.caching.cacher import Cacher, CachingSettings
+from freehold.gateway.caching.doctor import Doctor
+from freehold.gateway.caching.keeping import Keeping
+from freehold.gateway.middleware.caching import Caching, Watching
 from freehold.gateway.middleware.routing import Routing
 from freehold.gateway.routing.estimate import Estimates
 from freehold.gateway.routing.router import Router
 from freehold.gateway.routing.settings import RoutingSettings, rulebook
+from freehold.store.cache_misses import CacheMisses, HabitRows
 from freehold.store.route_decisions import RouteDecisions
 
 
 @dataclass(frozen=True, slots=True)
 class Choosing:
-    """The middleware that choose."""
+    """The middleware that choose, and what they have learned."""
 
     routing: Routing
+    caching: Caching
+    habits: Keeping
+
+    def ask_by(self, handler: Handler) -> None:
+        """Requests of their own go through the whole pipeline."""
+        self.caching.ask = handler
+
+    async def start(self) -> None:
+        """Take over what was learned before."""
+        await self.habits.load()
+
+    async def save(self) -> None:
+        """Keep what was learned since."""
+        await self.habits.save()
+
+    async def close(self) -> None:
+        """End the requests of their own, and keep what was learned."""
+        await self.caching.close()
+        await self.save()
 
 
 def make_choosing(ground: Ground) -> Choosing:
     """One for a process."""
     rules = rulebook(ground.configuration.section(RoutingSettings))
     router = Router(rules, Estimates(ground.rates))
-    return Choosing(Routing(router, RouteDecisions(ground.store), ground.clock))
+    caching = _caching(ground, ground.configuration.section(CachingSettings))
+    return Choosing(
+        Routing(router, RouteDecisions(ground.store), ground.clock),
+        caching,
+        Keeping(caching.cacher.memory, HabitRows(ground.store), ground.clock),
+    )
+
+
+def _caching(ground: Ground, settings: CachingSettings) -> Caching:
+    watching = None
+    if settings.cache_doctor:
+        watching = Watching(Doctor(ground.rates), CacheMisses(ground.store), settings.cache_excerpts)
+    return Caching(Cacher(settings, ground.rates), watching, ground.clock, ground.ids)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from freehold.access.keys import Keys
 from freehold.app.batches import BatchHouse
+from freehold.app.choosing import Choosing
 from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.app.sessions import SessionHouse
@@ -26,6 +27,7 @@ class Parts:
     ground: Ground
     keys: Keys
     ledger: Ledger
+    choosing: Choosing
     upstreams: Sequence[Upstream]
     """The first one answers; the others are those that calls fall back on."""
     answered_by: str

@@ -15,6 +15,7 @@ from freehold.api import (
     batches,
     bills,
     budgets,
+    cache,
     calls,
     environments,
     events,
@@ -44,6 +45,7 @@ from freehold.gateway.catalogue import Catalogue
 from freehold.gateway.recorder import unpacked
 from freehold.ledger.manage import Budgets
 from freehold.store.agents import AgentRows
+from freehold.store.cache_misses import CacheMisses
 from freehold.store.environments import EnvironmentRows
 from freehold.store.recordings import RecordingRows
 from freehold.store.route_decisions import RouteDecisions
@@ -94,6 +96,7 @@ def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
         *batch_forecasts.routes(parts.batches.own),
         *batches.routes(parts.batches.own),
         *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
+        *cache.routes(store, CacheMisses(store)),
         *routing.routes(RouteDecisions(store)),
         *bills.routes(store),
         *calls.routes(store, RecordingRows(store), parts.recorder.flush, unpacked),

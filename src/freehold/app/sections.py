@@ -16,6 +16,7 @@ from freehold.environments.fleet import BoxSettings
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.caching.cacher import CachingSettings
 from freehold.gateway.middleware.limits import LimitSettings
 from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
@@ -41,6 +42,7 @@ def sections() -> list[type[Any]]:
         LimitSettings,
         RecordSettings,
         RoutingSettings,
+        CachingSettings,
         metrics.MetricsSettings,
         ToolboxSettings,
         BoxSettings,

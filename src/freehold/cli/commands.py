@@ -11,6 +11,7 @@ from freehold.cli import (
     agents,
     batch,
     budgets,
+    cache,
     calls,
     chat,
     configuration,
@@ -56,6 +57,7 @@ def commands() -> typer.Typer:
     app.add_typer(batch.commands(), name="batch")
     app.add_typer(webhooks.commands(), name="webhooks")
     app.add_typer(route.commands(), name="route")
+    app.add_typer(cache.commands(), name="cache")
     app.command()(usage.usage)
     app.command()(library.export)
     app.command("import")(library.import_)

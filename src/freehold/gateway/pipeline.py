@@ -15,6 +15,7 @@ from freehold.clock import Clock
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.attempt_meter import AttemptMeter
 from freehold.gateway.middleware.budgets import Budgets
+from freehold.gateway.middleware.caching import Caching
 from freehold.gateway.middleware.deadlines import Deadlines
 from freehold.gateway.middleware.fallbacks import Fallbacks, Way
 from freehold.gateway.middleware.files import FilesInMessages
@@ -53,6 +54,7 @@ def build(
     budgets: Budgets | None = None,
     files: FilesInMessages | None = None,
     routing: Routing | None = None,
+    caching: Caching | None = None,
     metrics: CallMetrics | None = None,
     recordings: Recordings | None = None,
     chance: Callable[[], float] = random.random,
@@ -91,6 +93,7 @@ def build(
             *([limits] if limits and limits.active else []),
             *([files] if files else []),
             *([routing] if routing else []),
+            *([caching] if caching and caching.active else []),
             *([budgets] if budgets else []),
         ],
         fallbacks(spares) if spares else way(upstream, patient),

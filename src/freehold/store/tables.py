@@ -546,6 +546,33 @@ batch_chunks = Table(  # of a batch that the upstream's own batch API works on
 
 # --- webhooks --------------------------------------------------------------------------------------------
 
+cache_misses = Table(
+    "cache_misses",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("workspace_id", String(64), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("culprit", String(32), nullable=False),  # tools_reordered | system_changed | expired …
+    Column("path", String(128), nullable=False),  # of the first block that differs
+    Column("before", Text, nullable=False),  # a few bytes around the first difference
+    Column("after", Text, nullable=False),
+    Column("lost_tokens", BigInteger, nullable=False),
+    Column("cost_nanodollars", BigInteger, nullable=False),
+    Column("warmed_by", String(64), nullable=False),  # the call that had warmed the prefix
+    Column("at_us", BigInteger, nullable=False),
+    Index(None, "workspace_id", "at_us"),
+)
+
+cache_habits = Table(
+    "cache_habits",
+    metadata,
+    Column("route", String(512), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("counts", Text, nullable=False),  # JSON: how soon prefixes of that kind were asked for again
+    Column("updated_us", BigInteger, nullable=False),
+)
+
 route_decisions = Table(
     "route_decisions",
     metadata,

@@ -52,6 +52,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_budget_holders")),
     )
     op.create_table(
+        "cache_habits",
+        sa.Column("route", sa.String(length=512), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("route", "kind", name=op.f("pk_cache_habits")),
+    )
+    op.create_table(
+        "cache_misses",
+        sa.Column("call_id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("key_id", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=128), nullable=False),
+        sa.Column("culprit", sa.String(length=32), nullable=False),
+        sa.Column("path", sa.String(length=128), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("lost_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cost_nanodollars", sa.BigInteger(), nullable=False),
+        sa.Column("warmed_by", sa.String(length=64), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("call_id", name=op.f("pk_cache_misses")),
+    )
+    op.create_index(op.f("ix_cache_misses_workspace_id_at_us"), "cache_misses", ["workspace_id", "at_us"], unique=False)
+    op.create_table(
         "calls",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("workspace_id", sa.String(length=64), nullable=True),
