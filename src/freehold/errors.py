@@ -109,6 +109,20 @@ class TooLarge(FreeholdError):
     status = 413
 
 
+class RequestTimedOut(FreeholdError):
+    """The request did not come in time."""
+
+    type = "timeout_error"
+    status = 408
+
+
+class HeadersTooLarge(FreeholdError):
+    """The request's headers are larger than this server takes."""
+
+    type = "invalid_request_error"
+    status = 431
+
+
 class RateLimited(FreeholdError):
     """Too many requests; `retry-after` says when to come back."""
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import uvicorn
 
-from freehold.api.transport import GatheringProtocol
+from freehold.api.strict_http import StrictProtocol, Watch
 from freehold.app.application import Application
 from freehold.app.build import build
 from freehold.app.sections import sections as made_here
@@ -38,6 +38,12 @@ class ListenSettings:
     port: int = setting(8788, "Port to listen on; 0 picks a free one, and the ready line names it.")
     answers_drain_s: int = setting(30, "After SIGTERM: how long open answers may take to finish.", unit="s")
     keep_alive_s: int = setting(75, "How long an idle client connection is kept.", unit="s")
+    head_patience_s: float = setting(
+        30.0, "How long a client may take to send the head of a request.", unit="s", least=0.1
+    )
+    reader_patience_s: float = setting(
+        300.0, "How long a client may take nothing of an answer that waits for it.", unit="s", least=0.1
+    )
     backlog: int = setting(2048, "Connections that may wait to be accepted.", least=1)
 
 
@@ -55,15 +61,22 @@ class _Server(uvicorn.Server):
         ready: Callable[[], None],
         stopping: Callable[[], None],
         reload: Callable[[], None],
+        watch: Watch,
     ) -> None:
         super().__init__(config)
+        self._watch = watch
         self._ready = ready
         self._stopping = stopping
         self._reload = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._watching = asyncio.create_task(self._watch.run(self.server_state.connections), name="watch connections")
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._watching.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -111,7 +124,7 @@ async def _serve(configuration: Configuration, listening: socket.socket, read: C
     note = _Note(configuration.section(DataSettings).data / "server.json")
     config = uvicorn.Config(
         application.asgi,
-        http=GatheringProtocol,
+        http=StrictProtocol,
         ws="none",
         proxy_headers=False,
         lifespan="off",
@@ -132,8 +145,9 @@ async def _serve(configuration: Configuration, listening: socket.socket, read: C
     try:
         await application.start()
         _settle_memory()
+        watch = Watch(listen.head_patience_s, listen.reader_patience_s)
         reload = functools.partial(_reload, application, read)
-        await _Server(config, ready, application.drain, reload).serve(sockets=[listening])
+        await _Server(config, ready, application.drain, reload, watch).serve(sockets=[listening])
     finally:
         note.remove()
         await application.stop()

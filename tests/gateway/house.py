@@ -261,7 +261,11 @@ class RawClient:
 
     async def post(self, body: bytes, *headers: str, path: str = "/v1/messages") -> None:
         """Send a request whole."""
-        lines = [f"POST {path} HTTP/1.1", "host: x", f"authorization: Bearer {KEY}", *headers]
+        await self.post_as(KEY, body, *headers, path=path)
+
+    async def post_as(self, key: str, body: bytes, *headers: str, path: str = "/v1/messages") -> None:
+        """The same with another key."""
+        lines = [f"POST {path} HTTP/1.1", "host: x", f"authorization: Bearer {key}", *headers]
         head = "\r\n".join([*lines, f"content-length: {len(body)}"]) + "\r\n\r\n"
         self.writer.write(head.encode("latin-1") + body)
         await self.writer.drain()
