@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from freehold.agents.compacting import Context, ContextSettings
 from freehold.agents.inbox import Inbox
 from freehold.agents.loop import Parts
 from freehold.agents.model import Model
@@ -207,24 +208,27 @@ class House:
         toolbox: Toolbox | None = None,
         clock: Clock | None = None,
         drain_s: float = 5.0,
+        window_tokens: int = 1_000_000,
     ) -> None:
         self.store = store
         self.clock = clock or SystemClock()
         self.script = script
         self.boxes = boxes or BoxFunctions()
         self.previews = Previews()
+        self.cost_nanodollars = 1_000_000
         self.inbox = Inbox(store, clock=self.clock, ids=new_id)
         self.sessions = Sessions(
             store, NoFiles(), clock=self.clock, ids=new_id, close_box=nothing, remove_workdir=nothing
         )
         self.parts = Parts(
-            model=Model(script, clock=self.clock, ids=new_id, price=lambda model, usage, at_us: 1_000_000),
+            model=Model(script, clock=self.clock, ids=new_id, price=lambda model, usage, at_us: self.cost_nanodollars),
             execution=Execution(self.boxes, {"company": toolbox or Company()}),
             previews=self.previews,
             clock=self.clock,
             ids=new_id,
             collect_outputs=nothing,
             uploads=no_uploads,
+            context=Context(ContextSettings(), lambda model: window_tokens),
         )
         self.owners = Owners(folder / "owners", new_id)
         runner = Runner(store, self.parts)
@@ -241,7 +245,7 @@ class House:
         await self.driver.stop()
         self.owners.close()
 
-    async def session(self, **changes: Any) -> str:
+    async def session(self, *, cap_cents: int | None = None, **changes: Any) -> str:
         """A new session of a new agent; gives its id."""
         now_us = self.clock.now_us()
         await self._workspace(now_us)
@@ -251,7 +255,7 @@ class House:
         body = {"name": f"env {number}", "config": {"type": "cloud"}}
         await EnvironmentRows(self.store).create(WORKSPACE, environment_id, body, now_us)
         files: Sequence[NewFile] = ()
-        new = NewSession(agent_id, None, snapshot, environment_id, files=files)
+        new = NewSession(agent_id, None, snapshot, environment_id, files=files, cap_cents=cap_cents)
         row, _ = await self.sessions.create(CALLER, new)
         return row.id
 

@@ -140,6 +140,10 @@ class Walk:
             self.write(self.voice.result(call, [{"type": "text", "text": call.id}], self.random.random() < 0.3))
 
     def _ask(self) -> None:
+        if self.session.compactable and self.random.random() < 0.2:
+            summary = f"summary {next(self.numbers)}"
+            self.write(self.voice.event("agent.thread_context_compacted", hidden={"summary": summary}))
+            return
         self._drain()
         ids = replies.Ids(*(self.voice.new_id("sevt") for _ in range(3)))
         self.write(Draft(ids.span_start, "span.model_request_start", {}))

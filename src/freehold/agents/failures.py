@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from freehold.errors import BillingRefused, FreeholdError, Overloaded, RateLimited
@@ -10,6 +11,8 @@ MOST_FAILURES = 6
 """Tries of one model request, each of them already tried again by the gateway for short failures."""
 _FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 300.0
+_TOO_LONG = re.compile(r"too long|context (window|length)|maximum context|too many tokens", re.IGNORECASE)
+"""How Claude says it, and how servers of other models do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Failure:
     message: str
     transient: bool
     retry_after_s: float | None = None
+    too_long: bool = False
+    """The model cannot take so much at once."""
 
 
 def of_error(error: FreeholdError, retry_after_s: float | None = None) -> Failure:
@@ -32,7 +37,8 @@ def of_error(error: FreeholdError, retry_after_s: float | None = None) -> Failur
     if isinstance(error, BillingRefused):
         return Failure("billing_error", error.message, False)
     transient = error.status >= 500 or error.status == 408
-    return Failure("model_request_failed_error", error.message, transient, retry_after_s)
+    too_long = error.status == 413 or (error.status == 400 and _TOO_LONG.search(error.message) is not None)
+    return Failure("model_request_failed_error", error.message, transient, retry_after_s, too_long)
 
 
 def wait_s(failures_before: int, failure: Failure) -> float | None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from freehold.agents import failures, reply, request
+from freehold.agents import compacting, failures, reply, request
+from freehold.agents.compacting import Context, ContextSettings, unknown_window
 from freehold.agents.events import Draft, Voice
 from freehold.agents.log import Change, Idle, Log, Tell, unheard
 from freehold.agents.model import Answered, Failed, Model, Request
@@ -31,6 +32,7 @@ from freehold.agents.toolwork import ToolWork, after
 from freehold.agents.usage import Tokens, stored
 from freehold.calls import Caller
 from freehold.clock import Clock
+from freehold.context import compaction
 from freehold.ids import NewId
 from freehold.jobs import chaos
 from freehold.store.session_log import Move, Plan
@@ -64,6 +66,7 @@ class Parts:
     collect_outputs: Collect
     uploads: Uploads
     given: Gives = gives_nothing
+    context: Context = field(default_factory=lambda: Context(ContextSettings(), unknown_window))
     tell: Tell = unheard
     """Hears of every event that is written; see `feed.Feed.offer`."""
 
@@ -87,6 +90,8 @@ class Loop:
         """The files of the session; `None` when they must be looked at again."""
         self._given: request.Given | None = None
         self._used_box = False
+        self._too_long = False
+        """The model has refused the conversation for its length."""
         self._stopping = False
         self._recheck_s = RECHECK_S * (1 + zlib.crc32(log.id.encode()) / 2**32)  # not all at the same moment
 
@@ -117,6 +122,8 @@ class Loop:
         match step:
             case Rest():
                 return False
+            case Ask() if self._too_long or self._is_long(self.session):
+                await self._compact()
             case Ask():
                 await self._ask()
             case RunTools():
@@ -154,14 +161,17 @@ class Loop:
             end = self._broken_off(ids, asked.tokens, is_error=False)
             await self._log.write(self._with_usage(Change([*before, end])))
 
-    async def _request(self, writing: Writing) -> Request:
+    async def _request(self, writing: Writing, *, compact: bool | None = None) -> Request:
+        """`compact`: for a summary; true: of less than everything."""
         has_box = "built_in" in self._catalog.kinds()
         if has_box and self._uploads is None:
             self._uploads = await self._parts.uploads(self._place.workspace_id, self._log.id)
         if has_box and self._given is None:
             self._given = await self._parts.given(self._place)
         system = request.system_prompt(self._agent, has_box, self._uploads or (), self._given)
-        body = request.body(self._agent, system, self._catalog.definitions, self.session.transcript())
+        body = request.body(self._agent, system, self._catalog.definitions, self._parts.context.view(self.session))
+        if compact is not None:
+            body = compacting.body(self.session, body, smaller=compact)
         return self._parts.model.request(body, self._caller, self._log.id, writing.take)
 
     async def _answer(
@@ -207,15 +217,61 @@ class Loop:
     async def _failed(self, before: Sequence[Draft], ids: reply.Ids, failed: Failed) -> None:
         ended = [*before, self._broken_off(ids, failed.tokens, is_error=True)]
         failure = failed.failure
+        if failure.too_long and self.session.compactable:
+            self._too_long = True
+            await self._log.write(self._with_usage(Change(ended)))
+            return
         wait_s = failures.wait_s(self.session.failures, failure)
         if wait_s is None:
-            error = self._voice.error(failure.kind, failure.message, "exhausted")
+            kind = "compaction_limit_reached_error" if failure.too_long and self.session.summarised else failure.kind
+            error = self._voice.error(kind, failure.message, "exhausted")
             await self._finish(Change([*ended, error]), Finish({"type": "retries_exhausted"}, waiting="flushed"))
             return
         error = self._voice.error(failure.kind, failure.message, "retrying")
         wake_at_us = self._parts.clock.now_us() + round(wait_s * 1_000_000)
         later: dict[str, str | int | None] = {"status": "rescheduling", "wake_at_us": wake_at_us}
         await self._log.write(Change([*ended, error, *self._voice.rescheduled()], values=later, release=True))
+
+    def _is_long(self, session: Session) -> bool:
+        return self._parts.context.is_due(session, self._agent["model"]["id"])
+
+    async def _compact(self) -> None:
+        """Have the conversation summarised; the log keeps the summary, and the next request begins with it."""
+        self._too_long = False
+        before, ids, outcome, tokens = await self._summary(smaller=False)
+        if isinstance(outcome, Failed) and outcome.failure.too_long:
+            ended = self._broken_off(ids, tokens, is_error=True)
+            await self._log.write(self._with_usage(Change([*before, ended])))
+            before, ids, outcome, tokens = await self._summary(smaller=True)
+        if isinstance(outcome, Failed) and outcome.failure.transient:
+            await self._failed(before, ids, outcome)
+        elif outcome is not None or not self._stopping:
+            await self._compacted(before, ids, outcome, tokens)
+
+    async def _summary(self, *, smaller: bool) -> tuple[list[Draft], reply.Ids, Answered | Failed | None, Tokens]:
+        """Ask for one: its start if that is still to be written, its ids, what came back (see `_answer`), its cost."""
+        ids = self._new_ids()
+        unseen = Writing(Previews(), self._log.id, ids.message, ids.thinking)
+        asked = await self._request(unseen, compact=smaller)
+        outcome, opening = await self._answer(asked, _span_start(ids), unseen)
+        return ([] if opening is None else [opening]), ids, outcome, asked.tokens
+
+    async def _compacted(
+        self, before: Sequence[Draft], ids: reply.Ids, outcome: Answered | Failed | None, tokens: Tokens
+    ) -> None:
+        summary = compaction.summary(outcome.message) if isinstance(outcome, Answered) else None
+        ended = [*before, self._broken_off(ids, tokens, is_error=isinstance(outcome, Failed))]
+        if summary is not None:
+            event = self._voice.event("agent.thread_context_compacted", hidden={"summary": summary})
+            chaos.point("before_compaction")
+            await self._log.write(self._with_usage(Change([*ended, event])))
+            chaos.point("after_compaction")
+        elif outcome is None:  # interrupted
+            await self._log.write(self._with_usage(Change(ended)))
+        else:
+            text = "The conversation is too long for the model, and no summary of it could be had."
+            error = self._voice.error("compaction_limit_reached_error", text, "exhausted")
+            await self._finish(Change([*ended, error]), Finish({"type": "retries_exhausted"}, waiting="flushed"))
 
     async def _close_span(self, *, is_error: bool) -> None:
         """End a model request that nobody waits for any more."""
@@ -257,7 +313,8 @@ class Loop:
 
     def _with_next_ask(self, change: Change) -> Change:
         """If these results let the model be asked, its request begins in the same commit, with what waited."""
-        if self._stopping or not isinstance(next_step(self._after(change)), Ask):
+        after = self._after(change)
+        if self._stopping or not isinstance(next_step(after), Ask) or self._is_long(after):
             return change
         self._begun = self._new_ids()
         return replace(change, drain=self._log.waiting, then=[_span_start(self._begun)])

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from freehold.agents.usage import Tokens
+from freehold.context import compaction
 
 Json = dict[str, Any]
 Status = Literal["idle", "running", "rescheduling", "terminated"]
@@ -88,6 +89,7 @@ class Session:
         "begun",
         "calls",
         "cap_cents",
+        "context_tokens",
         "failures",
         "interrupted",
         "last_stop",
@@ -98,6 +100,7 @@ class Session:
         "seq",
         "status",
         "stop_reason",
+        "summarised",
         "tokens",
     )
 
@@ -127,6 +130,10 @@ class Session:
         """It has run before."""
         self.cap_cents: int | None = None
         """The most that it may cost. Set from the session's row when it is loaded, then kept by the fold."""
+        self.context_tokens = 0
+        """Prompt and answer of the last request that was answered; 0 when a summary has replaced them."""
+        self.summarised = False
+        """It was compacted, and the model has not answered since."""
         self._user: list[Json] = []
         self._system: list[Json] = []
         """What operators said along with it; one message behind the user's, which is where the API takes it."""
@@ -142,6 +149,21 @@ class Session:
     def owes_reply(self) -> bool:
         """The model has something to answer, and no call of its is open."""
         return not self.open_calls and (bool(self._user) or bool(self.calls) or self.last_stop == "pause_turn")
+
+    @property
+    def keeps_last(self) -> bool:
+        """The model's last message must stay as it is: its calls are being answered, or it will go on with it."""
+        paused = self.last_stop == "pause_turn" and bool(self.messages) and self.messages[-1]["role"] == "assistant"
+        return bool(self.calls) or paused
+
+    @property
+    def compactable(self) -> bool:
+        """There is a conversation that a summary could replace."""
+        return not self.summarised and len(self.messages) - self.keeps_last >= 2
+
+    def pending(self) -> list[Json]:
+        """The blocks that came since the model's last message. Only for a session without open calls."""
+        return [*(_tool_result(call) for call in self.calls.values()), *self._user, *self._system]
 
     def transcript(self) -> list[Json]:
         """The `messages` of the next model request. Only for a session without open calls."""
@@ -234,7 +256,8 @@ class Session:
             self._reply(hidden)
 
     def _reply(self, hidden: Mapping[str, Any]) -> None:
-        self.failures = 0
+        self.failures, self.summarised = 0, False
+        self.context_tokens = Tokens.from_json(dict(hidden["tokens"])).context if "tokens" in hidden else 0
         self.last_stop = hidden["stop_reason"]
         self.last_stop_details = hidden.get("stop_details")
         self.pauses = self.pauses + 1 if self.last_stop == "pause_turn" else 0
@@ -248,6 +271,13 @@ class Session:
         self._user = []
         self.calls = {call.id: call for call in self._new_calls}
         self._new_calls = []
+
+    def _compacted(self, entry: Entry) -> None:
+        kept = self.keeps_last
+        if not kept:
+            self._system = [*compaction.system_blocks(self.messages), *self._system]
+        self.messages = compaction.compacted(self.messages, (entry.hidden or {})["summary"], keep_last=kept)
+        self.context_tokens, self.summarised = 0, True
 
     def _error(self, entry: Entry) -> None:
         error = entry.body["error"]
@@ -339,6 +369,7 @@ _STEPS: Mapping[str, Callable[[Session, Entry], None]] = {
     "agent.custom_tool_use": Session._tool_use,
     "agent.tool_result": Session._tool_answer,
     "agent.mcp_tool_result": Session._tool_answer,
+    "agent.thread_context_compacted": Session._compacted,
     "span.model_request_start": Session._request_start,
     "span.model_request_end": Session._request_end,
     "session.error": Session._error,

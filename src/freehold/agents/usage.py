@@ -24,6 +24,11 @@ class Tokens:
     cost_nanodollars: int | None = 0
     """At list prices; `None` as soon as one request had no known price."""
 
+    @property
+    def context(self) -> int:
+        """All that was in the window: the prompt, cached or not, and the answer."""
+        return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h + self.output
+
     def plus(self, other: Tokens) -> Tokens:
         """Both together."""
         cost = None

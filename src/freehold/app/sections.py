@@ -6,6 +6,7 @@ from typing import Any
 
 from freehold.access.first_start import AdminKeySettings
 from freehold.access.secrets import SecretSettings
+from freehold.agents.compacting import ContextSettings
 from freehold.api import (
     metrics,
 )
@@ -49,6 +50,7 @@ def sections() -> list[type[Any]]:
         EgressSettings,
         LayerSettings,
         DriverSettings,
+        ContextSettings,
         BatchSettings,
         WebhookSettings,
         FilesSettings,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from freehold.agents.compacting import Context, ContextSettings
 from freehold.agents.feed import Feed
 from freehold.agents.inbox import Inbox
 from freehold.agents.loop import Parts
@@ -13,7 +14,7 @@ from freehold.agents.model import Model
 from freehold.agents.previews import Previews
 from freehold.agents.runner import Runner
 from freehold.agents.sessions import Sessions
-from freehold.agents.tools.boxes import FleetTools, Outputs, Uploads
+from freehold.agents.tools.boxes import FleetTools, Outputs, Spilled, Uploads
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.tools.provisions import Provisions
 from freehold.app.boxes import BoxHouse
@@ -23,6 +24,7 @@ from freehold.calls import Handler
 from freehold.environments.base import Limits
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
+from freehold.ledger.bounds import context_tokens
 from freehold.library.message_files import MessageFiles
 from freehold.store.sessions import SessionRows
 from freehold.toolboxes.base import Toolbox
@@ -85,13 +87,14 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
     feed = Feed(store, previews, clock=clock)
     parts = Parts(
         model=Model(handler, clock=clock, ids=ids, price=ground.rates.cost),
-        execution=Execution(tools, toolboxes),
+        execution=Execution(tools, toolboxes, Spilled(boxes.workdirs).keep),
         previews=previews,
         clock=clock,
         ids=ids,
         collect_outputs=settle,
         uploads=uploads.refresh,
         given=provisions.given,
+        context=Context(ground.configuration.section(ContextSettings), context_tokens),
         tell=feed.offer,
     )
     owners = Owners(ground.data / "owners", ids)

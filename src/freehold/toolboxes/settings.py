@@ -18,6 +18,10 @@ class ToolboxSettings:
         8, "a toolbox with that many calls past their timeout and still running refuses more", least=1
     )
     tool_result_bytes: int = setting(
-        100_000, "the text of one tool result; the rest is cut with a note", unit="bytes", least=1
+        10 << 20,
+        "the text of one tool result; the rest is cut with a note. Of more than 100,000 characters the model is given the "
+        "beginning, and a file with all of it",
+        unit="bytes",
+        least=1,
     )
     tool_media_bytes: int = setting(5 << 20, "one image or document in a tool result, as base64", unit="bytes", least=1)

@@ -7,11 +7,13 @@ It knows neither the log nor the model.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
+from freehold.agents.mounts import UPLOADS
 from freehold.agents.tools.catalog import Spec
 from freehold.agents.tools.execution import Place
 from freehold.agents.tools.provisions import Provisions
@@ -136,6 +138,20 @@ class Uploads:
                 workdir.put_upload(resource.body["mount_path"], source)
 
         await asyncio.to_thread(copy)
+
+
+class Spilled:
+    """Long results of tools, as files beside the uploads: read-only in the box, and where no link can lead astray."""
+
+    def __init__(self, workdirs: Workdirs) -> None:
+        self._workdirs = workdirs
+
+    async def keep(self, place: Place, call_id: str, text: str) -> str:
+        """See `Spill`. Raises `OSError`."""
+        path = f"{UPLOADS}/tool-results/{call_id}.txt"
+        workdir = self._workdirs.of(place.session_id)
+        await asyncio.to_thread(lambda: workdir.put_upload(path, io.BytesIO(text.encode("utf-8", "replace"))))
+        return path
 
 
 class Outputs:

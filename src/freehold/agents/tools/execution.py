@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from freehold.agents.events import UNKNOWN_OUTCOME
 from freehold.agents.session import Result, ToolCall
 from freehold.agents.tools.catalog import TOOLBOX_SCHEME, Spec
+from freehold.context import spilling
 from freehold.environments.base import BoxDied, BoxFailed, Fenced, ToolOutcome
+from freehold.errors import FreeholdError
 from freehold.toolboxes.base import Toolbox
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,10 @@ class BoxTools(Protocol):
         ...
 
 
+Spill = Callable[[Place, str, str], Awaitable[str]]
+"""Keeps a text for the tools of a session, under the id of the call that it came from; gives the path in its box."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What running a call brought. `known` is false if nobody can say whether it took effect."""
@@ -63,9 +69,11 @@ class Ran:
 class Execution:
     """Runs calls of built-in and toolbox tools."""
 
-    def __init__(self, boxes: BoxTools, toolboxes: Mapping[str, Toolbox]) -> None:
+    def __init__(self, boxes: BoxTools, toolboxes: Mapping[str, Toolbox], spill: Spill | None = None) -> None:
+        """`spill` keeps what is too long to be read whole."""
         self._boxes = boxes
         self._toolboxes = dict(toolboxes)
+        self._spill = spill
 
     def built_in(self) -> Sequence[Spec]:
         """The tools of a box."""
@@ -82,6 +90,11 @@ class Execution:
 
     async def run(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
         """Run it. Raises `Fenced` and nothing else."""
+        ran = await self._run(place, agent, call)
+        text = spilling.spilled_text(ran.result.content)
+        return ran if text is None else replace(ran, result=await self._shortened(place, agent, call, ran.result, text))
+
+    async def _run(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
         try:
             if call.kind == "toolbox":
                 return await self._in_toolbox(place, agent, call)
@@ -98,6 +111,17 @@ class Execution:
             return Ran(
                 _failed(f"{call.name} failed inside the server ({type(error).__name__}). {UNKNOWN_OUTCOME}"), False
             )
+
+    async def _shortened(
+        self, place: Place, agent: Mapping[str, Any], call: ToolCall, result: Result, text: str
+    ) -> Result:
+        path = None
+        if self._spill is not None and any(entry["type"].startswith("agent_toolset") for entry in agent["tools"]):
+            try:
+                path = await self._spill(place, call.id, text)
+            except (FreeholdError, OSError) as error:
+                log.warning("a long result of %s in %s could not be kept: %s", call.name, place.session_id, error)
+        return Result(tuple(spilling.shortened(result.content, text, path)), result.is_error)
 
     async def recall(self, place: Place, call: ToolCall) -> Result | None:
         """What a call that another owner started is known to have brought; `None` if nobody knows."""
