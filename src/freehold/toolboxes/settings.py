@@ -19,8 +19,8 @@ class ToolboxSettings:
     )
     tool_result_bytes: int = setting(
         10 << 20,
-        "the text of one tool result; the rest is cut with a note. Of more than 100,000 characters the model is given the "
-        "beginning, and a file with all of it",
+        "the text of one tool result; the rest is cut with a note. Of more than 100,000 characters the model is given "
+        "the beginning, and a file with all of it",
         unit="bytes",
         least=1,
     )
