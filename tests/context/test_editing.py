@@ -87,7 +87,7 @@ def _ids(messages: list[dict[str, Any]]) -> list[str]:
 
 def test_what_a_system_said_stands_behind_the_summary() -> None:
     system = {"role": "system", "content": [{"type": "text", "text": "Answer in French."}]}
-    before = [{"role": "user", "content": "go"}, system, *conversation(["a"])[1:2]]
+    before: list[dict[str, Any]] = [{"role": "user", "content": "go"}, system, *conversation(["a"])[1:2]]
     first, second, last = compacted(before, "the gist", keep_last=True)
     assert "the gist" in first["content"][0]["text"] and second == system and last == before[-1]
     assert [message["role"] for message in asking(before, keep_last=True)] == ["user", "system"]
@@ -109,7 +109,11 @@ def test_it_is_due_by_what_was_used_and_what_came_since() -> None:
 def test_only_what_is_too_long_spills_and_pictures_stay() -> None:
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aa"}}
     assert spilled_text([{"type": "text", "text": "x" * MOST_CHARACTERS}]) is None
-    content = [{"type": "text", "text": "y" * MOST_CHARACTERS}, picture, {"type": "text", "text": "z"}]
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": "y" * MOST_CHARACTERS},
+        picture,
+        {"type": "text", "text": "z"},
+    ]
     text = spilled_text(content)
     assert text is not None and text.endswith("\nz")
     short = shortened(content, text, "/mnt/somewhere.txt")
