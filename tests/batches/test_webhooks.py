@@ -14,6 +14,8 @@ from typing import Any
 import anthropic
 import pytest
 
+from freehold.clock import HandClock
+from freehold.jobs.webhooks import WAITS_S
 from freehold.testing import Running, server
 from tests.batches.house import ended, requests, until
 from tests.contract.manifest import shows_difference
@@ -103,21 +105,84 @@ async def test_the_sdk_unwraps_what_we_send_and_refuses_it_changed(
 
 
 async def test_a_receiver_that_fails_is_tried_three_times_under_one_id(
-    running: Running, there: ScriptedUpstream, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    database_url: str, there: ScriptedUpstream, receiver: Receiver
 ) -> None:
-    monkeypatch.setattr("freehold.jobs.webhooks.WAITS_S", (0.05, 0.05))
     receiver.statuses = [500, 503, 500]
-    made = await add(running, there.url)
-    await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
-    async with asyncio.timeout(20):
-        while True:
-            [delivery] = await deliveries(running, made["id"])
-            if delivery["state"] == "failed":
-                break
-            await asyncio.sleep(0.05)  # polling from outside
+    clock = HandClock()
+    settings = {"database": database_url, "webhook_private_hosts": ["127.0.0.1"]}
+    async with server(settings=settings, clock=clock) as running:
+        made = await add(running, there.url)
+        await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
+        for attempt, wait_s in enumerate((*WAITS_S, 0), 1):
+            async with asyncio.timeout(20):
+                while True:
+                    [delivery] = await deliveries(running, made["id"])
+                    if delivery["attempts"] == attempt:
+                        break
+                    await asyncio.sleep(0.05)  # polling from outside
+            await clock.advance(wait_s)
+    assert delivery["state"] == "failed"
     assert (delivery["attempts"], delivery["last_status"], delivery["last_error"]) == (3, 500, "answered 500")
     assert len({request.header("webhook-id") for request in receiver.got}) == 1
     assert len(receiver.got) == 3
+
+
+async def test_what_happens_to_agents_environments_and_sessions_is_told_in_the_sdks_types(
+    running: Running, there: ScriptedUpstream, receiver: Receiver
+) -> None:
+    made, client = await add(running, there.url), running.client
+    agent = await client.beta.agents.create(name="clerk", model="claude-haiku-4-5")
+    await client.beta.agents.update(agent.id, version=agent.version, name="scribe")
+    environment = await client.beta.environments.create(name="desk")
+    await client.beta.environments.update(environment.id, name="other desk")
+    session = await client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+    said: Any = [{"type": "user.message", "content": [{"type": "text", "text": "Say hello"}]}]
+    await client.beta.sessions.events.send(session.id, events=said)
+    await until(lambda: any(request.json()["data"]["type"] == "session.status_idled" for request in receiver.got), 30)
+    await client.beta.sessions.archive(session.id)
+    await client.beta.sessions.delete(session.id)
+    await client.beta.environments.archive(environment.id)
+    await client.beta.agents.archive(agent.id)
+    wanted = {
+        "agent.created": agent.id,
+        "agent.updated": agent.id,
+        "agent.archived": agent.id,
+        "environment.created": environment.id,
+        "environment.updated": environment.id,
+        "environment.archived": environment.id,
+        "session.created": session.id,
+        "session.status_run_started": session.id,
+        "session.status_idled": session.id,
+        "session.thread_idled": session.id,
+        "session.status_terminated": session.id,
+        "session.archived": session.id,
+        "session.deleted": session.id,
+    }
+    await until(lambda: wanted.keys() <= {request.json()["data"]["type"] for request in receiver.got}, 30)
+    seen: dict[str, Any] = {}
+    for request in receiver.got:
+        event = client.beta.webhooks.unwrap(request.body.decode(), headers=dict(request.headers), key=made["secret"])
+        seen[event.data.type] = event
+        assert type(event.data).__name__ != "dict", f"the SDK knows no {event.data.type}"
+    assert {kind: seen[kind].data.id for kind in wanted} == wanted
+    assert seen["session.thread_idled"].data.session_thread_id.startswith("sthr_")
+    assert not {"session.running", "session.idled"} & seen.keys(), "older names are for those that ask for them"
+
+
+async def test_a_session_that_waits_for_leave_is_told_to_those_who_asked_for_that(
+    running: Running, there: ScriptedUpstream, receiver: Receiver
+) -> None:
+    await add(running, there.url, events=["session.requires_action", "session.idled"])
+    client = running.client
+    tool: Any = {"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_ask"}}}
+    agent = await client.beta.agents.create(name="careful", model="claude-haiku-4-5", tools=[tool])
+    environment = await client.beta.environments.create(name="desk")
+    session = await client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+    said: Any = [{"type": "user.message", "content": [{"type": "text", "text": "Run this:\n```bash\necho hi\n```"}]}]
+    await client.beta.sessions.events.send(session.id, events=said)
+    await until(lambda: len(receiver.got) >= 2, 30)
+    kinds = [request.json()["data"]["type"] for request in receiver.got]
+    assert sorted(kinds) == ["session.idled", "session.requires_action"]
 
 
 async def test_a_private_address_is_not_dialled_unless_the_operator_names_it(
@@ -144,7 +209,7 @@ async def test_a_private_address_is_not_dialled_unless_the_operator_names_it(
         ({"url": "ftp://example.com"}, "url: "),
         ({"url": "https://user:pw@example.com"}, "url: .*password"),
         ({"url": "https://example.com/\r\nx: y"}, "url: must be plain"),
-        ({"url": "https://example.com", "events": ["session.created"]}, r"events\.0: must be one of batch\.ended"),
+        ({"url": "https://example.com", "events": ["session.pending"]}, r"events\.0: must be one of batch\.ended"),
         ({"url": "https://example.com", "color": 1}, "color: there is no such field"),
     ],
 )

@@ -42,6 +42,7 @@ from freehold.store.sessions import (
     read_session,
     update_session,
 )
+from freehold.store.webhooks import announce
 
 MOST_RESOURCES = 500
 MOST_MEMORY_STORES = 8
@@ -211,6 +212,7 @@ class Sessions:
                 _refuse_busy(row, "archived")
                 ended: dict[str, str | int | None] = {"status": "terminated", "archived_us": now_us}
                 await self._append(connection, row, self._voice(row).terminated(), now_us, ended)
+                await announce(connection, workspace_id, "session.archived", session_id, now_us=now_us)
             return await read_session(connection, workspace_id, session_id)
 
         row = await self._store.write(op, wake=[session_id])
@@ -228,6 +230,7 @@ class Sessions:
         async def op(connection: Connection) -> None:
             _refuse_busy(await read_session(connection, workspace_id, session_id, lock=True), "deleted")
             await delete_session(connection, session_id)
+            await announce(connection, workspace_id, "session.deleted", session_id, now_us=self._clock.now_us())
 
         await self._store.write(op, wake=[session_id, inbox(session_id)])
         await self._close_box(session_id)
@@ -303,6 +306,7 @@ class Sessions:
                 archived_us=None,
             )
             await insert_session(connection, row)
+            await announce(connection, caller.workspace_id, "session.created", session_id, now_us=now_us)
             for resource in resources:
                 await insert_resource(connection, session_id, resource)
             if new.messages:

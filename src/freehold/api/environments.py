@@ -63,7 +63,7 @@ class _Environments:
 
     async def delete(self, request: Request) -> Response:
         environment_id = request.path["environment_id"]
-        await self._rows.delete(request.workspace_id, environment_id)
+        await self._rows.delete(request.workspace_id, environment_id, self._clock.now_us())
         return answer({"id": environment_id, "type": "environment_deleted"})
 
     async def list(self, request: Request) -> Response:

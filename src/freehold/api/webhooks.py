@@ -13,11 +13,19 @@ from freehold.clock import Clock, rfc3339
 from freehold.errors import InvalidRequest
 from freehold.ids import NewId
 from freehold.jobs.webhooks import OpensSecrets, check_url, new_secret
+from freehold.store.session_news import NAMES, WHY_IDLE
 from freehold.store.webhooks import DeliveryRow, WebhookRow, WebhookRows, delivery
 from freehold.wire.pages import cursor_page
 
-EVENTS = ("batch.ended",)
-"""What is told. The API's session, agent and environment events are not sent yet."""
+EVENTS = (
+    "batch.ended",
+    *(f"session.{what}" for what in ("created", "archived", "deleted")),
+    *(name for names in NAMES.values() for name in names),
+    *WHY_IDLE.values(),
+    *(f"agent.{what}" for what in ("created", "updated", "archived")),
+    *(f"environment.{what}" for what in ("created", "updated", "archived", "deleted")),
+)
+"""What is told: events of the API, and `batch.ended`, which is ours."""
 TEST = "webhook.test"
 _PATH = "/freehold/v1/webhooks"
 _ONE = f"{_PATH}/{{webhook_id}}"

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import CursorResult, Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
 from freehold.store.engine import Store
 from freehold.store.keyset import page as page_of
 from freehold.store.tables import agent_versions, agents
+from freehold.store.webhooks import announce
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class AgentRows:
                     id=agent_id, workspace_id=workspace_id, version=1, created_us=now_us, updated_us=now_us
                 )
             )
+            await announce(connection, workspace_id, "agent.created", agent_id, now_us=now_us)
             return await _add_version(connection, AgentRow(agent_id, 1, definition, now_us, now_us, None))
 
         return await self._store.write(op)
@@ -80,6 +82,7 @@ class AgentRows:
             await connection.execute(
                 update(agents).where(agents.c.id == row.id).values(version=newer.version, updated_us=now_us)
             )
+            await announce(connection, workspace_id, "agent.updated", agent_id, now_us=now_us)
             return await _add_version(connection, newer)
 
         return await self._store.write(op)
@@ -88,11 +91,13 @@ class AgentRows:
         """Archive it; once archived it stays as it was."""
 
         async def op(connection: AsyncConnection) -> AgentRow:
-            await connection.execute(
+            archived: CursorResult[Any] = await connection.execute(
                 update(agents)
                 .where(agents.c.id == agent_id, agents.c.workspace_id == workspace_id, agents.c.archived_us.is_(None))
                 .values(archived_us=now_us)
             )
+            if archived.rowcount:
+                await announce(connection, workspace_id, "agent.archived", agent_id, now_us=now_us)
             return await read_agent(connection, workspace_id, agent_id, None)
 
         return await self._store.write(op)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, delete, exists, insert, select, update
+from sqlalchemy import CursorResult, Row, Select, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import Conflict, NotFound
 from freehold.store.engine import Store
 from freehold.store.keyset import page as page_of
 from freehold.store.tables import environments, sessions
+from freehold.store.webhooks import announce
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class EnvironmentRows:
                     updated_us=now_us,
                 )
             )
+            await announce(connection, workspace_id, "environment.created", environment_id, now_us=now_us)
             return EnvironmentRow(environment_id, body, now_us, now_us, None)
 
         return await self._store.write(op)
@@ -70,6 +72,7 @@ class EnvironmentRows:
                 .where(environments.c.id == environment_id)
                 .values(body=_encoded(body), updated_us=now_us)
             )
+            await announce(connection, workspace_id, "environment.updated", environment_id, now_us=now_us)
             return EnvironmentRow(row.id, body, row.created_us, now_us, row.archived_us)
 
         return await self._store.write(op)
@@ -78,7 +81,7 @@ class EnvironmentRows:
         """Archive it; once archived it stays as it was."""
 
         async def op(connection: AsyncConnection) -> EnvironmentRow:
-            await connection.execute(
+            archived: CursorResult[Any] = await connection.execute(
                 update(environments)
                 .where(
                     environments.c.id == environment_id,
@@ -87,11 +90,13 @@ class EnvironmentRows:
                 )
                 .values(archived_us=now_us)
             )
+            if archived.rowcount:
+                await announce(connection, workspace_id, "environment.archived", environment_id, now_us=now_us)
             return await read_environment(connection, workspace_id, environment_id)
 
         return await self._store.write(op)
 
-    async def delete(self, workspace_id: str, environment_id: str) -> None:
+    async def delete(self, workspace_id: str, environment_id: str, now_us: int) -> None:
         """Delete it for good. Raises `NotFound`, or `Conflict` while a session refers to it."""
 
         async def op(connection: AsyncConnection) -> None:
@@ -102,6 +107,7 @@ class EnvironmentRows:
                     f"A session refers to the environment {environment_id!r}. Delete its sessions first, or archive it."
                 )
             await connection.execute(delete(environments).where(environments.c.id == environment_id))
+            await announce(connection, workspace_id, "environment.deleted", environment_id, now_us=now_us)
 
         await self._store.write(op)
 

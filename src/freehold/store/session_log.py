@@ -48,6 +48,7 @@ from freehold.store.leases import (
     renew,
     runnable,
 )
+from freehold.store.session_news import announce_events, is_news
 from freehold.store.tables import events as events_table
 from freehold.store.tables import queued_events, sessions
 from freehold.store.tool_journal import Move, Plan, Policy, State, ToolCall, WrongState
@@ -219,6 +220,8 @@ async def append(
     first = row.last_seq - len(events) + 1
     if events:
         await conn.execute(_INSERT_EVENTS, _rows(session_id, events, first, row.epoch, now_us))
+        if is_news(events):
+            await announce_events(conn, row.workspace_id, session_id, events, now_us)
     calls = await tool_journal.write(conn, session_id, tool_calls, epoch=row.epoch, now_us=now_us)
     return Appended(first, row.last_seq, row.status, row.epoch, calls)
 
@@ -331,7 +334,7 @@ def _advance(
     by_status: bool,
     lease: Literal["leaves", "renews", "gives up"],
     dialect: str,
-) -> tuple[ReturningUpdate[tuple[int, str, int]], frozenset[str]]:
+) -> tuple[ReturningUpdate[tuple[int, str, int, str]], frozenset[str]]:
     """The statement that moves a session on, and the names of its parameters. Building costs more than running it."""
     number = BigInteger()
     changes: dict[str, Any] = {name: bindparam(f"new_{name}", type_=sessions.c[name].type) for name in columns}
@@ -354,7 +357,8 @@ def _advance(
         which.append(sessions.c.status.in_(bindparam("statuses", expanding=True)))
         names.add("statuses")
     advance = update(sessions).where(*which).values(changes)
-    return advance.returning(sessions.c.last_seq, sessions.c.status, sessions.c.epoch), frozenset(names)
+    back = (sessions.c.last_seq, sessions.c.status, sessions.c.epoch, sessions.c.workspace_id)
+    return advance.returning(*back), frozenset(names)
 
 
 @lru_cache(maxsize=4)

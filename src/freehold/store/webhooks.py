@@ -6,16 +6,16 @@ It does not know HTTP, or how a delivery is signed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Row, delete, insert, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Row, String, bindparam, delete, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.clock import rfc3339
 from freehold.errors import InvalidRequest, NotFound
-from freehold.ids import NewId
+from freehold.ids import NewId, new_id
 from freehold.store.engine import Store
 from freehold.store.keyset import page as page_of
 from freehold.store.leases import database_now
@@ -58,28 +58,46 @@ class DeliveryRow:
     ended_us: int | None = None
 
 
+ONLY_BY_NAME = frozenset({"session.running", "session.idled"})
+"""Older names of `session.status_run_started` and `session.status_idled`: sent to those alone that ask for them."""
+_NO_MORE: Mapping[str, str] = {}
+_WHO = select(webhooks.c.id, webhooks.c.events).where(webhooks.c.workspace_id == bindparam("workspace", type_=String()))
 _DELIVERY = [webhook_deliveries.c[field.name] for field in fields(DeliveryRow)]
 
 
 async def announce(
-    connection: AsyncConnection, workspace_id: str, kind: str, subject_id: str, *, now_us: int, ids: NewId
+    connection: AsyncConnection,
+    workspace_id: str,
+    kind: str,
+    subject_id: str,
+    *,
+    now_us: int,
+    ids: NewId = new_id,
+    more: Mapping[str, str] = _NO_MORE,
 ) -> None:
     """Queue `kind` for every webhook of the workspace that wants it, within the transaction in which it happened. One
-    cheap look where there is none."""
-    found = await connection.execute(
-        select(webhooks.c.id, webhooks.c.events).where(webhooks.c.workspace_id == workspace_id)
-    )
+    cheap look where there is none. `more` are further ids that tell whom it is about."""
+    found = await connection.execute(_WHO, {"workspace": workspace_id})
     for webhook_id, events in found.all():
         wanted = json.loads(events)
-        if not wanted or kind in wanted:
-            row = delivery(webhook_id, workspace_id, kind, subject_id, now_us=now_us, ids=ids)
+        if kind in wanted or (not wanted and kind not in ONLY_BY_NAME):
+            row = delivery(webhook_id, workspace_id, kind, subject_id, now_us=now_us, ids=ids, more=more)
             await connection.execute(insert(webhook_deliveries).values(**asdict(row)))
 
 
-def delivery(webhook_id: str, workspace_id: str, kind: str, subject_id: str, *, now_us: int, ids: NewId) -> DeliveryRow:
+def delivery(
+    webhook_id: str,
+    workspace_id: str,
+    kind: str,
+    subject_id: str,
+    *,
+    now_us: int,
+    ids: NewId,
+    more: Mapping[str, str] = _NO_MORE,
+) -> DeliveryRow:
     """A delivery that waits. The body is thin, as the API's own: only ids."""
     event_id = ids("whe")
-    data = {"type": kind, "id": subject_id, "organization_id": ORGANIZATION_ID, "workspace_id": workspace_id}
+    data = {"type": kind, "id": subject_id, "organization_id": ORGANIZATION_ID, "workspace_id": workspace_id, **more}
     body = {"type": "event", "id": event_id, "created_at": rfc3339(now_us), "data": data}
     return DeliveryRow(event_id, webhook_id, kind, json.dumps(body, separators=(",", ":")), now_us, now_us)
 
