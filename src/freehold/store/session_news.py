@@ -1,7 +1,7 @@
 """Which events of a session's log webhooks are told of, and under which names: those of the API differ from the log's.
 
-Source: Claude API docs, Managed Agents, Webhooks, and the SDK's types of their data, read 2026-11-23. They are queued in
-the transaction that appends the events.
+Source: Claude API docs, Managed Agents, Webhooks, and the SDK's types of their data, read 2026-11-23. They are queued
+in the transaction that appends the events.
 """
 
 from __future__ import annotations
