@@ -135,6 +135,7 @@ def progress(row: BatchRow, running: int) -> dict[str, Any]:
         "output_tokens": row.output_tokens,
         "cache_read_tokens": row.cache_read_tokens,
         "cost_nanodollars": row.cost_nanodollars,
+        "cache_saved_nanodollars": row.cache_saved_nanodollars,
         "unpriced": row.unpriced,
         "created_at": rfc3339(row.created_us),
         "expires_at": rfc3339(row.expires_us),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from freehold.batches import lines
 from freehold.batches.pace import Pace
 from freehold.batches.requests import For, call_of
@@ -86,18 +88,23 @@ class Answers:
         cost = _cost(headers)
         if cost is None and facts.usage is not None:
             cost = self._price(facts.model or call.model, usage, self._clock.now_us())
-        written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
         return Done(
             item.idx,
             item.attempt,
             "succeeded",
             lines.succeeded(item.custom_id, body),
-            usage.input_tokens + written + usage.cache_read_tokens,
+            whole_input(usage),
             usage.output_tokens,
             usage.cache_read_tokens,
             cost,
             (self._clock.monotonic_ns() - call.started_ns) // 1_000_000,
+            self._saved(facts.model or call.model, usage, cost),
         )
+
+    def _saved(self, model: str, usage: Usage, cost: int | None) -> int:
+        if cost is None:
+            return 0
+        return saved(lambda plain: self._price(model, plain, self._clock.now_us()), usage, cost)
 
     def _failed(self, item: Claimed, error: FreeholdError, request_id: str) -> Outcome:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()]
@@ -118,6 +125,21 @@ class Answers:
         own_s = min(_LONGEST_PAUSE_S, 0.5 * 2.0 ** min(item.attempt, 10))
         wait_s = min(_LONGEST_PAUSE_S, retry_after_s(headers, now_us) or own_s)
         return Again(item.idx, item.attempt, now_us + round(wait_s * 1_000_000), failures)
+
+
+def whole_input(usage: Usage) -> int:
+    """All tokens of an input: those after the last breakpoint, written to the cache, and read from it."""
+    return usage.input_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens + usage.cache_read_tokens
+
+
+def saved(price: Callable[[Usage], int | None], usage: Usage, cost: int) -> int:
+    """Nanodollars that the cache spared a call that cost so much, less what it paid to write there."""
+    whole = whole_input(usage)
+    if whole == usage.input_tokens or usage.iterations:
+        return 0
+    plain = replace(usage, input_tokens=whole, cache_write_5m_tokens=0, cache_write_1h_tokens=0, cache_read_tokens=0)
+    without = price(plain)
+    return 0 if without is None else without - cost
 
 
 def of_batch(batch_id: str, workspace_id: str, key_id: str, kept: Mapping[str, str]) -> For:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from freehold.batches import lines
-from freehold.batches.answers import of_batch
+from freehold.batches.answers import of_batch, saved, whole_input
 from freehold.clock import Clock
 from freehold.ids import NewId
 from freehold.ledger.rates import Rates
@@ -76,9 +76,12 @@ class Collected:
         cost = None
         if facts.usage is not None:
             cost = self._rates.cost(facts.model, usage, self._clock.now_us(), batch=True)
-        written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        used = usage.input_tokens + written + usage.cache_read_tokens
-        return Done(idx, 0, "succeeded", message, used, usage.output_tokens, usage.cache_read_tokens, cost)
+        spared = 0
+        if cost is not None:
+            now_us = self._clock.now_us()
+            spared = saved(lambda plain: self._rates.cost(facts.model, plain, now_us, batch=True), usage, cost)
+        used, read = whole_input(usage), usage.cache_read_tokens
+        return Done(idx, 0, "succeeded", message, used, usage.output_tokens, read, cost, None, spared)
 
     def _row(self, row: BatchRow, one: Done) -> CallRow:
         made_for = of_batch(row.id, row.workspace_id, row.key_id, msgspec.json.decode(row.headers, type=dict[str, str]))

@@ -18,6 +18,7 @@ from typing import IO
 
 import msgspec
 
+from freehold.batches.prefixes import prefixes, turns
 from freehold.errors import InvalidRequest
 from freehold.jobs import chaos
 from freehold.store.batches import BatchRow, BatchRows, NewItem
@@ -179,7 +180,8 @@ async def store_items(rows: BatchRows, row: BatchRow, requests: Sequence[Request
     """Write the batch and its items, and show it when all are there. Broken off, nothing of it is ever seen."""
     await rows.begin(row)
     try:
-        for items in _slices(requests):
+        order = await asyncio.to_thread(lambda: turns([prefixes(bytes(request.params)) for request in requests]))
+        for items in _slices(requests, order):
             await rows.add(row.id, items)
             chaos.point("batch_inserting")
         await rows.start(row.id)
@@ -188,11 +190,11 @@ async def store_items(rows: BatchRows, row: BatchRow, requests: Sequence[Request
         raise
 
 
-def _slices(requests: Sequence[Request]) -> Iterator[list[NewItem]]:
+def _slices(requests: Sequence[Request], order: Sequence[int]) -> Iterator[list[NewItem]]:
     items: list[NewItem] = []
     size_bytes = 0
     for index, request in enumerate(requests):
-        items.append(NewItem(index, str(request.custom_id), bytes(request.params)))
+        items.append(NewItem(index, str(request.custom_id), bytes(request.params), order[index]))
         size_bytes += len(items[-1].params)
         if len(items) >= _SLICE_ITEMS or size_bytes >= _SLICE_BYTES:
             yield items

@@ -17,7 +17,9 @@ import msgspec
 
 from freehold.batches.answers import Answers, Outcome, Paused, of_batch
 from freehold.batches.pace import Pace
+from freehold.batches.prefixes import prefixes
 from freehold.batches.requests import For
+from freehold.batches.warmth import Warmth
 from freehold.clock import Clock
 from freehold.errors import Unavailable
 from freehold.ids import NewId
@@ -47,6 +49,7 @@ class _Loaded(NamedTuple):
     item: Claimed
     params: bytes
     made_for: For
+    prefixes: tuple[bytes, ...]
 
 
 class LocalEngine:
@@ -68,6 +71,7 @@ class LocalEngine:
         self._finished: deque[tuple[str, Outcome]] = deque()
         self._finished_bytes = 0
         self._turn = 0
+        self._warmth = Warmth(clock)
         self._hungry = asyncio.Event()
         self._something = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -171,21 +175,36 @@ class LocalEngine:
         async with self._store.read() as connection:
             params = await batch_work.params(connection, batch_id, [item.idx for item in items])
         made_for = self._batches[batch_id]
-        self._loaded.extend(_Loaded(item, params[item.idx], made_for) for item in items if item.idx in params)
+        self._loaded.extend(
+            _Loaded(item, params[item.idx], made_for, prefixes(params[item.idx]))
+            for item in items
+            if item.idx in params
+        )
 
     # Calling.
 
     def _begin(self) -> None:
         """Begin as many calls as may be open now."""
         allowed = self._pace.allowed()
-        while self._loaded and len(self._running) < allowed and self._may_finish_more():
-            task = asyncio.create_task(self._work(self._loaded.popleft()))
+        while len(self._running) < allowed and self._may_finish_more():
+            loaded = self._next()
+            if loaded is None:
+                break
+            task = asyncio.create_task(self._work(loaded, self._warmth.begun(loaded.prefixes)))
             self._running.add(task)
             task.add_done_callback(self._ended)
         if len(self._loaded) < self._wanted():
             self._hungry.set()
         if allowed == 0 and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(min(LOOK_S, self._pace.held_s()), self._go_on)
+
+    def _next(self) -> _Loaded | None:
+        """The next call that may begin: not one whose prefix another is just writing to the cache."""
+        for place, loaded in enumerate(self._loaded):
+            if self._warmth.may_begin(loaded.prefixes):
+                del self._loaded[place]
+                return loaded
+        return None
 
     def _go_on(self) -> None:
         self._timer = None
@@ -199,15 +218,18 @@ class LocalEngine:
         if not task.cancelled():
             self._begin()
 
-    async def _work(self, loaded: _Loaded) -> None:
-        item = loaded.item
-        if item.idx not in self._held.get(item.batch_id, ()):
-            return  # its lease was lost while it waited
+    async def _work(self, loaded: _Loaded, written: tuple[bytes, ...]) -> None:
+        item, outcome = loaded.item, None
         try:
+            if item.idx not in self._held.get(item.batch_id, ()):
+                return  # its lease was lost while it waited
             outcome = await self._answers.answer(item, loaded.params, loaded.made_for)
         except Exception:  # the outer edge of a job
             log.exception("item %d of %s failed inside the server", item.idx, item.batch_id)
             outcome = Again(item.idx, item.attempt, self._clock.now_us() + 5_000_000, item.failures + 1)
+        finally:
+            answered = isinstance(outcome, Done) and outcome.state == "succeeded"
+            self._warmth.ended(loaded.prefixes, written, answered=answered)
         chaos.point("batch_answered")
         self._finished.append((item.batch_id, outcome))
         self._finished_bytes += len(outcome.line) if isinstance(outcome, Done) else 0

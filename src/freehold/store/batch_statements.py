@@ -15,7 +15,15 @@ from freehold.store.leases import database_now
 from freehold.store.tables import batch_items, batch_requests, batches
 
 COUNTED = ("succeeded", "errored", "canceled", "expired")
-SUMMED = (*COUNTED, "input_tokens", "output_tokens", "cache_read_tokens", "cost_nanodollars", "unpriced")
+SUMMED = (
+    *COUNTED,
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cost_nanodollars",
+    "cache_saved_nanodollars",
+    "unpriced",
+)
 """What a batch's row adds up of its items."""
 
 _item = batch_items.c
@@ -31,7 +39,7 @@ def taking(dialect: str) -> ReturningUpdate[Any]:
     picked = (
         select(_item.idx)
         .where(_item.batch_id == _BATCH, _item.state == "queued", _item.not_before_us <= now)
-        .order_by(_item.idx)
+        .order_by(_item.turn)
         .limit(bindparam("most", type_=Integer()))
         .with_for_update(skip_locked=True)
         .cte("picked")
@@ -41,7 +49,7 @@ def taking(dialect: str) -> ReturningUpdate[Any]:
         update(batch_items)
         .where(_item.batch_id == _BATCH, _item.idx.in_(select(picked.c.idx)))
         .values(state="leased", owner=_OWNER, attempt=_item.attempt + 1, lease_until_us=until)
-        .returning(_item.idx, _item.custom_id, _item.attempt, _item.failures, _item.size_bytes)
+        .returning(_item.idx, _item.custom_id, _item.attempt, _item.failures, _item.size_bytes, _item.turn)
     )
 
 

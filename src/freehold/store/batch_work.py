@@ -55,6 +55,7 @@ class Claimed:
     attempt: int
     failures: int
     size_bytes: int
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Done:
     """`None`: its price is not known."""
     latency_ms: int | None = None
     """`None`: nobody measured it."""
+    cache_saved_nanodollars: int = 0
+    """What the cache spared it, less what it paid to write there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ async def claim(
     (PostgreSQL: SKIP LOCKED; SQLite has one writer at a time)."""
     values = {"batch": batch_id, "of_owner": owner, "now": now_us, "lease": round(lease_s * 1_000_000), "most": limit}
     taken = await connection.execute(taking(connection.dialect.name), values)
-    return sorted((Claimed(batch_id, *row) for row in taken), key=lambda one: one.idx)
+    return sorted((Claimed(batch_id, *row) for row in taken), key=lambda one: one.turn)
 
 
 async def params(connection: AsyncConnection, batch_id: str, places: Collection[int]) -> dict[int, bytes]:
@@ -157,6 +160,7 @@ async def finish(
         "output_tokens": sum(one.output_tokens for one in done),
         "cache_read_tokens": sum(one.cache_read_tokens for one in done),
         "cost_nanodollars": sum(one.cost_nanodollars or 0 for one in done),
+        "cache_saved_nanodollars": sum(one.cache_saved_nanodollars for one in done),
         "unpriced": sum(one.cost_nanodollars is None for one in done),
     }
     total, *ended = await _add(connection, batch_id, more)

@@ -52,6 +52,7 @@ class BatchRow:
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cost_nanodollars: int = 0
+    cache_saved_nanodollars: int = 0
     unpriced: int = 0
     paused_why: str | None = None
     cancel_us: int | None = None
@@ -73,6 +74,7 @@ class NewItem:
     idx: int
     custom_id: str
     params: bytes
+    turn: int
 
 
 class BatchRows:
@@ -91,7 +93,7 @@ class BatchRows:
 
     async def add(self, batch_id: str, items: Sequence[NewItem]) -> None:
         """Insert some of its items."""
-        states = [(batch_id, i.idx, i.custom_id, len(i.params), "queued", 0, 0, None, None, 0) for i in items]
+        states = [(batch_id, i.idx, i.custom_id, i.turn, len(i.params), "queued", 0, 0, None, None, 0) for i in items]
         requests = [(batch_id, item.idx, item.params) for item in items]
 
         async def op(connection: AsyncConnection) -> None:

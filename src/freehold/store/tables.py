@@ -462,6 +462,7 @@ batches = Table(
     Column("output_tokens", BigInteger, nullable=False),
     Column("cache_read_tokens", BigInteger, nullable=False),
     Column("cost_nanodollars", BigInteger, nullable=False),
+    Column("cache_saved_nanodollars", BigInteger, nullable=False),  # less than 0: its writes cost more than was read
     Column("unpriced", Integer, nullable=False),  # results whose price is not known
     Column("paused_why", Text),  # null: it is not paused
     Column("created_us", BigInteger, nullable=False),
@@ -479,6 +480,7 @@ batch_items = Table(
     Column("batch_id", ForeignKey("batches.id", ondelete="CASCADE"), nullable=False),
     Column("idx", Integer, nullable=False),  # its place in the request: 0, 1, 2 …
     Column("custom_id", String(64), nullable=False),
+    Column("turn", Integer, nullable=False),  # the order of work: requests with a prefix in common follow each other
     Column("size_bytes", Integer, nullable=False),  # of its params
     Column("state", String(16), nullable=False),  # queued | leased | succeeded | errored | canceled | expired
     Column("attempt", Integer, nullable=False),  # raised by each claim; a completion names its own
@@ -490,7 +492,7 @@ batch_items = Table(
     Index(
         "ix_batch_items_queued",
         "batch_id",
-        "idx",
+        "turn",
         sqlite_where=text("state = 'queued'"),
         postgresql_where=text("state = 'queued'"),
     ),

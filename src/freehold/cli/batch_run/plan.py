@@ -15,6 +15,11 @@ from freehold.cli.batch_run.inputs import BadInput, Row
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
+CACHED_CHARS = 4_000
+"""What all rows have in common is marked for the cache of prompts from so many characters on: below about a thousand
+tokens no model keeps it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One run's way from a row to a request, and from an answer to a verdict."""
@@ -33,11 +38,19 @@ class Plan:
             return row.params
         made: dict[str, Any] = {"model": self.model, "max_tokens": self.max_tokens}
         if self.system:
-            made["system"] = self.system
+            made["system"] = [_kept(self.system)] if len(self.system) >= CACHED_CHARS else self.system
         if self.schema is not None:
             made["output_config"] = {"format": {"type": "json_schema", "schema": dict(self.schema)}}
-        made["messages"] = [{"role": "user", "content": self.filled(row)}]
+        made["messages"] = [{"role": "user", "content": self._content(row)}]
         return made
+
+    def _content(self, row: Row) -> str | list[dict[str, Any]]:
+        """The filled prompt; what stands before its first field, if it is long, as a block that the cache keeps."""
+        filled, field = self.filled(row), _FIELD.search(self.prompt)
+        same = field.start() if field is not None else 0
+        if same < CACHED_CHARS or same >= len(filled):
+            return filled
+        return [_kept(filled[:same]), {"type": "text", "text": filled[same:]}]
 
     def shorter(self, params: Mapping[str, Any], answer: str) -> dict[str, Any]:
         """The same call, going on from an answer that was too long."""
@@ -73,6 +86,10 @@ class Plan:
             return field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
 
         return _FIELD.sub(value, self.prompt)
+
+
+def _kept(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
 
 
 def custom_id(index: int) -> str:
