@@ -247,7 +247,6 @@ def _toolset(**other: Any) -> dict[str, Any]:
             ["tools.0.configs.0", "web_fetch"],
         ),
         ({"tools": [_toolset(configs=[{"name": "bash"}, {"name": "bash"}])]}, ["tools.0.configs.1"]),
-        ({"tools": [_toolset(default_config={"permission_policy": {"type": "auto"}})]}, ["auto", "not built"]),
         ({"mcp_servers": [COMPANY_SERVER]}, ["mcp_servers", "shop"]),
         ({"tools": [COMPANY_TOOLS]}, ["tools.0.mcp_server_name", "shop"]),
         (
@@ -274,7 +273,6 @@ def _toolset(**other: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 @shows_difference("toolbox-addresses")
 @shows_difference("no-web-tools-without-a-provider")
-@shows_difference("no-policy-auto")
 @shows_difference("no-anthropic-skills")
 @shows_difference("lengths-of-names")
 async def test_what_is_wrong_or_not_built_is_refused_by_name(

@@ -21,6 +21,7 @@ from typing import Any
 from freehold.agents import compacting, failures, reply, request
 from freehold.agents.compacting import Context, ContextSettings, unknown_window
 from freehold.agents.events import Draft, Voice
+from freehold.agents.judging import Judge
 from freehold.agents.log import Change, Idle, Log, Tell, unheard
 from freehold.agents.model import Answered, Failed, Model, Request
 from freehold.agents.previews import Previews, Writing
@@ -67,6 +68,8 @@ class Parts:
     uploads: Uploads
     given: Gives = gives_nothing
     context: Context = field(default_factory=lambda: Context(ContextSettings(), unknown_window))
+    judge: Judge | None = None
+    """Of calls whose policy is `auto`; `None`: by the rules alone."""
     tell: Tell = unheard
     """Hears of every event that is written; see `feed.Feed.offer`."""
 
@@ -200,7 +203,13 @@ class Loop:
             await _cancelled(task)
 
     async def _answered(self, before: Sequence[Draft], ids: reply.Ids, answered: Answered) -> None:
-        made = reply.read(answered.message, answered.tokens, ids, self._catalog, self._voice)
+        judgements = await self._judged(answered)
+        if judgements is None:
+            if not self._stopping:
+                end = self._broken_off(ids, answered.tokens, is_error=False)
+                await self._log.write(self._with_usage(Change([*before, end])))
+            return
+        made = reply.read(answered.message, answered.tokens, ids, self._catalog, self._voice, judgements)
         begun = [call.event_id for call in made.calls if call.runs_now]
         plans = [Plan(call.event_id, call.name, call.policy) for call in made.calls]
         moves = [Move(event_id, "started") for event_id in begun]
@@ -213,6 +222,29 @@ class Loop:
             await self._log.write(self._with_usage(change))
         self._work.note_started(begun)
         chaos.point("after_reply")
+
+    async def _judged(self, answered: Answered) -> reply.Judgements | None:
+        """The judgements of the calls whose policy wants one, side by side; `None`: interrupted, or we stop."""
+        wanted = reply.to_judge(answered.message, self._catalog)
+        if not wanted:
+            return reply.NO_JUDGEMENTS
+        messages, judge = self.session.transcript(), self._parts.judge or Judge(self._parts.model)
+        judging = asyncio.gather(
+            *(judge.judge(tool, given, messages, self._caller, self._log.id) for _, tool, given in wanted)
+        )
+        try:
+            while not judging.done() and not self._must_leave:
+                await self._until([judging])
+            if not judging.done():
+                return None
+            found = judging.result()
+        finally:
+            await _cancelled(judging)
+        tokens = Tokens()
+        for _, used in found:
+            tokens = tokens.plus(used)
+        evaluations = {one[0]: evaluation for one, (evaluation, _) in zip(wanted, found, strict=True)}
+        return reply.Judgements(evaluations, tokens)
 
     async def _failed(self, before: Sequence[Draft], ids: reply.Ids, failed: Failed) -> None:
         ended = [*before, self._broken_off(ids, failed.tokens, is_error=True)]

@@ -16,25 +16,42 @@ class Evaluation:
     verdict: Verdict
     policy: str | None
     """`None`: refused before any policy applied."""
+    reason_code: str | None = None
+    """Of a judge that did not allow it."""
 
     def fields(self) -> dict[str, Any]:
         """As the event shows it."""
         shown: dict[str, Any] = {"evaluated_permission": self.verdict}
-        if self.policy is not None:
+        if self.policy == "auto":
+            reason = {} if self.reason_code is None else {"reason_code": self.reason_code}
+            shown["evaluation"] = {"type": "auto", "evaluated_permission": {"type": self.verdict, **reason}}
+        elif self.policy is not None:
             shown["evaluation"] = {"type": self.policy}
         return shown
+
+    def problem(self, name: str) -> str | None:
+        """What the model is told of a call that was judged and may not run."""
+        if self.policy != "auto" or self.verdict != "deny":
+            return None
+        return f"{name} was not run: it was judged too risky ({self.reason_code}). Find another way, or ask the user."
 
 
 REFUSED = Evaluation("deny", None)
 _VERDICTS: Mapping[str, Verdict] = {"always_allow": "allow", "always_ask": "ask"}
 
 
-def evaluate(policy: Mapping[str, Any]) -> Evaluation:
-    """Judge a call by the policy of its tool.
+def judged(verdict: Verdict, reason_code: str | None = None) -> Evaluation:
+    """What a judge said of a call whose policy is `auto`."""
+    return Evaluation(verdict, "auto", reason_code)
+
+
+def evaluate(policy: Mapping[str, Any], judgement: Evaluation | None = None) -> Evaluation:
+    """Decide about a call by the policy of its tool; `judgement` is the judge's, where the policy wants one.
 
     A policy that this server does not know asks: it was made for caution, and running the call would not be cautious.
-    `auto` is refused when an agent is made, so it does not come here yet.
     """
     kind = str(policy.get("type"))
+    if kind == "auto":
+        return judgement or judged("ask", "indeterminate")
     verdict = _VERDICTS.get(kind)
     return Evaluation(verdict, kind) if verdict is not None else Evaluation("ask", "always_ask")

@@ -7,11 +7,11 @@ span. The message itself, block for block, is kept hidden in the span's end: the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from freehold.agents.events import Draft, Voice
-from freehold.agents.permissions import REFUSED, evaluate
+from freehold.agents.permissions import REFUSED, Evaluation, evaluate
 from freehold.agents.session import Json
 from freehold.agents.tools.catalog import Catalog, Repeat, Tool
 from freehold.agents.usage import Tokens, model_usage
@@ -43,6 +43,14 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgements:
+    """What a judge said of calls of one message, by the model's ids, and what that cost."""
+
+    of: Mapping[str, Evaluation] = field(default_factory=dict)
+    tokens: Tokens = field(default_factory=Tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Ids:
     """Ids that exist before the reply is complete, because previews have already named them."""
 
@@ -51,7 +59,27 @@ class Ids:
     thinking: str
 
 
-def read(message: Mapping[str, Any], tokens: Tokens, ids: Ids, catalog: Catalog, voice: Voice) -> Reply:
+NO_JUDGEMENTS = Judgements()
+
+
+def to_judge(message: Mapping[str, Any], catalog: Catalog) -> list[tuple[str, Tool, Json]]:
+    """The calls in a message whose policy is `auto`: the model's id, the tool, the input."""
+    found = []
+    for block in message["content"] if message["stop_reason"] != "refusal" else ():
+        tool = catalog.find(block["name"]) if block["type"] == "tool_use" else None
+        if tool is not None and tool.policy.get("type") == "auto" and isinstance(block["input"], dict):
+            found.append((block["id"], tool, block["input"]))
+    return found
+
+
+def read(
+    message: Mapping[str, Any],
+    tokens: Tokens,
+    ids: Ids,
+    catalog: Catalog,
+    voice: Voice,
+    judgements: Judgements = NO_JUDGEMENTS,
+) -> Reply:
     """The events of a complete model message. A refused one is not kept, and nothing in it is run."""
     stop_reason = message["stop_reason"]
     refused = stop_reason == "refusal"
@@ -61,14 +89,16 @@ def read(message: Mapping[str, Any], tokens: Tokens, ids: Ids, catalog: Catalog,
     for block in blocks:
         if block["type"] == "tool_use":
             cut = _CUT_OFF.get(stop_reason) if block is blocks[-1] else None
-            draft, planned = _call(block, _given(message, block["id"]), cut, catalog, voice)
+            judgement = judgements.of.get(block["id"])
+            draft, planned = _call(block, _given(message, block["id"]), cut, catalog, voice, judgement)
             drafts.append(draft)
             calls += [planned] if planned else []
     hidden = {
         "content": blocks,
         "stop_reason": stop_reason,
         "stop_details": _details(message) if refused else None,
-        "tokens": tokens.as_json(),
+        "tokens": tokens.plus(judgements.tokens).as_json(),
+        "window": tokens.context,
         "message_id": message.get("id"),
         "model": message.get("model"),
     }
@@ -93,10 +123,13 @@ def _said(blocks: list[Json], ids: Ids) -> list[Draft]:
     return drafts
 
 
-def _call(block: Json, given: Any, cut: str | None, catalog: Catalog, voice: Voice) -> tuple[Draft, Planned | None]:
+def _call(
+    block: Json, given: Any, cut: str | None, catalog: Catalog, voice: Voice, judgement: Evaluation | None
+) -> tuple[Draft, Planned | None]:
     tool = catalog.find(block["name"])
     problem = _problem(block["name"], given, tool, cut, catalog)
-    evaluation = evaluate(tool.policy) if tool is not None else REFUSED
+    evaluation = evaluate(tool.policy, judgement) if tool is not None else REFUSED
+    problem = problem or evaluation.problem(block["name"])
     fields: Json = {"name": tool.name if tool else block["name"], "input": block["input"]}
     kind = "agent.tool_use"
     if tool is not None and tool.kind == "custom" and problem is None:

@@ -257,7 +257,7 @@ class Session:
 
     def _reply(self, hidden: Mapping[str, Any]) -> None:
         self.failures, self.summarised = 0, False
-        self.context_tokens = Tokens.from_json(dict(hidden["tokens"])).context if "tokens" in hidden else 0
+        self.context_tokens = hidden.get("window", 0)
         self.last_stop = hidden["stop_reason"]
         self.last_stop_details = hidden.get("stop_details")
         self.pauses = self.pauses + 1 if self.last_stop == "pause_turn" else 0

@@ -188,8 +188,6 @@ def _default(place: str, given: Mapping[str, Any] | None, policy: str) -> Entry:
 def _over(place: str, given: Mapping[str, Any], default: Mapping[str, Any]) -> Entry:
     enabled = given.get("enabled")
     policy = given.get("permission_policy")
-    if policy is not None and policy["type"] == "auto":
-        raise NotBuilt(f'{place}.permission_policy: "auto" is not built yet. Use always_allow or always_ask.')
     return {
         "enabled": default["enabled"] if enabled is None else enabled,
         "permission_policy": dict(default["permission_policy"] if policy is None else policy),

@@ -7,6 +7,7 @@ from typing import Any
 from freehold.access.first_start import AdminKeySettings
 from freehold.access.secrets import SecretSettings
 from freehold.agents.compacting import ContextSettings
+from freehold.agents.judging import JudgeSettings
 from freehold.api import (
     metrics,
 )
@@ -51,6 +52,7 @@ def sections() -> list[type[Any]]:
         LayerSettings,
         DriverSettings,
         ContextSettings,
+        JudgeSettings,
         BatchSettings,
         WebhookSettings,
         FilesSettings,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from freehold.agents.compacting import Context, ContextSettings
 from freehold.agents.feed import Feed
 from freehold.agents.inbox import Inbox
+from freehold.agents.judging import Judge, JudgeSettings
 from freehold.agents.loop import Parts
 from freehold.agents.model import Model
 from freehold.agents.previews import Previews
@@ -85,8 +86,10 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
     )
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
+    model = Model(handler, clock=clock, ids=ids, price=ground.rates.cost)
     parts = Parts(
-        model=Model(handler, clock=clock, ids=ids, price=ground.rates.cost),
+        model=model,
+        judge=Judge(model, ground.configuration.section(JudgeSettings)),
         execution=Execution(tools, toolboxes, Spilled(boxes.workdirs).keep),
         previews=previews,
         clock=clock,
