@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,8 @@ class Bubblewrap:
             on_error.callback(ours.close)
             with theirs:
                 fds = {"control": theirs.fileno(), "lock": held.fd, **way_out}
-                outer, info = await self._launcher.run(lambda: self._start(spec, workdir, mounts, fds))
-            process = await asyncio.to_thread(self._join, spec, outer, info, held)
+                started = await self._launcher.run(lambda: self._start(spec, workdir, mounts, fds))
+            process = await asyncio.to_thread(self._join, spec, started, held)
             on_error.pop_all()
         box = LiveBox(spec.session_id, ours, lambda: asyncio.to_thread(process.end))
         watched = Watched(box, process, workdir, spec.limits.disk_bytes)
@@ -146,10 +147,8 @@ class Bubblewrap:
 
     # in the launcher's thread
 
-    def _start(
-        self, spec: BoxSpec, workdir: Workdir, mounts: Sequence[Mount], passed: Mapping[str, int]
-    ) -> tuple[subprocess.Popen[bytes], int]:
-        """Start bubblewrap; gives it, and the descriptor on which it will tell the box's pid.
+    def _start(self, spec: BoxSpec, workdir: Workdir, mounts: Sequence[Mount], passed: Mapping[str, int]) -> _Started:
+        """Start bubblewrap, within the limits of the box where that can be done at once.
 
         `passed`: descriptors that the box gets besides those made here, which are closed again here.
         """
@@ -172,13 +171,25 @@ class Bubblewrap:
         inside = [kit.base.python, "-I", "-S", "-c", bundle.START, "{control}", "{journal}", "{code}"]
         argv = command(kit.bwrap, kit.setpriv, user, inside)
         try:
-            return self._launcher.start(argv, {**fds, **passed}), info
+            return self._start_limited(spec, argv, {**fds, **passed}, info)
         except BaseException:
             os.close(info)
             raise
         finally:
             for fd in fds.values():
                 os.close(fd)
+
+    def _start_limited(self, spec: BoxSpec, argv: Sequence[str], fds: Mapping[str, int], info: int) -> _Started:
+        try:
+            group = self._limiter().group(f"{spec.session_id}-{os.urandom(4).hex()}", spec.limits)
+        except OSError as error:
+            raise BoxFailed(f"the limits could not be set: {error}") from error
+        try:
+            with group.entered() as inside:
+                return _Started(self._launcher.start(argv, fds), info, group, inside)
+        except BaseException:
+            group.remove()
+            raise
 
     def _found(self) -> Kit:
         if self._kit is None:
@@ -204,13 +215,13 @@ class Bubblewrap:
             self._chosen = best_limiter()
         return self._chosen
 
-    def _join(self, spec: BoxSpec, outer: subprocess.Popen[bytes], info: int, held: BoxLease) -> BoxProcess:
-        """Learn the box's pid and put it under its limits, before it is told to begin."""
-        group: Group | None = None
+    def _join(self, spec: BoxSpec, started: _Started, held: BoxLease) -> BoxProcess:
+        """Learn the box's pid and see that it is under its limits, before it is told to begin."""
+        outer, group = started.outer, started.group
         try:
-            group = self._limiter().group(f"{spec.session_id}-{os.urandom(4).hex()}", spec.limits)
-            pid = pid_of_box(info, outer)
-            group.add(pid)
+            pid = pid_of_box(started.info, outer)
+            if not started.inside:
+                group.add(pid)
             held.record(pid, spec.epoch)
             return BoxProcess(outer, pid, group, held)
         except (OSError, BoxFailed) as error:
@@ -221,9 +232,20 @@ class Bubblewrap:
             outer.wait()
             if outer.stderr is not None:
                 outer.stderr.close()
-            if group is not None:
-                group.remove()
+            group.remove()
             explained = probe.explained(words)
             raise (BoxFailed if explained == words else NoIsolation)(explained) from error
         finally:
-            os.close(info)
+            os.close(started.info)
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A bubblewrap that was just started."""
+
+    outer: subprocess.Popen[bytes]
+    info: int
+    """The descriptor on which it will tell the box's pid."""
+    group: Group
+    inside: bool
+    """Whether it is in the group already."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,8 +28,13 @@ _REMEDY = "delegate a cgroup v2 subtree to the server (systemd: Delegate=yes; co
 class Group(Protocol):
     """The processes of one box."""
 
+    def entered(self) -> AbstractContextManager[bool]:
+        """Within: what this thread starts is in the group from its first moment. Gives False where that cannot be done;
+        then `add` it.
+        """
+
     def add(self, pid: int) -> None:
-        """Put a process in; its later children follow."""
+        """Put a process in; its later children follow. Costs up to 10 ms: the kernel waits for all its processors."""
 
     def freeze(self) -> bool:
         """Stop all of it where it stands. False: that cannot be done here."""
@@ -55,6 +61,9 @@ class Limiter(Protocol):
 
 
 class _NoGroup:
+    def entered(self) -> AbstractContextManager[bool]:
+        return contextlib.nullcontext(True)
+
     def add(self, pid: int) -> None:
         return None
 
@@ -142,6 +151,9 @@ class _GroupV2:
     def __init__(self, folders: _Folders) -> None:
         self._folders = folders
 
+    def entered(self) -> AbstractContextManager[bool]:
+        return contextlib.nullcontext(False)  # a thread cannot leave the group of its process here
+
     def add(self, pid: int) -> None:
         self._folders.write("freeze", "cgroup.procs", pid)
 
@@ -177,7 +189,7 @@ class CgroupV1:
         folders.write("processes", "pids.max", limits.processes + SPARE_PROCESSES)
         folders.write("cpu", "cpu.cfs_period_us", _CPU_PERIOD_US)
         folders.write("cpu", "cpu.cfs_quota_us", _quota_us(limits))
-        return _GroupV1(folders)
+        return _GroupV1(folders, self._roots)
 
     def sweep(self) -> None:
         """Take away what boxes of servers that were killed have left."""
@@ -185,8 +197,28 @@ class CgroupV1:
 
 
 class _GroupV1:
-    def __init__(self, folders: _Folders) -> None:
+    def __init__(self, folders: _Folders, homes: Mapping[str, Path]) -> None:
         self._folders = folders
+        self._homes = homes
+        """Where the server itself stands, by control."""
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[bool]:
+        """This thread goes in itself, so that what it starts is born inside, and comes out again: 0.1 ms.
+
+        A thread that moves itself needs no lock over all processes (kernel, `cgroup_procs_write_start`).
+        """
+        inside = True
+        try:
+            for control in self._folders.by_control:
+                self._folders.write(control, "tasks", 0)
+        except OSError:
+            inside = False
+        try:
+            yield inside
+        finally:
+            for home in self._homes.values():
+                (home / "tasks").write_text("0", "ascii")
 
     def add(self, pid: int) -> None:
         for control in self._folders.by_control:

@@ -44,6 +44,7 @@ class Supervisor:
         """Until the server closes its end."""
         self._loop.watch(self._control, self._hear)
         self._say({"ready": {"python": sys.version.split()[0], "pid": os.getpid()}})
+        self._bench.warm()
         while self._control >= 0:
             self._loop.turn()
 

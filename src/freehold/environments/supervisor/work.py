@@ -51,6 +51,13 @@ class Bench:
         self._why = ""
         self._queue: list[tuple[dict[str, Any], Done]] = []
 
+    def warm(self) -> None:
+        """Make ready what the first command needs; where that fails, the command itself will tell."""
+        try:
+            self._shell.warm()
+        except OSError:
+            return
+
     def begin(self, order: dict[str, Any], done: Done) -> None:
         """Start the call, or line it up behind the bash call that runs."""
         if order["name"] != "bash":
