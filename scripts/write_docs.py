@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "freehold"
 _LAYERS = (
     "errors.py ids.py clock.py money.py config.py wire calls.py telemetry outbound store access ledger library",
     "upstreams environments toolboxes context jobs simulator gateway agents batches knowledge worker api console",
-    "app server.py inprocess.py launch.py memory_tool.py bulk.py cli testing",
+    "app server.py inprocess launch.py memory_tool.py bulk.py cli testing",
 )
 ORDER = " ".join(_LAYERS).split()
 

@@ -68,11 +68,12 @@ def load(
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
     reserved: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> Configuration:
     """Collect every field of `sections`: flags win over environment, environment over file, file over default.
 
     `flags` holds only those that were given (`None` counts as not given). `reserved` are `FREEHOLD_*` names that are
-    read elsewhere and therefore not unknown.
+    read elsewhere and therefore not unknown; `without` are settings of parts that are not made here, in any source.
 
     Raises:
         Misconfigured: an unknown name, a value of the wrong type, or a file that cannot be read; names the place.
@@ -84,6 +85,8 @@ def load(
         for key, text in (environment or {}).items()
         if key.startswith(ENVIRONMENT_PREFIX) and key not in reserved
     }
+    from_file = {name: value for name, value in from_file.items() if name not in without}
+    variables = {name: value for name, value in variables.items() if name not in without}
     _refuse_unknown(from_file, fields, f"{file}")
     _refuse_unknown(variables, fields, "the environment (as FREEHOLD_…)")
     given = {key: value for key, value in (flags or {}).items() if value is not None}

@@ -1,4 +1,4 @@
-"""Official clients bound to the application without a socket, for programs and tests in the same process.
+"""Transports of the official clients that run an ASGI application in this process, and clients over them.
 
 Everything above the socket is real: routing, authentication, streaming, back-pressure, a client that leaves. The
 application runs in a task of its own for each request, as it does behind a listening server.
