@@ -64,7 +64,7 @@ def client(
     import httpx2
 
     file = config or (Path(os.environ["FREEHOLD_CONFIG"]) if os.environ.get("FREEHOLD_CONFIG") else None)
-    given = {"api_key": "in-process", "base_url": BASE_URL, "_strict_response_validation": strict}
+    given: dict[str, Any] = {"api_key": "in-process", "base_url": BASE_URL, "_strict_response_validation": strict}
     if asynchronous:
         transport = Embedded(settings or {}, file, key)
         made: Any = httpx2.AsyncClient(transport=transport, timeout=600)
