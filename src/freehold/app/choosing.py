@@ -5,6 +5,7 @@ What is learned outlives a new configuration, so it is made once.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 from freehold.app.ground import Ground
@@ -13,12 +14,15 @@ from freehold.gateway.caching.cacher import Cacher, CachingSettings
 from freehold.gateway.caching.doctor import Doctor
 from freehold.gateway.caching.keeping import Keeping
 from freehold.gateway.middleware.caching import Caching, Watching
-from freehold.gateway.middleware.routing import Routing
+from freehold.gateway.middleware.routing import Judging, Routing
+from freehold.gateway.routing.asking import Asking, Shadows
 from freehold.gateway.routing.estimate import Estimates
+from freehold.gateway.routing.learning import Learning
 from freehold.gateway.routing.router import Router
 from freehold.gateway.routing.settings import RoutingSettings, rulebook
 from freehold.store.cache_misses import CacheMisses, HabitRows
 from freehold.store.route_decisions import RouteDecisions
+from freehold.store.route_samples import RouteSamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +31,18 @@ class Choosing:
 
     routing: Routing
     caching: Caching
+    judging: Judging
     habits: Keeping
 
     def ask_by(self, handler: Handler) -> None:
         """Requests of their own go through the whole pipeline."""
         self.caching.ask = handler
+        self.judging.asking.handler = handler
 
     async def start(self) -> None:
         """Take over what was learned before."""
         await self.habits.load()
+        await self.judging.shadows.load()
 
     async def save(self) -> None:
         """Keep what was learned since."""
@@ -44,17 +51,22 @@ class Choosing:
     async def close(self) -> None:
         """End the requests of their own, and keep what was learned."""
         await self.caching.close()
+        await self.judging.shadows.close()
         await self.save()
 
 
 def make_choosing(ground: Ground) -> Choosing:
     """One for a process."""
-    rules = rulebook(ground.configuration.section(RoutingSettings))
-    router = Router(rules, Estimates(ground.rates))
+    settings = ground.configuration.section(RoutingSettings)
+    learning, asking = Learning(settings.routing_most_loss), Asking(ground.clock, ground.ids)
+    shadows = Shadows(asking, learning, RouteSamples(ground.store), settings.routing_shadow_share, random.random)
+    router = Router(rulebook(settings), Estimates(ground.rates), learning)
+    judging = Judging(asking, shadows, settings.routing_agreement)
     caching = _caching(ground, ground.configuration.section(CachingSettings))
     return Choosing(
-        Routing(router, RouteDecisions(ground.store), ground.clock),
+        Routing(router, RouteDecisions(ground.store), ground.clock, judging),
         caching,
+        judging,
         Keeping(caching.cacher.memory, HabitRows(ground.store), ground.clock),
     )
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -573,6 +574,20 @@ cache_habits = Table(
     Column("kind", String(32), primary_key=True),
     Column("counts", Text, nullable=False),  # JSON: how soon prefixes of that kind were asked for again
     Column("updated_us", BigInteger, nullable=False),
+)
+
+route_samples = Table(
+    "route_samples",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("workspace_id", String(64), nullable=False),
+    Column("route", String(32), nullable=False),  # a hash: of key, alias, task type, tools, beginning of the system
+    Column("features", LargeBinary, nullable=False),  # hashes of words, 4 bytes each
+    Column("length", Float, nullable=False),
+    Column("numbers", Float, nullable=False),
+    Column("loss", Float, nullable=False),  # 1: the cheap answer was worse
+    Column("at_us", BigInteger, nullable=False),
+    Index(None, "at_us"),
 )
 
 route_decisions = Table(

@@ -7,6 +7,7 @@ as a row of its own, with all that it was made of.
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
@@ -15,16 +16,19 @@ import msgspec
 from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock
 from freehold.errors import InvalidRequest
-from freehold.gateway.attempts import attempts_of
-from freehold.gateway.routing.decision import Decision, Inputs
+from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.gateway.routing.asking import Answered, Asking, Shadows
+from freehold.gateway.routing.decision import Decision, Inputs, decide
 from freehold.gateway.routing.router import Router
 from freehold.gateway.routing.signals import Signals, read_signals
 from freehold.money import show_dollars
 from freehold.store.route_decisions import DecisionRow
 from freehold.wire.envelopes import replace_fields
+from freehold.wire.facts import Facts
 
 _encode = msgspec.json.Encoder().encode
 _ROUTE = b"x-freehold-route"
+_COST = b"x-freehold-cost-nanodollars"
 
 
 class KeepsDecisions(Protocol):
@@ -39,6 +43,15 @@ class KeepsDecisions(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Requests of routing's own. `agreement`: closed questions go to the cheapest model twice before a dearer one."""
+
+    asking: Asking
+    shadows: Shadows
+    agreement: bool = False
+
+
 class Routing:
     """See the module.
 
@@ -46,10 +59,11 @@ class Routing:
         InvalidRequest: no model of the name takes the request, or none is cheap enough; the cheapest estimate is told.
     """
 
-    def __init__(self, router: Router, decisions: KeepsDecisions, clock: Clock) -> None:
+    def __init__(self, router: Router, decisions: KeepsDecisions, clock: Clock, judging: Judging | None = None) -> None:
         self.router = router
         self.decisions = decisions
         self.clock = clock
+        self.judging = judging
 
     def __call__(self, inner: Handler) -> Handler:
         """See `Middleware`."""
@@ -90,12 +104,14 @@ class Routing:
 
 
 class _Routed:
-    __slots__ = ("_call", "_context", "_inner", "_model", "_routing", "_signals")
+    __slots__ = ("_answer", "_call", "_context", "_decision", "_inner", "_inputs", "_routing", "_signals")
 
     def __init__(self, routing: Routing, inner: Handler, call: Call) -> None:
         self._routing = routing
         self._inner = inner
         self._call = call
+        self._answer: bytes | None = None
+        self._context: AbstractAsyncContextManager[Reply] | None = None
 
     async def __aenter__(self) -> Reply:
         routing, call = self._routing, self._call
@@ -107,25 +123,77 @@ class _Routed:
                 router.remember(signals.conversation, tier)
         inputs = router.inputs(call, signals, routing.clock.now_us())
         decision = router.decide(inputs, signals)
+        agreed = None
+        if routing.judging is not None and routing.judging.agreement and _is_closed(call, signals, inputs, decision):
+            agreed = await routing.judging.asking.agreed(call, inputs.options[0].model)
+            inputs = msgspec.structs.replace(inputs, cheap_answers="agreed" if agreed else "differed")
+            decision = decide(inputs)
         routing.record(call, signals, inputs, decision)
         if decision.model is None:
             raise _refused(call, inputs, decision)
-        self._model = decision.model
-        self._context = self._inner(asking_for(call, decision.model))
-        reply = await self._context.__aenter__()
+        self._inputs, self._decision = inputs, decision
+        if agreed:
+            reply = _taken(call, agreed)
+        else:
+            self._context = self._inner(asking_for(call, decision.model))
+            reply = await self._context.__aenter__()
+            self._answer = reply.whole if reply.status == 200 and call.route == "messages" else None
         _say(reply, call, decision)
         return reply
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        if self._context is None:
+            return None
         attempts = attempts_of(self._call)
         usage = attempts[-1].facts.usage if attempts else None
+        routing, model = self._routing, self._decision.model or ""
         if usage is not None:
-            routing = self._routing
             now_us = routing.clock.now_us()
-            routing.router.estimates.answered(self._model, self._call, self._signals, usage, now_us)
-        return await self._context.__aexit__(kind, error, trace)
+            routing.router.estimates.answered(model, self._call, self._signals, usage, now_us)
+        try:
+            return await self._context.__aexit__(kind, error, trace)
+        finally:
+            strong = _strong(self._inputs, self._decision)
+            if routing.judging is not None and self._answer is not None and error is None and strong is not None:
+                models = (model, self._inputs.options[0].model, strong)
+                routing.judging.shadows.maybe(self._call, self._signals, self._answer, models)
+
+
+_CLOSED_TOKENS = 64
+"""An answer that may not be longer is a label or a number."""
+
+
+def _is_closed(call: Call, signals: Signals, inputs: Inputs, decision: Decision) -> bool:
+    """Whether the question has an answer that can be compared, and a cheaper model could give it."""
+    if call.stream or call.route != "messages" or decision.tier in (None, inputs.options[0].tier):
+        return False
+    if inputs.options[0].refuses is not None or inputs.task_tier is not None or inputs.most_nanodollars is not None:
+        return False
+    formatted = b'"json_schema"' in call.fields.get("output_config", b"") or "output_format" in call.fields
+    return signals.forced or formatted or signals.most_output <= _CLOSED_TOKENS
+
+
+def _taken(call: Call, agreed: list[Answered]) -> Reply:
+    """The first of two answers that agree. Both are on the record by themselves, so this call has cost nothing."""
+    first = agreed[0]
+    facts = first.attempt.facts
+    noted = Attempt(first.attempt.upstream, first.attempt.model, call.started_ns, 200)
+    noted.whole = Facts(facts.message_id, facts.model, facts.stop_reason, None, None, None, True, True)
+    attempts_of(call).append(noted)
+    cost = sum(one.attempt.cost_nanodollars or 0 for one in agreed)
+    headers = [pair for pair in first.headers if pair[0] not in (_ROUTE, _COST)]
+    return Reply(200, [*headers, (_COST, b"%d" % cost)], whole=first.whole)
+
+
+def _strong(inputs: Inputs, decision: Decision) -> str | None:
+    """The model that the rule alone would have asked; `None` where that is the cheapest one, or was not the rule's."""
+    if inputs.task_tier is not None or inputs.least or inputs.options[0].refuses is not None:
+        return None
+    tiers = {option.tier: option.model for option in inputs.options}
+    before = [step.tier for step in decision.steps if step.what not in ("learned", "agreement", "disagreement")]
+    return tiers[before[-1]] if before and before[-1] != inputs.options[0].tier else None
 
 
 def asking_for(call: Call, model: str) -> Call:

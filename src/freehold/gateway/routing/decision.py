@@ -3,10 +3,12 @@
 The order: the task type that the client names, then words of hard tasks before words of easy ones, then the flag that
 it needs reasoning, else the balanced tier. Then what was learned may go down, conversations stay where they are unless
 they must go up, models that would refuse the request are left out, a dearer model that costs no more is taken, and
-`x-freehold-max-cost-usd` decides last.
+`x-freehold-max-cost-usd` decides. Last, where two cheap answers to a closed question were asked for, they count.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -54,6 +56,8 @@ class Inputs(msgspec.Struct, frozen=True, gc=False):
     """The tier that this conversation is on."""
     learned: Learned | None = None
     most_nanodollars: int | None = None
+    cheap_answers: Literal["agreed", "differed"] | None = None
+    """What two answers of the cheapest tier to a closed question were, where they were asked for."""
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +111,9 @@ def decide(inputs: Inputs) -> Decision:
         to = max((place for place in fitting if place <= reach), default=fitting[0])
         if to != at:
             move(to, "max_cost")
+    if inputs.cheap_answers is not None and at > 0:
+        agreed = inputs.cheap_answers == "agreed"
+        move(0 if agreed else at, "agreement" if agreed else "disagreement")
     return Decision(order[at], inputs.options[at].model, because, steps)
 
 
@@ -161,6 +168,8 @@ _SAID = {
     "refused_by_all": "No model of this name takes the request.",
     "warm_or_cheaper": "The tier {tier} is likely to cost no more here, for what is warm in its cache or for a step in "
     "the price of the other.",
+    "agreement": "Two answers of the cheapest model were the same, so its answer was taken: the tier {tier}.",
+    "disagreement": "Two answers of the cheapest model differed, so the tier {tier}.",
     "max_cost": "`x-freehold-max-cost-usd` decides: the tier {tier}.",
 }
 

@@ -41,10 +41,9 @@ class _Warm:
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of a model: its size of tokens and answers from what it answered, its prices of now."""
+    """What is known of a model: its size of tokens from what it answered, its prices of now."""
 
     bytes_per_token: float = 0.0
-    output: float = _USUAL_OUTPUT
     until_us: int = 0
     step: int = 0
     rates: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
@@ -57,6 +56,7 @@ class Estimates:
     def __init__(self, rates: Rates) -> None:
         self._rates = rates
         self._models: dict[str, _Known] = {}
+        self._output = _USUAL_OUTPUT  # of all models: by its own, the one that was asked less would look dearer
         self._warm: OrderedDict[tuple[object, str], _Warm] = OrderedDict()
 
     def options(self, tiers: tuple[tuple[str, str], ...], call: Call, signals: Signals, now_us: int) -> list[Option]:
@@ -85,7 +85,7 @@ class Estimates:
         careful = int(prompt * _MARGIN)
         above = careful > known.step
         fresh, output, read = rates[1] if above else rates[0]
-        likely = min(signals.most_output, int(known.output))
+        likely = min(signals.most_output, int(self._output))
         expected = ((prompt - cached) * fresh + cached * read + likely * output) // PICODOLLARS_PER_NANODOLLAR + 1
         most = (careful * fresh + signals.most_output * output) // PICODOLLARS_PER_NANODOLLAR + 1
         return Option(tier, model, prompt, cached, expected, most, above, refuses)
@@ -123,7 +123,7 @@ class Estimates:
         if prompt > media_tokens and size > _LEARNED_FROM_BYTES:
             found = size / (prompt - media_tokens)
             known.bytes_per_token = 0.8 * (known.bytes_per_token or found) + 0.2 * found
-        known.output = 0.95 * known.output + 0.05 * usage.output_tokens
+        self._output = 0.95 * self._output + 0.05 * usage.output_tokens
         if kept:
             until_us = now_us + _TTL_US[usage.cache_write_1h_tokens > 0]
             start, shared = _start_key(call), _shared_bytes(call)

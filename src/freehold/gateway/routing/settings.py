@@ -47,6 +47,19 @@ class RoutingSettings:
     routing_image_tier: Literal["simple", "balanced", "complex"] = setting(
         "simple", "the least tier of a request with images"
     )
+    routing_shadow_share: float = setting(
+        0.0,
+        "of the answers to such calls, this part (0 to 1) is judged: the other model is asked too, in the background, "
+        "and closed answers are compared. It is what the learner learns from, and it costs those calls",
+    )
+    routing_most_loss: float = setting(
+        0.02, "with what was learned, at most this part of the answers may be worse, with 95 % confidence"
+    )
+    routing_agreement: bool = setting(
+        False,
+        "for closed questions (forced tool calls, JSON formats, very short answers), ask the cheapest model twice and "
+        "the dearer one only where the two differ",
+    )
     routing_max_cost: Literal["dearest", "cap"] = setting(
         "dearest",
         "what `x-freehold-max-cost-usd` means for such a call: `dearest`, the dearest tier that fits; or `cap`, the "
@@ -84,6 +97,9 @@ def rulebook(settings: RoutingSettings) -> Rulebook:
     Raises:
         Misconfigured: a tier, a list of words or a task type is not what it should be.
     """
+    for name in ("routing_shadow_share", "routing_most_loss"):
+        if not getattr(settings, name) <= 1:
+            raise Misconfigured(f"{name}: must be a part, from 0 to 1")
     hard, easy = settings.routing_complex_words, settings.routing_simple_words
     complex_words, complex_phrases = _split(hard)
     simple_words, simple_phrases = _split(easy)

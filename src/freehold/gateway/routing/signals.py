@@ -18,7 +18,7 @@ READ_BYTES = 4096
 _HALF = READ_BYTES // 2
 _ROLE = re.compile(rb'"role"\s*:\s*"(\w{1,16})"')
 _STRING = re.compile(rb'"(?:text|content)"\s*:\s*"((?:[^"\\]|\\.)*+)"')
-_TO_WORDS = bytes(
+TO_WORDS = bytes(
     byte if byte >= 0x80 or chr(byte).isalnum() else 0x20 for byte in bytes(range(256)).lower()
 )  # small letters; what is neither letter nor digit parts words
 _EFFORTS = (b'"xhigh"', b'"max"')
@@ -78,7 +78,7 @@ def read_signals(call: Call) -> Signals:
     most = fields.get("max_tokens", b"")
     return Signals(
         text,
-        frozenset(text.translate(_TO_WORDS).split()),
+        frozenset(text.translate(TO_WORDS).split()),
         continued,
         result,
         _conversation(call, first),

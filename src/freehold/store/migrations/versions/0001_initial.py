@@ -157,6 +157,19 @@ def upgrade() -> None:
         op.f("ix_route_decisions_workspace_id_made_us"), "route_decisions", ["workspace_id", "made_us"], unique=False
     )
     op.create_table(
+        "route_samples",
+        sa.Column("call_id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("route", sa.String(length=32), nullable=False),
+        sa.Column("features", sa.LargeBinary(), nullable=False),
+        sa.Column("length", sa.Float(), nullable=False),
+        sa.Column("numbers", sa.Float(), nullable=False),
+        sa.Column("loss", sa.Float(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("call_id", name=op.f("pk_route_samples")),
+    )
+    op.create_index(op.f("ix_route_samples_at_us"), "route_samples", ["at_us"], unique=False)
+    op.create_table(
         "workspaces",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
