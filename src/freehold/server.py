@@ -21,7 +21,8 @@ from typing import Any
 
 import uvicorn
 
-from freehold.api.strict_http import StrictProtocol, Watch
+from freehold.api.front import FrontProtocol
+from freehold.api.strict_http import Watch
 from freehold.app.application import Application
 from freehold.app.build import build
 from freehold.app.sections import sections as made_here
@@ -124,7 +125,7 @@ async def _serve(configuration: Configuration, listening: socket.socket, read: C
     note = _Note(configuration.section(DataSettings).data / "server.json")
     config = uvicorn.Config(
         application.asgi,
-        http=StrictProtocol,
+        http=FrontProtocol,
         ws="none",
         proxy_headers=False,
         lifespan="off",

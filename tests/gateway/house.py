@@ -17,7 +17,7 @@ from sqlalchemy import Table
 from starlette.types import ASGIApp
 
 from freehold.api.messages import MessagesRoute
-from freehold.api.transport import GatheringProtocol
+from freehold.api.front import FrontProtocol
 from freehold.calls import Handler
 from freehold.clock import Clock, SystemClock
 from freehold.gateway.backoff import RetrySettings
@@ -159,7 +159,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
-            app, http=GatheringProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+            app, http=FrontProtocol, ws="none", lifespan="off", log_config=None, access_log=False
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))

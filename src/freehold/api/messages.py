@@ -1,8 +1,9 @@
-"""The hot route: `POST /v1/messages` and `/v1/messages/count_tokens` as a bare ASGI application.
+"""The hot route: `POST /v1/messages` and `/v1/messages/count_tokens`.
 
 It takes the body, makes a Call of it, and hands on what the handler answers: whole answers at once, streams one write
-per read, with a watch for the client that leaves. Every error becomes Claude's envelope. It does not know the gateway's
-features, nor what is in a message.
+per read. Every error becomes Claude's envelope. It has two doors: as a bare ASGI application, with a watch for the
+client that leaves, and `serve`, through which the server's own protocol (`front`) comes without ASGI. It does not know
+the gateway's features, nor what is in a message.
 
 Ids: an answer of an upstream keeps the upstream's `request-id`, which is what its maker's support asks for; our own
 goes on answers that have none, errors of ours among them. The row of the call has both.
@@ -12,12 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.api.bodies import JSON_LIMIT_BYTES, Body, ClientLeft
 from freehold.api.departure import Departure, Departures
-from freehold.calls import Call, Handler, Headers, Read, Reply, Route
+from freehold.calls import Call, Handler, Headers, Reply, Route
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, MethodNotAllowed, TooLarge
 from freehold.gateway.reading import read_call, refused_call
@@ -32,10 +36,40 @@ ROUTES: dict[str, Route] = {"/v1/messages": "messages", "/v1/messages/count_toke
 """The paths that belong here; the composition root sends them past the router."""
 _STREAM_HEADERS = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _STREAM_HEADER_NAMES = frozenset(name for name, _ in _STREAM_HEADERS)
+_ORGANIZATION_ID, _WORKSPACE_ID = b"anthropic-organization-id", b"anthropic-workspace-id"
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request. `body` is why it cannot be answered if it could not be read."""
+
+    path: str
+    headers: Headers
+    query: bytes
+    started_ns: int
+    body: bytes | FreeholdError = b""
+
+
+class Out(Protocol):
+    """Where one answer goes: `whole`, or `begin`, pieces and `end`. `begun` once its head is out."""
+
+    begun: bool
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """The answer at once; `headers` without its length."""
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        """The head of a stream."""
+
+    async def piece(self, data: bytes) -> None:
+        """More of it. Waits while the client is slow."""
+
+    async def end(self) -> None:
+        """Its end."""
 
 
 class MessagesRoute:
-    """ASGI application for the paths in `ROUTES`. `body_patience_s` bounds how long a body may take to come in."""
+    """The routes in `ROUTES`. `body_patience_s` bounds how long a piece of a body may take to come in."""
 
     def __init__(
         self,
@@ -48,127 +82,146 @@ class MessagesRoute:
         body_patience_s: float = 30.0,
     ) -> None:
         self._handler = handler
-        self._clock = clock
+        self.clock = clock
         self._ids = ids
-        self._organization = organization_id.encode("latin-1")
-        self._limit = body_limit_bytes
-        self._patience_s = body_patience_s
+        self._organization = (_ORGANIZATION_ID, organization_id.encode("latin-1"))
+        self.body_limit_bytes = body_limit_bytes
+        self.body_patience_s = body_patience_s
         self._departures = Departures(body_patience_s)
+        self.bare: Mapping[str, MessagesRoute] = dict.fromkeys(ROUTES, self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        out = _Outgoing(send, self._clock, self._ids("req"), self._organization)
+        asked = Asked(scope["path"], scope["headers"], scope["query_string"], self.clock.monotonic_ns())
         departure = self._departures.begin(receive)
+        out = _Sent(send, lambda: self._departures.end(departure))
         try:
-            await self._answer(scope, receive, departure, out)
+            if scope["method"] != "POST":
+                await self._refuse(asked, scope["method"], out)
+                return
+            asked.body = await self._body(asked.headers, receive, departure)
+            await self.serve(asked, out)
         except ClientLeft:
             return
         except asyncio.CancelledError:
             if not departure.happened:
                 raise
-        except FreeholdError as error:
-            await out.fail(error)
-        except Exception:  # the outer edge of a request
-            log.exception("%s failed", out.request_id)
-            told = f"Something went wrong in the server; its log has it under {out.request_id}."
-            await out.fail(FreeholdError(told))
         finally:
             self._departures.end(departure)
 
-    async def _answer(self, scope: Scope, receive: Receive, departure: Departure, out: _Outgoing) -> None:
-        started_ns = self._clock.monotonic_ns()
-        if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{scope['method']} is not a method of {scope['path']}.", headers={"allow": "POST"})
-        route, headers = ROUTES[scope["path"]], scope["headers"]
-        try:
-            body = await self._body(headers, receive, departure)
-        except FreeholdError as error:
-            call = refused_call(route, headers, error, request_id=out.request_id, started_ns=started_ns)
+    async def serve(self, asked: Asked, out: Out) -> None:
+        """Answer one request."""
+        request_id = self._ids("req")
+        route, headers, body, began_ns = ROUTES[asked.path], asked.headers, asked.body, asked.started_ns
+        if isinstance(body, bytes):
+            call = read_call(route, body, headers, query=asked.query, request_id=request_id, started_ns=began_ns)
         else:
-            query = scope["query_string"]
-            call = read_call(route, body, headers, query=query, request_id=out.request_id, started_ns=started_ns)
-        out.call = call
-        departure.complete = True
-        async with self._handler(call) as reply:
-            await out.hand_on(reply)
-            self._departures.end(departure)
+            call = refused_call(route, headers, body, request_id=request_id, started_ns=began_ns)
+        try:
+            async with self._handler(call) as reply:
+                await self._hand_on(call, reply, out)
+        except FreeholdError as error:
+            await self._fail(call, error, out)
+        except Exception:  # the outer edge of a request
+            log.exception("%s failed", request_id)
+            told = f"Something went wrong in the server; its log has it under {request_id}."
+            await self._fail(call, FreeholdError(told), out)
 
-    async def _body(self, headers: Headers, receive: Receive, departure: Departure) -> bytes:
+    async def _hand_on(self, call: Call, reply: Reply, out: Out) -> None:
+        """The handler's reply, byte for byte."""
+        headers = self._completed(call, reply.headers)
+        if reply.reads is None:
+            call.first_byte_ns = self.clock.monotonic_ns()
+            await out.whole(reply.status, headers, reply.whole or b"")
+            return
+        headers = [pair for pair in headers if pair[0] not in _STREAM_HEADER_NAMES]
+        await out.begin(reply.status, headers + _STREAM_HEADERS)
+        async for read in reply.reads:
+            if call.first_byte_ns is None:
+                call.first_byte_ns = self.clock.monotonic_ns()
+            await out.piece(read.data)
+        await out.end()
+
+    async def _fail(self, call: Call, error: FreeholdError, out: Out) -> None:
+        """An envelope; inside a stream that has begun, an `error` event, after which it ends."""
+        body = error_body(error, call.request_id)
+        if out.begun:
+            await out.piece(frame("error", body))
+            await out.end()
+            return
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()]
+        headers.append((b"content-type", b"application/json"))
+        await out.whole(error.status, self._completed(call, headers), body)
+
+    def _completed(self, call: Call, headers: Headers) -> Headers:
+        """With the ids that every answer carries, where the upstream has not set its own."""
+        there = dict(headers)
+        completed = list(headers)
+        if REQUEST_ID not in there:
+            completed.append((REQUEST_ID, call.request_id.encode("latin-1")))
+        if _ORGANIZATION_ID not in there:
+            completed.append(self._organization)
+        if call.caller is not None and _WORKSPACE_ID not in there:
+            completed.append((_WORKSPACE_ID, call.caller.workspace_id.encode("latin-1")))
+        return completed
+
+    async def _refuse(self, asked: Asked, method: str, out: Out) -> None:
+        error = MethodNotAllowed(f"{method} is not a method of {asked.path}.", headers={"allow": "POST"})
+        request_id, began_ns = self._ids("req"), asked.started_ns
+        call = refused_call(ROUTES[asked.path], asked.headers, error, request_id=request_id, started_ns=began_ns)
+        await self._fail(call, error, out)
+
+    async def _body(self, headers: Headers, receive: Receive, departure: Departure) -> bytes | FreeholdError:
+        try:
+            return await self._whole(headers, receive, departure)
+        except FreeholdError as error:
+            return error
+        finally:
+            departure.complete = True
+
+    async def _whole(self, headers: Headers, receive: Receive, departure: Departure) -> bytes:
         message = await departure.first_message()
         if message["type"] == "http.disconnect":
             raise ClientLeft
         if not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            if len(body) > self._limit:
-                raise TooLarge(f"The request is larger than the {self._limit:,} bytes that this route takes.")
+            if len(body) > self.body_limit_bytes:
+                raise TooLarge(f"The request is larger than the {self.body_limit_bytes:,} bytes that this route takes.")
             return body
-        return await Body(headers, _after(message, receive), patience_s=self._patience_s).whole(self._limit)
+        return await Body(headers, _after(message, receive), patience_s=self.body_patience_s).whole(
+            self.body_limit_bytes
+        )
 
 
-class _Outgoing:
-    """The answer to one request, on its way out."""
+class _Sent:
+    """See `Out`: through ASGI's `send`. `over` is called once the answer is out."""
 
-    __slots__ = ("_begun", "_clock", "_organization", "_send", "call", "request_id")
+    __slots__ = ("_over", "_send", "begun")
 
-    def __init__(self, send: Send, clock: Clock, request_id: str, organization: bytes) -> None:
+    def __init__(self, send: Send, over: Callable[[], None]) -> None:
         self._send = send
-        self._clock = clock
-        self._organization = organization
-        self._begun = False
-        self.request_id = request_id
-        self.call: Call | None = None
+        self._over = over
+        self.begun = False
 
-    async def hand_on(self, reply: Reply) -> None:
-        """The handler's reply, byte for byte."""
-        headers = self._completed(reply.headers)
-        if reply.reads is not None:
-            headers = [pair for pair in headers if pair[0] not in _STREAM_HEADER_NAMES]
-            await self._start(reply.status, headers + _STREAM_HEADERS)
-            async for read in reply.reads:
-                await self._pass_on(read)
-            await self._send({"type": "http.response.body", "body": b""})
-        else:
-            whole = reply.whole or b""
-            headers.append((b"content-length", b"%d" % len(whole)))
-            await self._start(reply.status, headers)
-            self._note_first_byte()
-            await self._send({"type": "http.response.body", "body": whole})
-
-    async def fail(self, error: FreeholdError) -> None:
-        """An envelope; inside a stream that has begun, an `error` event, after which it ends."""
-        body = error_body(error, self.request_id)
-        if self._begun:
-            await self._send({"type": "http.response.body", "body": frame("error", body)})
-            return
-        own = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()]
-        own += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await self._start(error.status, self._completed(own))
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """See `Out`."""
+        await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self._send({"type": "http.response.body", "body": body})
+        self._over()
 
-    async def _start(self, status: int, headers: Headers) -> None:
-        self._begun = True
+    async def begin(self, status: int, headers: Headers) -> None:
+        """See `Out`."""
+        self.begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def _pass_on(self, read: Read) -> None:
-        if self.call is not None and self.call.first_byte_ns is None:
-            self._note_first_byte()
-        await self._send({"type": "http.response.body", "body": read.data, "more_body": True})
+    async def piece(self, data: bytes) -> None:
+        """See `Out`."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    def _note_first_byte(self) -> None:
-        if self.call is not None:
-            self.call.first_byte_ns = self._clock.monotonic_ns()
-
-    def _completed(self, headers: Headers) -> Headers:
-        """With the ids that every answer carries, where the upstream has not set its own."""
-        there = dict(headers)
-        completed = list(headers)
-        if REQUEST_ID not in there:
-            completed.append((REQUEST_ID, self.request_id.encode("latin-1")))
-        if b"anthropic-organization-id" not in there:
-            completed.append((b"anthropic-organization-id", self._organization))
-        if self.call is not None and self.call.caller is not None and b"anthropic-workspace-id" not in there:
-            completed.append((b"anthropic-workspace-id", self.call.caller.workspace_id.encode("latin-1")))
-        return completed
+    async def end(self) -> None:
+        """See `Out`."""
+        await self._send({"type": "http.response.body", "body": b""})
+        self._over()
 
 
 def _after(first: Message, receive: Receive) -> Receive:
