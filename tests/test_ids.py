@@ -6,7 +6,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from freehold.ids import encode, new_id
+from freehold.ids import new_id, time_digits
 
 
 def test_ids_of_many_threads_never_meet() -> None:
@@ -32,4 +32,6 @@ def test_a_fork_draws_its_own_randomness() -> None:
 
 
 def test_ids_sort_by_the_time_of_their_making() -> None:
-    assert encode(1, 2**96 - 1) < encode(2, 0)
+    moments = [1, 2, 61, 62, 3843, 3844, 1_800_000_000_000, 1_800_000_000_001]
+    assert sorted(map(time_digits, moments)) == list(map(time_digits, moments))
+    assert {len(time_digits(moment)) for moment in moments} == {8}

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
+
+import msgspec
 
 from freehold.errors import FreeholdError
 
@@ -23,8 +24,7 @@ Headers = list[tuple[bytes, bytes]]
 Route = Literal["messages", "count_tokens"]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who asks: set by the keys middleware, or by whoever calls in process (an agent loop, a batch)."""
 
     workspace_id: str
@@ -33,8 +33,7 @@ class Caller:
     """A viewer reads what its workspace has, and changes nothing."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One Messages request on its way through.
 
     `body` is the JSON exactly as it came; `fields` its top-level members, each still as raw JSON bytes (b'"auto"',
@@ -70,12 +69,11 @@ class Call:
     """Why this request cannot be made, found out while reading it; raised once its key is known."""
     first_byte_ns: int | None = None
     """On the monotonic clock: when the first byte of the answer's body was handed to the client."""
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: dict[str, object] = msgspec.field(default_factory=dict)
     """What a feature found out and the record or the answer's headers shall tell; keys are the feature's name."""
 
 
-@dataclass(slots=True)
-class Read:
+class Read(msgspec.Struct, gc=False):
     """What one read of the upstream brought: `data`, and in it the offset after each complete event.
 
     `data` always ends at the last border: a half event is kept back until its rest has come.
@@ -85,8 +83,7 @@ class Read:
     borders: list[int]
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """The answer to a call: exactly one of `whole` and `reads` is set."""
 
     status: int

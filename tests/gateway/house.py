@@ -16,8 +16,8 @@ from anthropic import Anthropic, AsyncAnthropic
 from sqlalchemy import Table
 from starlette.types import ASGIApp
 
-from freehold.api.messages import MessagesRoute
 from freehold.api.front import FrontProtocol
+from freehold.api.messages import MessagesRoute
 from freehold.calls import Handler
 from freehold.clock import Clock, SystemClock
 from freehold.gateway.backoff import RetrySettings
@@ -158,9 +158,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     """A real uvicorn around an application; its base URL."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            app, http=FrontProtocol, ws="none", lifespan="off", log_config=None, access_log=False
-        )
+        config = uvicorn.Config(app, http=FrontProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import httpx2
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.inprocess import AsgiTransport

@@ -177,9 +177,10 @@ def key_row(key_id: str, workspace_id: str, name: str, role: Role, secret: str, 
 def _sent(headers: Headers) -> bytes | None:
     bearer = None
     for name, value in headers:
-        if name == b"x-api-key" and value.strip():
-            return value.strip()
-        if name == b"authorization" and value[:7].lower() == b"bearer " and value[7:].strip():
+        if name == b"x-api-key":
+            if key := value.strip():
+                return key
+        elif name == b"authorization" and value[:7].lower() == b"bearer " and value[7:].strip():
             bearer = bearer or value[7:].strip()
     return bearer
 

@@ -9,9 +9,9 @@ answers is the same `MessagesRoute`. The server is told to use `FrontProtocol` a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from freehold.api.messages import ROUTES, Asked, MessagesRoute
@@ -28,7 +28,7 @@ class FrontProtocol(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._doors = _doors(self.config.app)
-        self._coming: _Coming | None = None
+        self._coming: Direct | None = None
         self._answering: Direct | None = None
         self._rest_timer: asyncio.TimerHandle | None = None
         self._rested_s = 0.0
@@ -43,7 +43,7 @@ class FrontProtocol(HttpToolsProtocol):
         if self._rest_timer is not None:
             self._rest_timer.cancel()
         if self._coming is not None:
-            self._coming.end()
+            self._coming.is_here()
             self._coming = None
         if self._answering is not None:
             self._answering.leave()
@@ -52,16 +52,20 @@ class FrontProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
         if self._coming is not None:
             self._coming.touch()
 
     def shutdown(self) -> None:
         """The server stops: an answer under way is the last one of its connection."""
-        if self._answering is not None:
-            self._answering.keep_alive = False
-        elif self._coming is not None:
-            self._coming.keep_alive = False
+        direct = self._answering or self._coming
+        if direct is not None:
+            direct.keep_alive = False
         else:
             super().shutdown()
 
@@ -76,11 +80,11 @@ class FrontProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         path, _, query = self.url.partition(b"?")
-        door = self._doors.get(path)
-        if door is not None and self._is_usual(door):
-            keeps = self.parser.should_keep_alive()
-            asked = Asked(path.decode("ascii"), self.headers, query, door.clock.monotonic_ns())
-            self._coming = _Coming(self, door, asked, keep_alive=keeps)
+        found = self._doors.get(path)
+        if found is not None and self._is_usual(found[1]):
+            name, door = found
+            asked = Asked(name, self.headers, query, door.clock.monotonic_ns())
+            self._coming = Direct(self, door, asked, keep_alive=self.parser.should_keep_alive())
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -97,14 +101,10 @@ class FrontProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
-        coming = self._coming
-        if coming is None:
+        if self._coming is not None:
+            self.begin(self._coming.is_here())
+        else:
             super().on_message_complete()
-            return
-        self._coming = None
-        coming.end()
-        parts = coming.parts
-        self.begin(coming, parts[0] if len(parts) == 1 else b"".join(parts))
 
     def _is_usual(self, door: MessagesRoute) -> bool:
         parser = self.parser
@@ -118,31 +118,23 @@ class FrontProtocol(HttpToolsProtocol):
 
     # The short way.
 
-    def begin(self, coming: _Coming, body: bytes | FreeholdError) -> None:
-        """The request is here whole, or why it cannot be."""
-        self._answering = direct = Direct(self, self.transport, self.flow, keep_alive=coming.keep_alive)
-        coming.asked.body = body
-        direct.task = task = self.loop.create_task(direct.run(coming.door.serve(coming.asked, direct)))
-        self.tasks.add(task)
-
-    def refuse(self, error: FreeholdError) -> None:
-        """The rest of the request that is coming is not waited for."""
-        coming, self._coming = self._coming, None
-        if coming is not None:
-            coming.keep_alive = False
-            self.flow.pause_reading()
-            self.begin(coming, error)
+    def begin(self, body: bytes | FreeholdError) -> None:
+        """The request that was coming is here whole, or this is why it cannot be."""
+        direct, self._coming = self._coming, None
+        if direct is not None:
+            self._answering = direct
+            direct.task = self.loop.create_task(direct.run(body))
+            self.tasks.add(direct.task)
 
     def answered(self) -> None:
         """The answer is out: the connection is free for the next request."""
         self._answering = None
         self.on_response_complete()
 
-    def date(self) -> bytes:
-        """The header lines that the server adds to every answer."""
-        return b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
-
     # What uvicorn does otherwise.
+
+    def _unset_keepalive_if_required(self) -> None:
+        """There is nothing to unset: see `_rest`."""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if self._answering is not None:  # a further request before the answer to this one
@@ -179,18 +171,35 @@ class FrontProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_handler()
 
 
-class _Coming:
-    """A Messages call whose body is coming in."""
+class Direct:
+    """One request on the short way: while its body comes in, and then its answer (see `messages.Out`)."""
 
-    __slots__ = ("_began_s", "_protocol", "_timer", "_touched_s", "asked", "door", "keep_alive", "parts")
+    __slots__ = (
+        "_began_s",
+        "_door",
+        "_left",
+        "_protocol",
+        "_timer",
+        "_touched_s",
+        "asked",
+        "begun",
+        "keep_alive",
+        "parts",
+        "task",
+    )
 
     def __init__(self, protocol: FrontProtocol, door: MessagesRoute, asked: Asked, *, keep_alive: bool) -> None:
         self._protocol = protocol
+        self._door = door
         self._timer: asyncio.TimerHandle | None = None
-        self.door = door
+        self._left = False
         self.asked = asked
         self.keep_alive = keep_alive
         self.parts: list[bytes] = []
+        self.begun = False
+        self.task: asyncio.Task[None]
+
+    # While it comes in.
 
     def touch(self) -> None:
         """A piece was read, and it is not the last: only such a request is given a timer."""
@@ -198,45 +207,36 @@ class _Coming:
         self._touched_s = loop.time()
         if self._timer is None:
             self._began_s = self._touched_s
-            self._timer = loop.call_later(self.door.body_patience_s, self._look)
+            self._timer = loop.call_later(self._door.body_patience_s, self._look)
 
-    def end(self) -> None:
-        """It is whole, or nobody wants it."""
+    def is_here(self) -> bytes:
+        """All that has come, and no more is waited for."""
         if self._timer is not None:
             self._timer.cancel()
+        parts = self.parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _look(self) -> None:
         """Within the patience there must be another piece, and within twice that all of it."""
-        loop, patience_s = self._protocol.loop, self.door.body_patience_s
+        loop, patience_s = self._protocol.loop, self._door.body_patience_s
         left_s = min(self._touched_s + patience_s, self._began_s + 2 * patience_s) - loop.time()
         if left_s > 0:
             self._timer = loop.call_later(left_s, self._look)
             return
         details = {"error_code": "request_body_timeout"}
-        self._protocol.refuse(InvalidRequest("The body did not come in time.", details=details))
+        self.keep_alive = False
+        self._protocol.flow.pause_reading()
+        self._protocol.begin(InvalidRequest("The body did not come in time.", details=details))
 
+    # While it is answered.
 
-class Direct:
-    """The answer to one request, straight to its connection. See `messages.Out`."""
-
-    __slots__ = ("_flow", "_left", "_protocol", "_transport", "begun", "keep_alive", "task")
-
-    def __init__(self, protocol: FrontProtocol, transport: Any, flow: Any, *, keep_alive: bool) -> None:
-        self._protocol = protocol
-        self._transport = transport
-        self._flow = flow
-        self._left = False
-        self.begun = False
-        self.keep_alive = keep_alive
-        self.task: asyncio.Task[None]
-
-    async def run(self, serving: Awaitable[None]) -> None:
+    async def run(self, body: bytes | FreeholdError) -> None:
         """The request's task."""
         try:
-            await serving
+            await self._door.serve(self.asked, body, self)
         except asyncio.CancelledError:
             if not self._left:
-                self._transport.close()
+                self._protocol.transport.close()
                 raise
         finally:
             self._protocol.tasks.discard(self.task)
@@ -248,42 +248,47 @@ class Direct:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """See `Out`."""
-        self._transport.send(self._head(status, headers, b"content-length: %d\r\n" % len(body)), body)
+        head = self._head(status, headers, b"content-length: %d\r\n" % len(body))
+        self._protocol.transport.send(head, body)  # type: ignore[attr-defined]
         self._end()
 
     async def begin(self, status: int, headers: Headers) -> None:
         """See `Out`."""
         self.begun = True
-        self._transport.write(self._head(status, headers, b"transfer-encoding: chunked\r\n"))
+        self._protocol.transport.write(self._head(status, headers, b"transfer-encoding: chunked\r\n"))
 
     async def piece(self, data: bytes) -> None:
         """See `Out`."""
-        if self._flow.write_paused:
-            await self._flow.drain()
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        protocol = self._protocol
+        if protocol.flow.write_paused:
+            await protocol.flow.drain()
+        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def end(self) -> None:
         """See `Out`."""
-        self._transport.write(_LAST_CHUNK)
+        self._protocol.transport.write(_LAST_CHUNK)
         self._end()
 
     def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
-        lines = [b"%b: %b\r\n" % pair for pair in headers]
-        fixed = self._protocol.date() + framing
+        """The head of the answer. Raises `ValueError` where a header would begin another one."""
         if not self.keep_alive:
-            fixed += b"connection: close\r\n"
-        head = b"%b%b%b\r\n" % (STATUS_LINE[status], b"".join(lines), fixed)
-        if head.count(b"\n") != len(lines) + fixed.count(b"\n") + 2 or head.count(b"\r") != head.count(b"\n"):
+            framing += b"connection: close\r\n"
+        pairs = self._protocol.server_state.default_headers + headers
+        lines = [b"%b: %b\r\n" % pair for pair in pairs]
+        head = b"%b%b%b\r\n" % (STATUS_LINE[status], b"".join(lines), framing)
+        breaks = len(lines) + 3 + (not self.keep_alive)
+        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
             raise ValueError("a header of the answer holds a line break")
         return head
 
     def _end(self) -> None:
         if not self.keep_alive:
-            self._transport.close()
+            self._protocol.transport.close()
         self._protocol.answered()
 
 
-def _doors(app: object) -> dict[bytes, MessagesRoute]:
+def _doors(app: object) -> dict[bytes, tuple[str, MessagesRoute]]:
     """The Messages routes of an application, by path."""
     found = getattr(app, "bare", {})
-    return {path.encode(): found[path] for path in ROUTES if isinstance(found.get(path), MessagesRoute)}
+    doors = ((path, found.get(path)) for path in ROUTES)
+    return {path.encode(): (path, door) for path, door in doors if isinstance(door, MessagesRoute)}

@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.api.bodies import JSON_LIMIT_BYTES, Body, ClientLeft
@@ -39,15 +39,13 @@ _STREAM_HEADER_NAMES = frozenset(name for name, _ in _STREAM_HEADERS)
 _ORGANIZATION_ID, _WORKSPACE_ID = b"anthropic-organization-id", b"anthropic-workspace-id"
 
 
-@dataclass(slots=True)
-class Asked:
-    """One request. `body` is why it cannot be answered if it could not be read."""
+class Asked(msgspec.Struct, gc=False):
+    """One request, as far as its head tells."""
 
     path: str
     headers: Headers
     query: bytes
     started_ns: int
-    body: bytes | FreeholdError = b""
 
 
 class Out(Protocol):
@@ -99,8 +97,7 @@ class MessagesRoute:
             if scope["method"] != "POST":
                 await self._refuse(asked, scope["method"], out)
                 return
-            asked.body = await self._body(asked.headers, receive, departure)
-            await self.serve(asked, out)
+            await self.serve(asked, await self._body(asked.headers, receive, departure), out)
         except ClientLeft:
             return
         except asyncio.CancelledError:
@@ -109,10 +106,10 @@ class MessagesRoute:
         finally:
             self._departures.end(departure)
 
-    async def serve(self, asked: Asked, out: Out) -> None:
-        """Answer one request."""
+    async def serve(self, asked: Asked, body: bytes | FreeholdError, out: Out) -> None:
+        """Answer one request; `body` is why it cannot be answered if it could not be read."""
         request_id = self._ids("req")
-        route, headers, body, began_ns = ROUTES[asked.path], asked.headers, asked.body, asked.started_ns
+        route, headers, began_ns = ROUTES[asked.path], asked.headers, asked.started_ns
         if isinstance(body, bytes):
             call = read_call(route, body, headers, query=asked.query, request_id=request_id, started_ns=began_ns)
         else:

@@ -17,10 +17,11 @@ JOINED_BYTES = 16_384
 class GatheringTransport:
     """A transport whose writes of one turn of the loop go out together; everything else is the transport's own."""
 
-    __slots__ = ("_call_soon", "_held", "_held_bytes", "_transport")
+    __slots__ = ("_call_soon", "_held", "_held_bytes", "_transport", "is_closing")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing
         self._call_soon = asyncio.get_running_loop().call_soon
         self._held: list[bytes] = []
         self._held_bytes = 0

@@ -6,7 +6,8 @@ that is open takes the place of one of ours. Arithmetic and a clock; no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from freehold.calls import Call, Handler, Headers, Reply
 from freehold.clock import Clock, parse_rfc3339
@@ -121,9 +122,9 @@ class _Counted:
             self._interactive.open -= 1
             raise
 
-    async def __aexit__(self, *failure: object) -> bool | None:
+    def __aexit__(self, *failure: Any) -> Coroutine[Any, Any, bool | None]:
         self._interactive.open -= 1
-        return await self._context.__aexit__(*failure)  # type: ignore[arg-type]
+        return self._context.__aexit__(*failure)
 
 
 def _number(text: bytes | None) -> float | None:

@@ -5,8 +5,9 @@ An attempt carries the one tap on its answer's bytes; whoever needs to know of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from freehold.calls import Call
 from freehold.errors import FreeholdError
@@ -15,8 +16,7 @@ from freehold.wire.facts import Facts, Tap
 _NOTE = "attempts"
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One try at one upstream."""
 
     upstream: str
@@ -49,4 +49,7 @@ _NOTHING = Facts()
 
 def attempts_of(call: Call) -> list[Attempt]:
     """The attempts so far, in order; the last one is that which was answered, if any was."""
-    return cast(list[Attempt], call.notes.setdefault(_NOTE, []))
+    found = call.notes.get(_NOTE)
+    if found is None:
+        found = call.notes[_NOTE] = []
+    return cast(list[Attempt], found)

@@ -40,7 +40,9 @@ class Card:
         """The row for a prompt of that length at that time; `None`: no such price is known."""
         for from_us, bands in self.fast if fast else self.standard:
             if at_us >= from_us:
-                return next(rate for above, rate in bands if prompt_tokens > above or above == 0)
+                for above, rate in bands:
+                    if prompt_tokens > above or above == 0:
+                        return rate
         return None
 
 

@@ -6,7 +6,9 @@ It follows no redirects, keeps no cookies and decodes no bodies: bytes come out 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from types import TracebackType
+from typing import Any
 
 from freehold.calls import Headers
 from freehold.outbound.connection import Connection, Limits
@@ -16,15 +18,27 @@ from freehold.outbound.dial import Dials, Origin
 class Answer:
     """Status and headers (names in lower case) of an answer, and its body as it arrives. Lives in its context."""
 
-    __slots__ = ("_connection", "headers", "read", "read_all", "status")
+    __slots__ = ("_connection", "headers", "status")
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self.status: int = connection.status
         self.headers: Headers = connection.headers
-        self.read = connection.read
+
+    @property
+    def read(self) -> Callable[[], Coroutine[Any, Any, bytes]]:
         """`await read()`: the body's next bytes, all that have come; empty at its end."""
-        self.read_all = connection.read_all
+        return self._connection.read
+
+    @property
+    def read_all(self) -> Callable[[], Coroutine[Any, Any, bytes]]:
         """`await read_all()`: the rest of the body at once."""
+        return self._connection.read_all
+
+    @property
+    def rest_of_body(self) -> Callable[[], bytes | None]:
+        """`rest_of_body()`: the same without waiting, if it is all here already; else `None`."""
+        return self._connection.rest_of_body
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of that header (name in lower case)."""
@@ -60,13 +74,17 @@ class Client:
         """
         return Exchange(self, head, body, streamed)
 
-    async def take(self) -> Connection:
-        """A connection with nothing running on it: the newest idle one that still lives, else a fresh one."""
+    def resting(self) -> Connection | None:
+        """The newest idle connection that still lives, if there is one."""
         while self._idle:
             connection = self._idle.popitem()[0]
             if not connection.is_stale():
                 return connection
             connection.abort()
+        return None
+
+    async def fresh(self) -> Connection:
+        """A new connection."""
         connection = await self._dialer.dial(self.origin, self._make)
         self._all.add(connection)
         return connection
@@ -122,7 +140,7 @@ class Exchange:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Answer:
-        connection = self._connection = await self._client.take()
+        self._connection = connection = self._client.resting() or await self._client.fresh()
         try:
             connection.send(self._head, self._body, self._streamed)
             await connection.head()

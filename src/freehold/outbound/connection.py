@@ -66,9 +66,9 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._held_bytes = 0
         self._head_bytes = 0
-        self._got_head = False
+        self.got_head = False
         self._framed = False
-        self._done = False
+        self.done = False
         self._keep = False
 
     # What the client does with it.
@@ -86,28 +86,34 @@ class Connection(asyncio.Protocol):
 
     async def head(self) -> None:
         """Return when `status` and `headers` are those of the final answer."""
-        while not self._got_head:
-            await self._wait(_HEAD)
+        while not self.got_head:
+            await self._next(_HEAD)
 
     async def read(self) -> bytes:
         """The body's next bytes: all that have come since; empty at its end."""
         while not self._parts:
-            if self._done:
+            if self.done:
                 return b""
-            await self._wait(_SOME)
+            await self._next(_SOME)
         return self._take()
 
     async def read_all(self) -> bytes:
         """The rest of the body."""
         if self._paused:
             self._resume()
-        while not self._done:
-            await self._wait(_ALL)
+        while not self.done:
+            await self._next(_ALL)
+        return self._take() if self._parts else b""
+
+    def rest_of_body(self) -> bytes | None:
+        """What `read_all` would give, if it is all here already."""
+        if not self.done:
+            return None
         return self._take() if self._parts else b""
 
     def is_fit(self) -> bool:
         """Whether another exchange may follow: the last answer was read to its end and nothing else is in flight."""
-        return self._done and self._keep and not self.lost and self._transport.get_write_buffer_size() == 0
+        return self.done and self._keep and not self.lost and self._transport.get_write_buffer_size() == 0
 
     def rest(self) -> None:
         """The exchange is over; from now the idle limit holds."""
@@ -145,20 +151,17 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._refuse(error)
-        if not self._got_head:
+        if not self.got_head:
             self._count_head(len(data))
         elif self._held_bytes > self._limits.buffer_bytes:
             self._hold_back()
-        waiter = self._waiter
-        if waiter is not None and self._is_satisfied():
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        if self._waiter is not None and self._is_satisfied():
+            self._wake()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. An answer without length and chunks ends here."""
-        if self._got_head and not self._framed and not self._done:
-            self._done = True
+        if self.got_head and not self._framed and not self.done:
+            self.done = True
             self._wake()
         return False
 
@@ -169,14 +172,14 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._failure is None:
             why = f" ({exc})" if exc else ""
-            where = "in the middle of its answer" if self._got_head else "without an answer"
+            where = "in the middle of its answer" if self.got_head else "without an answer"
             self._failure = BrokenOff(f"the far end hung up {where}{why}", attempted=Attempted.UNANSWERED)
         self._wake()
         self._on_lost(self)
 
     def on_message_begin(self) -> None:
         """Called by the parser. An answer without a question would be taken for the next one's: the parser stops."""
-        if self._done or not self._busy:
+        if self.done or not self._busy:
             raise ValueError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -190,7 +193,7 @@ class Connection(asyncio.Protocol):
         """Called by the parser."""
         self.status = self._parser.get_status_code()
         if self.status >= 200:
-            self._got_head = True
+            self.got_head = True
             if self.status in (204, 304):
                 self._framed = True
 
@@ -201,33 +204,32 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Called by the parser. The only moment at which it knows whether the connection may be kept."""
-        if not self._got_head:  # an interim answer (100, 103): the real one follows
+        if not self.got_head:  # an interim answer (100, 103): the real one follows
             self.headers = []
             self._framed = False
             return
-        self._done = True
+        self.done = True
         self._keep = self._parser.should_keep_alive()
 
     # Inside.
 
-    async def _wait(self, needs: int) -> None:
+    def _next(self, needs: int) -> asyncio.Future[None]:
+        """Done when that has come, or when nothing more will."""
         if self._failure is not None:
             raise self._failure
         self._needs = needs
         waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        return waiter
 
     def _is_satisfied(self) -> bool:
-        if self._done:
+        if self.done:
             return True
-        return self._got_head and (self._needs == _HEAD or (self._needs == _SOME and bool(self._parts)))
+        return self.got_head and (self._needs == _HEAD or (self._needs == _SOME and bool(self._parts)))
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _take(self) -> bytes:
         parts = self._parts
@@ -241,7 +243,7 @@ class Connection(asyncio.Protocol):
         if self._needs == _ALL and self._waiter is not None:
             if self._held_bytes > self._limits.whole_bytes:
                 self._fail(BrokenOff(f"its answer is larger than {self._limits.whole_bytes} bytes"))
-        elif not self._done and not self._paused:
+        elif not self.done and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
@@ -257,7 +259,7 @@ class Connection(asyncio.Protocol):
             self._fail(BrokenOff(f"its headers are longer than {self._limits.head_bytes} bytes"))
 
     def _refuse(self, error: Exception) -> None:
-        if self._done or not self._busy:  # the answer that was asked for is whole; what follows it is not ours
+        if self.done or not self._busy:  # the answer that was asked for is whole; what follows it is not ours
             self._keep = False
             self.abort()
         else:
@@ -267,7 +269,7 @@ class Connection(asyncio.Protocol):
         failure.attempted = Attempted.UNANSWERED
         if self._failure is None:
             self._failure = failure
-        self._done = self._keep = False
+        self.done = self._keep = False
         self.abort()
         self._wake()
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 GROUP_OPERATIONS = 1_000
 GROUP_ROWS = 5_000
-ROWS_WAIT_S = 0.1
+ROWS_WAIT_S = 0.2
 """Rows go in with the next group, and at the latest after this. At 0.02 the groups of rows alone cost a server with 100
 calls a second 7 % of a core."""
 WAITING_MOST = 20_000

@@ -8,9 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -21,8 +21,7 @@ _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
 TOKENS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True, gc=False):
     """One call that is over. `tokens` in the order of `TOKENS`; `None` of anything: not known."""
 
     route: str
@@ -51,12 +50,30 @@ class _Times:
         self.counts[bisect_left(_BOUNDS_S, microseconds / 1e6)] += 1
         self.sum_us += microseconds
 
+    def join(self, other: _Times) -> None:
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.sum_us += other.sum_us
+
     def buckets(self) -> list[tuple[str, float]]:
         total, found = 0, []
         for bound, count in zip((*_BOUNDS_S, None), self.counts, strict=True):
             total += count
             found.append(("+Inf" if bound is None else f"{bound:g}", float(total)))
         return found
+
+
+class _Series:
+    """The sums of calls that agree in route, upstream, model, status and form: one look-up a call finds them."""
+
+    __slots__ = ("attempts", "calls", "cost", "first_byte", "latency", "tokens")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.attempts = 0
+        self.cost = 0
+        self.tokens = [0] * len(TOKENS)
+        self.latency = _Times()
+        self.first_byte = _Times()
 
 
 class CallMetrics:
@@ -66,29 +83,29 @@ class CallMetrics:
         self.open = 0
         """Calls that are running now."""
         self._models: set[str] = set()
-        self._calls: dict[tuple[str, str, str, str], int] = defaultdict(int)
-        self._attempts: dict[str, int] = defaultdict(int)
-        self._tokens: dict[tuple[str, str], int] = defaultdict(int)
-        self._costs: dict[str, int] = defaultdict(int)
-        self._latency: dict[tuple[str, str], _Times] = defaultdict(_Times)
-        self._first_byte: dict[tuple[str, str], _Times] = defaultdict(_Times)
+        self._series: dict[tuple[str, str, str, int, bool], _Series] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def ended(self, call: Ended) -> None:
         """Count one call."""
-        model = self._bounded(call.model)
-        form = (call.route, "true" if call.streamed else "false")
-        self._calls[call.route, call.upstream, model, str(call.status)] += 1
-        self._attempts[call.upstream] += call.attempts
-        self._latency[form].add(call.latency_us)
+        key = (call.route, call.upstream, call.model, call.status, call.streamed)
+        found = self._series.get(key)
+        if found is None:
+            bounded = (call.route, call.upstream, self._bounded(call.model), call.status, call.streamed)
+            found = self._series.setdefault(bounded, _Series())
+        found.calls += 1
+        found.attempts += call.attempts
+        found.latency.add(call.latency_us)
         if call.first_byte_us is not None:
-            self._first_byte[form].add(call.first_byte_us)
-        for kind, count in zip(TOKENS, call.tokens, strict=False):
-            if count:
-                self._tokens[model, kind] += count
+            found.first_byte.add(call.first_byte_us)
+        if call.tokens[0] is not None:
+            sums = found.tokens
+            for kind, count in enumerate(call.tokens[: len(TOKENS)]):
+                if count:
+                    sums[kind] += count
         if call.cost_nanodollars:
-            self._costs[model] += call.cost_nanodollars
+            found.cost += call.cost_nanodollars
 
     def render(self) -> bytes:
         """In Prometheus's text form."""
@@ -97,16 +114,28 @@ class CallMetrics:
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client.registry.Collector`."""
         yield GaugeMetricFamily("freehold_calls_open", "Calls that are running now.", value=self.open)
-        yield _counter(
-            "freehold_calls", "Calls that have ended.", ("route", "upstream", "model", "status"), self._calls
-        )
-        attempts = {(name,): count for name, count in self._attempts.items()}
+        calls: dict[tuple[str, ...], int] = defaultdict(int)
+        attempts: dict[tuple[str, ...], int] = defaultdict(int)
+        tokens: dict[tuple[str, ...], int] = defaultdict(int)
+        costs: dict[tuple[str, ...], int] = defaultdict(int)
+        latency: dict[tuple[str, str], _Times] = defaultdict(_Times)
+        first_byte: dict[tuple[str, str], _Times] = defaultdict(_Times)
+        for (route, upstream, model, status, streamed), sums in self._series.items():
+            form = (route, "true" if streamed else "false")
+            calls[route, upstream, model, str(status)] += sums.calls
+            attempts[upstream,] += sums.attempts
+            costs[model,] += sums.cost
+            for kind, count in zip(TOKENS, sums.tokens, strict=True):
+                tokens[model, kind] += count
+            latency[form].join(sums.latency)
+            first_byte[form].join(sums.first_byte)
+        yield _counter("freehold_calls", "Calls that have ended.", ("route", "upstream", "model", "status"), calls)
         yield _counter("freehold_call_attempts", "Attempts at upstreams, first ones included.", ("upstream",), attempts)
-        yield _counter("freehold_call_tokens", "Tokens of answers.", ("model", "kind"), self._tokens)
-        costs = {(name,): cost for name, cost in self._costs.items()}
+        yield _counter("freehold_call_tokens", "Tokens of answers.", ("model", "kind"), _some(tokens))
+        costs = _some(costs)
         yield _counter("freehold_call_cost_nanodollars", "Known cost of answers, in nanodollars.", ("model",), costs)
-        yield _histogram("freehold_call_seconds", "From the request to the end of the answer.", self._latency)
-        yield _histogram("freehold_call_first_byte_seconds", "To the answer's first byte.", self._first_byte)
+        yield _histogram("freehold_call_seconds", "From the request to the end of the answer.", latency)
+        yield _histogram("freehold_call_first_byte_seconds", "To the answer's first byte.", first_byte)
 
     def _bounded(self, model: str) -> str:
         if not model or model in self._models:
@@ -115,6 +144,10 @@ class CallMetrics:
             return OTHER
         self._models.add(model)
         return model
+
+
+def _some(sums: Mapping[L, int]) -> dict[L, int]:
+    return {labels: total for labels, total in sums.items() if total}
 
 
 def _counter(name: str, told: str, labels: tuple[str, ...], sums: Mapping[L, int]) -> Metric:

@@ -6,7 +6,7 @@ request the upstream judges, not we. Knows nothing of retries: it says how far a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply
+from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply, Route
 from freehold.errors import UpstreamFailed
 from freehold.outbound.client import Answer, Client, Exchange
 from freehold.outbound.failures import WayOutFailed
@@ -25,7 +25,7 @@ from freehold.upstreams.listing import model_info
 from freehold.wire.envelopes import error_of, parse_fields, replace_fields
 from freehold.wire.frames import Frames
 
-_PATHS = {"messages": b"/v1/messages", "count_tokens": b"/v1/messages/count_tokens"}
+_PATHS: Mapping[Route, bytes] = {"messages": b"/v1/messages", "count_tokens": b"/v1/messages/count_tokens"}
 _MODELS_PER_PAGE = 1000
 _MODEL_PAGES = 10
 
@@ -76,6 +76,7 @@ class Claude:
         self.aliases = dict(aliases)
         self._client = client
         self._prefix = prefix.encode("ascii")
+        self._lines = {route: self._line(route) for route in _PATHS}
         self._batches = ClaudeBatches(client, self._prefix, b"", _told)
         self.renew(credential, self.aliases)
 
@@ -91,10 +92,12 @@ class Claude:
         model = self.aliases.get(call.model)
         if model is not None:
             body = replace_fields(body, call.fields, {"model": msgspec.json.encode(model)})
-        query = b"?" + call.query if call.query else b""
-        line = b"POST %b%b%b HTTP/1.1\r\n" % (self._prefix, _PATHS[call.route], query)
+        line = self._lines[call.route] if not call.query else self._line(call.route, b"?" + call.query)
         head = request_head(line, self._own, call.headers, len(body))
         return ClaudeReply(self._client.exchange(head, body, call.stream), call.stream)
+
+    def _line(self, route: Route, query: bytes = b"") -> bytes:
+        return b"POST %b%b%b HTTP/1.1\r\n" % (self._prefix, _PATHS[route], query)
 
     async def models(self) -> Sequence[dict[str, Any]]:
         """The upstream's models, and an entry for every alias, in the shape of `ModelInfo`.
@@ -170,9 +173,11 @@ class ClaudeReply:
     async def __aenter__(self) -> Reply:
         try:
             answer = await self._exchange.__aenter__()
+            status, headers = answer.status, answer_headers(answer.headers)
             if _is_stream(answer, self._streamed):
-                return Reply(answer.status, answer_headers(answer.headers), reads=Reads(answer))
-            return Reply(answer.status, answer_headers(answer.headers), whole=await answer.read_all())
+                return Reply(status, headers, None, Reads(answer))
+            whole = answer.rest_of_body()
+            return Reply(status, headers, await answer.read_all() if whole is None else whole)
         except WayOutFailed as error:
             await self._exchange.__aexit__(None, None, None)
             raise NotAnswered(error.attempted, _told(error)) from error
@@ -180,10 +185,10 @@ class ClaudeReply:
             await self._exchange.__aexit__(None, None, None)
             raise
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._exchange.__aexit__(kind, error, trace)
+    ) -> Coroutine[Any, Any, None]:
+        return self._exchange.__aexit__(kind, error, trace)
 
 
 class Reads:
@@ -218,6 +223,8 @@ def _is_stream(answer: Answer, asked: bool) -> bool:
     """By its type; where a stream was asked for also a 200 of any other type but JSON, which some proxies send."""
     found = dict(answer.headers)
     kind = found.get(b"content-type", b"").lower()
+    if kind == b"application/json":
+        return False
     if not kind.startswith(b"text/event-stream") and not (asked and answer.status == 200 and b"json" not in kind):
         return False
     if found.get(b"content-encoding", b"identity").lower() != b"identity":

@@ -40,8 +40,8 @@ def request_head(line: bytes, own: bytes, headers: Headers, body_bytes: int) -> 
     Raises:
         InvalidRequest: a header holds a line break, which would begin another one.
     """
-    kept = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in _STAY_HERE and pair[0][:11] != OURS_PREFIX]
     there = dict(headers)
+    kept = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in _STAY_HERE and pair[0][:11] != OURS_PREFIX]
     if b"connection" in there:
         kept = _without_named(kept, headers)
     for pair in _DEFAULTS:

@@ -6,11 +6,12 @@ It also says in the answer's headers who answered and, for whole answers, at wha
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
+from typing import Any
 
-from freehold.calls import Call, Handler, Read, Reply
+from freehold.calls import Call, Handler, Headers, Read, Reply
 from freehold.clock import Clock
 from freehold.gateway.attempts import Attempt, attempts_of
 from freehold.ledger.rates import Rates
@@ -61,25 +62,24 @@ class _Metered:
         self._say(reply)
         return reply
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> Coroutine[Any, Any, bool | None]:
         if self._attempt.tap is not None:
             self._price()
-        return await self._context.__aexit__(kind, error, trace)
+        return self._context.__aexit__(kind, error, trace)
 
     def _price(self) -> None:
         """What the answer cost by now; a stream is priced when it is over, however it ended."""
         attempt, rates = self._attempt, self._meter.rates
         facts = attempt.facts
         if facts.usage is not None:
-            attempt.cost_nanodollars = rates.cost(facts.model, facts.usage, self._meter.clock.now_us())
-            attempt.price_version = rates.version if attempt.cost_nanodollars is not None else None
+            attempt.cost_nanodollars = cost = rates.cost(facts.model, facts.usage, self._meter.clock.now_us())
+            attempt.price_version = rates.version if cost is not None else None
 
     def _say(self, reply: Reply) -> None:
         attempt = self._attempt
-        reply.headers.append((b"x-freehold-upstream", _header_value(attempt.upstream)))
-        reply.headers.append((b"x-freehold-model", _header_value(attempt.facts.model or attempt.model)))
+        reply.headers += _said(attempt.upstream, attempt.facts.model or attempt.model)
         if attempt.cost_nanodollars is not None:
             reply.headers.append((b"x-freehold-cost-nanodollars", b"%d" % attempt.cost_nanodollars))
 
@@ -108,6 +108,10 @@ class _TappedReads:
 
 
 @functools.lru_cache(maxsize=1024)
+def _said(upstream: str, model: str) -> Headers:
+    return [(b"x-freehold-upstream", _header_value(upstream)), (b"x-freehold-model", _header_value(model))]
+
+
 def _header_value(text: str) -> bytes:
     """A model's name comes from outside: what a header cannot hold becomes `?`."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:128]).encode("ascii")

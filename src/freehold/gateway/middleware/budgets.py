@@ -60,6 +60,9 @@ class Budgets:
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
             if call.route != "messages" or call.caller is None:
                 return inner(call)  # counting tokens is free
+            definitions = self.ledger.definitions
+            if not definitions.any and definitions.knows_key(call.caller.key_id):
+                return inner(call)
             return _Budgeted(self, inner, call, call.caller)
 
         return handle

@@ -6,6 +6,7 @@ The row goes to the store's writer as a tuple; nobody waits for it, and nothing 
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
@@ -52,36 +53,45 @@ class Record:
         latency_us = (self._clock.monotonic_ns() - call.started_ns) // 1000
         first_ns = call.first_byte_ns or last.first_read_ns
         caller = call.caller
-        row = CallRow(
-            call.request_id,
-            caller.workspace_id if caller is not None else None,
-            caller.key_id if caller is not None else None,
-            call.session_id,
-            call.user_id and _text(call.user_id, 256),
-            call.task_type and _text(call.task_type, 64),
-            call.source and _text(call.source, 128),
-            call.route,
-            _text(call.model, 128),
-            facts.model and _text(facts.model, 128),
-            last.upstream or None,
-            call.stream,
-            status,
-            error_type and _text(error_type, 64),
-            facts.stop_reason and _text(facts.stop_reason, 64),
-            len(attempts),
-            *_tokens(facts.usage),
-            last.cost_nanodollars,
-            last.price_version,
-            _known(facts),
-            latency_us,
-            (first_ns - call.started_ns) // 1000 if first_ns is not None else None,
-            last.upstream_request_id and _text(last.upstream_request_id, 128),
-            self._clock.now_us() - latency_us,
-            *paid_of(call),
+        usage = facts.usage
+        tokens = _NO_TOKENS if usage is None else _tokens(usage)
+        first_us = (first_ns - call.started_ns) // 1000 if first_ns is not None else None
+        row = CallRow._make(
+            (
+                call.request_id,
+                caller.workspace_id if caller is not None else None,
+                caller.key_id if caller is not None else None,
+                call.session_id,
+                _text(call.user_id, 256),
+                _text(call.task_type, 64),
+                _text(call.source, 128),
+                call.route,
+                _text(call.model, 128),
+                _text(facts.model, 128),
+                last.upstream or None,
+                call.stream,
+                status,
+                _text(error_type, 64),
+                _text(facts.stop_reason, 64),
+                len(attempts),
+                *tokens,
+                last.cost_nanodollars,
+                last.price_version,
+                "none" if usage is None else "exact" if facts.complete else "partial",
+                latency_us,
+                first_us,
+                last.upstream_request_id and last.upstream_request_id[:128].replace("\0", ""),
+                self._clock.now_us() - latency_us,
+                *paid_of(call),
+            )
         )
         add_call(self._store, row)
         self._metrics.open -= 1
-        self._metrics.ended(_ended(row))
+        cost, answered = last.cost_nanodollars, row.model_answered or ""
+        ended = Ended(
+            call.route, last.upstream, answered, status, call.stream, len(attempts), latency_us, first_us, tokens, cost
+        )
+        self._metrics.ended(ended)
 
 
 class _Recorded:
@@ -113,27 +123,6 @@ class _Recorded:
             self._record.write(self._call, self._reply, error)
 
 
-def _ended(row: CallRow) -> Ended:
-    return Ended(
-        row.route,
-        row.upstream or "",
-        row.model_answered or "",
-        row.status,
-        row.streamed,
-        row.attempts,
-        row.latency_us,
-        row.first_byte_us,
-        (
-            row.input_tokens,
-            row.output_tokens,
-            row.cache_write_5m_tokens,
-            row.cache_write_1h_tokens,
-            row.cache_read_tokens,
-        ),
-        row.cost_nanodollars,
-    )
-
-
 def _outcome(reply: Reply | None, error: BaseException | None, facts: Facts) -> tuple[int, str | None]:
     """Status and error type of the call as a whole, whatever the client could still be told."""
     if error is not None and not (facts.complete and isinstance(error, _LEFT)):
@@ -151,10 +140,8 @@ def _failure(error: BaseException) -> tuple[int, str]:
     return (CLIENT_LEFT, "client_left") if isinstance(error, _LEFT) else (500, "api_error")
 
 
-def _tokens(usage: Usage | None) -> _Tokens:
+def _tokens(usage: Usage) -> _Tokens:
     """In the order of the columns, from `input_tokens` to `web_searches`."""
-    if usage is None:
-        return _NO_TOKENS
     return (
         usage.input_tokens,
         usage.output_tokens,
@@ -165,22 +152,9 @@ def _tokens(usage: Usage | None) -> _Tokens:
     )
 
 
-def _known(facts: Facts) -> str:
-    if facts.usage is None:
-        return "none"
-    return "exact" if facts.complete else "partial"
-
-
-def _number(note: object) -> int | None:
-    return note if isinstance(note, int) else None
-
-
-def _word(note: object) -> str | None:
-    return note if isinstance(note, str) else None
-
-
+@functools.lru_cache(maxsize=4096)
 def _text(value: str | None, most: int) -> str | None:
-    """As the column takes it: no longer, and without NUL, which PostgreSQL does not store."""
+    """As the column takes it: no longer, and without NUL, which PostgreSQL does not store. Most come again."""
     if not value:
         return None
     return value[:most].replace("\0", "")

@@ -7,9 +7,10 @@ headers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
+from typing import Any
 
 from freehold.calls import Attempted, Call, Handler, Headers, NotAnswered, Read, Reply
 from freehold.clock import Clock
@@ -75,6 +76,9 @@ class _Retried:
                 if wait is None:
                     raise
             else:
+                if reply.status < 400 and reply.reads is None:
+                    self._retries.budget.answered()
+                    return reply
                 wait = await self._look_at(reply)
                 if wait is None:
                     if reply.status < 400:
@@ -84,11 +88,21 @@ class _Retried:
             self._tried += 1
             await self._retries.clock.sleep(wait)
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> Coroutine[Any, Any, bool | None]:
         if self._held is not None:
-            await self._held.drop()
+            return self._drop(self._held, kind, error, trace)
+        return self._context.__aexit__(kind, error, trace)
+
+    async def _drop(
+        self,
+        held: Held,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        await held.drop()
         return await self._context.__aexit__(kind, error, trace)
 
     def _wait_after(self, error: NotAnswered) -> float | None:
