@@ -9,20 +9,20 @@ answers is the same `MessagesRoute`. The server is told to use `FrontProtocol` a
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from freehold.api.messages import ROUTES, Asked, MessagesRoute
-from freehold.api.transport import GatheringTransport
+from freehold.api.strict_http import StrictProtocol
 from freehold.calls import Headers
 from freehold.errors import FreeholdError, InvalidRequest
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class FrontProtocol(HttpToolsProtocol):
+class FrontProtocol(StrictProtocol):
     """See the module."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -32,11 +32,9 @@ class FrontProtocol(HttpToolsProtocol):
         self._answering: Direct | None = None
         self._rest_timer: asyncio.TimerHandle | None = None
         self._rested_s = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        super().connection_made(cast(asyncio.Transport, GatheringTransport(cast(asyncio.Transport, transport))))
-        self._rest()
+        self._resting = False
+        self._in_head = False
+        self._heads = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`. Whoever works on an answer is told that its client has gone."""
@@ -52,13 +50,18 @@ class FrontProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._refused:
+            return
+        self._resting = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self.send_400_response("")
         except httptools.HttpParserUpgrade:
             self._unsupported_upgrade_warning()
-        if self._coming is not None:
+        if self._in_head or self._head_bytes:
+            self.count_head(len(data))
+        elif self._coming is not None:
             self._coming.touch()
 
     def shutdown(self) -> None:
@@ -69,6 +72,30 @@ class FrontProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
+    # What `StrictProtocol` asks.
+
+    def is_in_head(self) -> bool:
+        """See `StrictProtocol`."""
+        return self._in_head
+
+    def is_answering(self) -> bool:
+        """See `StrictProtocol`."""
+        return self._answering is not None or super().is_answering()
+
+    def is_resting(self) -> bool:
+        """See `StrictProtocol`."""
+        return self._resting
+
+    def waits_for(self) -> tuple[object, ...] | None:
+        """See `StrictProtocol`. A body that is coming has a timer of its own."""
+        if self._coming is not None:
+            return None
+        if self._answering is not None:
+            held = self.transport.get_write_buffer_size()
+            return ("reading", id(self._answering), held) if self.flow.write_paused else None
+        found = super().waits_for()
+        return found if found is None or found[0] != "head" else ("head", self._heads)
+
     # What the parser tells.
 
     def on_message_begin(self) -> None:
@@ -76,9 +103,12 @@ class FrontProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._in_head = True
+        self._heads += 1
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
+        self._in_head = False
         path, _, query = self.url.partition(b"?")
         found = self._doors.get(path)
         if found is not None and self._is_usual(found[1]):
@@ -113,8 +143,7 @@ class FrontProtocol(HttpToolsProtocol):
         length = dict(self.headers).get(b"content-length", b"")
         if not length.isdigit() or int(length) > door.body_limit_bytes or parser.get_http_version() != "1.1":
             return False
-        busy = self._answering is not None or (self.cycle is not None and not self.cycle.response_complete)
-        return not busy and not self.pipeline
+        return not self.is_answering() and not self.pipeline
 
     # The short way.
 
@@ -156,15 +185,15 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _rest(self) -> None:
         """One timer a connection, which looks when it last began to rest: none is made or cancelled for a request."""
+        self._resting = True
         self._rested_s = self.loop.time()
         if self._rest_timer is None:
             self._rest_timer = self.loop.call_later(self.timeout_keep_alive, self._look_at_rest)
 
     def _look_at_rest(self) -> None:
         left_s = self._rested_s + self.timeout_keep_alive - self.loop.time()
-        busy = self._answering or self._coming or (self.cycle is not None and not self.cycle.response_complete)
-        if busy or left_s > 0:
-            again_s = self.timeout_keep_alive if busy else left_s
+        if not self._resting or left_s > 0:
+            again_s = left_s if self._resting else self.timeout_keep_alive
             self._rest_timer = self.loop.call_later(again_s, self._look_at_rest)
         else:
             self._rest_timer = None

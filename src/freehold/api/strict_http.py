@@ -36,10 +36,14 @@ class StrictProtocol(GatheringProtocol):
         if self._refused:
             return
         super().data_received(data)
+        self.count_head(len(data))
+
+    def count_head(self, size: int) -> None:
+        """So many bytes came."""
         if not self.is_in_head():
             self._head_bytes = 0
             return
-        self._head_bytes += len(data)
+        self._head_bytes += size
         if self._head_bytes > HEAD_BYTES:
             self.refuse(HeadersTooLarge(f"The head of this request is longer than {HEAD_BYTES:,} bytes."))
 
@@ -49,7 +53,7 @@ class StrictProtocol(GatheringProtocol):
 
     def refuse(self, error: FreeholdError) -> None:
         """Answer with Claude's envelope and close; close only, where another answer is under way."""
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+        if not self.transport.is_closing() and not self.is_answering():
             request_id = new_id("req")
             body = error_body(error, request_id)
             head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nrequest-id: %b\r\n" % (
@@ -75,6 +79,14 @@ class StrictProtocol(GatheringProtocol):
         """Whether a request has begun and its head is not whole yet."""
         return self.scope is not None and "method" not in self.scope
 
+    def is_answering(self) -> bool:
+        """Whether a request is here whole or in part that is not answered to its end."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def is_resting(self) -> bool:
+        """Whether it is between two requests."""
+        return self.timeout_keep_alive_task is not None
+
     def waits_for(self) -> tuple[object, ...] | None:
         """What nobody but the client can bring about now, as a value that is the same until it does; or `None`."""
         cycle = self.cycle
@@ -82,7 +94,7 @@ class StrictProtocol(GatheringProtocol):
             return None
         if cycle is None or cycle.response_complete:
             # An idle connection between two requests has uvicorn's own timer.
-            return None if self.timeout_keep_alive_task is not None else ("head", id(cycle))
+            return None if self.is_resting() else ("head", id(cycle))
         if self.flow.write_paused:
             return ("reading", id(cycle), cast(asyncio.WriteTransport, self.transport).get_write_buffer_size())
         return None

@@ -8,7 +8,9 @@ leaves when the turn is over. Nothing is held longer than that.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 JOINED_BYTES = 16_384
 """Up to here one copy is cheaper than a list of pieces for the kernel."""
@@ -62,3 +64,11 @@ class GatheringTransport:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+class GatheringProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP protocol on such a transport."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(cast(asyncio.Transport, GatheringTransport(cast(asyncio.Transport, transport))))
