@@ -154,11 +154,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
+async def served(app: ASGIApp, http: type[asyncio.Protocol] = FrontProtocol) -> AsyncIterator[str]:
     """A real uvicorn around an application; its base URL."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, http=FrontProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+        config = uvicorn.Config(app, http=http, ws="none", lifespan="off", log_config=None, access_log=False)
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started)

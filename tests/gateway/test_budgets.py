@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 from sqlalchemy import select
 
 from freehold.calls import Attempted, Call, Handler, NotAnswered, Reply
@@ -304,7 +304,7 @@ async def test_an_attempt_at_a_dearer_model_reserves_what_is_missing(kit: Kit) -
         def __call__(self, call: Call) -> AbstractAsyncContextManager[Reply]:
             body = replace_fields(call.body, call.fields, {"model": b'"claude-opus-5-5"'})
             fields = {**call.fields, "model": b'"claude-opus-5-5"'}
-            return self.inner(structs.replace(call, body=body, fields=fields, model="claude-opus-5-5"))
+            return self.inner(dataclasses.replace(call, body=body, fields=fields, model="claude-opus-5-5"))
 
     bounds = Bounds(kit.rates)
     budgets = BudgetsMiddleware(kit.ledger, bounds, kit.rates, kit.clock)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from anthropic import AsyncAnthropic, BadRequestError
-from msgspec import structs
 
 from freehold.errors import Misconfigured
 from freehold.gateway.middleware.routing import asking_for
@@ -186,11 +186,11 @@ def test_settings_that_do_not_fit_stop_the_start(given: dict[str, Any]) -> None:
 
 def test_the_call_for_the_chosen_model_is_the_same_call_but_for_its_model() -> None:
     call = call_of("auto", [{"role": "user", "content": 'She said "auto".'}])
-    for field in structs.fields(call):
+    for field in dataclasses.fields(call):
         if field.name not in ("body", "fields", "model", "notes"):
             setattr(call, field.name, object())
     asking = asking_for(call, OPUS)
-    for field in structs.fields(call):
+    for field in dataclasses.fields(call):
         if field.name not in ("body", "fields", "model", "max_cost_nanodollars", "requires_reasoning"):
             assert getattr(asking, field.name) is getattr(call, field.name), field.name
     assert (asking.model, asking.fields) == (OPUS, parse_fields(asking.body))

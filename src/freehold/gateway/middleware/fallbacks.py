@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 import msgspec
-from msgspec import structs
 
 from freehold.calls import Attempted, Call, Handler, NotAnswered, Reply
 from freehold.clock import Clock
@@ -137,7 +136,7 @@ def _asking_for(call: Call, model: str | None) -> Call:
     if model is None or model == call.model:
         return call
     body = replace_fields(call.body, call.fields, {"model": msgspec.json.encode(model)})
-    return structs.replace(call, body=body, fields=parse_fields(body), model=model)
+    return dataclasses.replace(call, body=body, fields=parse_fields(body), model=model)
 
 
 def _printable(pattern: str) -> bytes:

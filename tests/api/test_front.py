@@ -1,0 +1,99 @@
+"""The short way of Messages calls past ASGI: whatever the form of a request, it is answered as on the long way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from freehold.api.front import FrontProtocol
+from freehold.api.messages import MessagesRoute
+from freehold.api.transport import GatheringProtocol
+from freehold.clock import SystemClock
+from tests.gateway.house import BODY, KEY, House, RawClient, gateway, served, until, whole
+
+REQUEST = json.dumps(BODY).encode()
+
+
+@asynccontextmanager
+async def through(http: type[GatheringProtocol]) -> AsyncIterator[House]:
+    """A gateway whose server speaks HTTP with that class."""
+    async with gateway(whole) as house, served(MessagesRoute(house.handler, clock=SystemClock()), http) as url:
+        house.url = url
+        yield house
+
+
+def forms() -> dict[str, bytes]:
+    """One request in forms that only some clients use."""
+    head = f"host: x\r\nauthorization: Bearer {KEY}\r\n".encode()
+    length = b"content-length: %d\r\n\r\n" % len(REQUEST)
+    chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(REQUEST), REQUEST)
+    post = b"POST /v1/messages HTTP/1.1\r\n"
+    return {
+        "usual": post + head + length + REQUEST,
+        "with a query": b"POST /v1/messages?beta=true HTTP/1.1\r\n" + head + length + REQUEST,
+        "escaped": b"POST /v1/%6dessages HTTP/1.1\r\n" + head + length + REQUEST,
+        "absolute": b"POST http://x/v1/messages HTTP/1.1\r\n" + head + length + REQUEST,
+        "chunked": post + head + b"transfer-encoding: chunked\r\n\r\n" + chunk,
+        "asking to go on": post + head + b"expect: 100-continue\r\n" + length + REQUEST,
+        "old": b"POST /v1/messages HTTP/1.0\r\n" + head + length + REQUEST,
+        "last": post + head + b"connection: close\r\n" + length + REQUEST,
+    }
+
+
+@pytest.mark.parametrize("http", [FrontProtocol, GatheringProtocol])
+@pytest.mark.parametrize("form", forms())
+async def test_every_form_of_a_request_is_answered(form: str, http: type[GatheringProtocol]) -> None:
+    async with through(http) as house, RawClient.connected(house.url) as raw:
+        raw.writer.write(forms()[form])
+        status, headers = await raw.head()
+        if status == 100:
+            status, headers = await raw.head()
+        assert status == 200
+        assert json.loads(await raw.body(headers))["type"] == "message"
+        assert (dict(headers).get("connection") == "close") == (form in ("old", "last"))
+        assert (await house.row()).status == 200
+
+
+async def test_requests_sent_at_once_are_answered_in_their_order() -> None:
+    bad = (
+        b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: 2\r\n\r\n{}"
+        % KEY.encode()
+    )
+    async with through(FrontProtocol) as house, RawClient.connected(house.url) as raw:
+        raw.writer.write(forms()["usual"] + bad + forms()["chunked"] + forms()["usual"])
+        seen = []
+        for _ in range(4):
+            status, headers = await raw.head()
+            await raw.body(headers)
+            seen.append(status)
+        assert seen == [200, 400, 200, 200]
+        await until(lambda: len(house.rows) == 4)
+
+
+async def test_a_request_split_at_every_byte_is_one_request() -> None:
+    async with through(FrontProtocol) as house, RawClient.connected(house.url) as raw:
+        for byte in forms()["usual"]:
+            raw.writer.write(bytes([byte]))
+            await raw.writer.drain()
+            await asyncio.sleep(0)
+        status, headers = await raw.head()
+        await raw.body(headers)
+        assert status == 200
+
+
+async def test_a_client_that_leaves_before_its_body_is_whole_has_made_no_call() -> None:
+    async with through(FrontProtocol) as house:
+        async with RawClient.connected(house.url) as raw:
+            raw.writer.write(forms()["usual"][:-10])
+            await raw.writer.drain()
+            raw.leave()
+        async with RawClient.connected(house.url) as raw:
+            raw.writer.write(forms()["usual"])
+            _, headers = await raw.head()
+            await raw.body(headers)
+        await until(lambda: len(house.rows) == 1)
+        assert house.rows[0].status == 200
