@@ -60,6 +60,7 @@ class Application:
     def drain(self) -> None:
         """The server was asked to stop: end the streams that would never end, so that it can."""
         self._parts.sessions.feed.close()
+        self._parts.mcp.drain()
 
     async def stop(self) -> None:
         """Let every part go, the store last, each even if one before it fails. All acknowledged is on disk then."""
@@ -75,6 +76,7 @@ class Application:
                 last_first.push_async_callback(upstream.close)
             for toolbox in parts.toolboxes.values():
                 last_first.push_async_callback(toolbox.close)
+            last_first.push_async_callback(parts.mcp.close)
             last_first.push_async_callback(parts.sessions.close)
             last_first.push_async_callback(parts.batches.close)
             last_first.push_async_callback(parts.webhooks.close)

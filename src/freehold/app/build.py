@@ -8,6 +8,7 @@ import dataclasses
 from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
 from freehold.access.keys import Keys
 from freehold.access.secrets import Secrets, SecretSettings, secret_key
+from freehold.api.mcp_door import McpDoor
 from freehold.app.application import Application
 from freehold.app.batches import make_batches
 from freehold.app.calls import make_ledger, make_pipeline, make_recorder
@@ -78,6 +79,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             answered_by=answered_by,
             handler=handler,
             toolboxes=toolboxes,
+            mcp=McpDoor(toolboxes, keys, ground.ids),
             library=library,
             sessions=make_sessions(ground, handler, toolboxes, library),
             batches=make_batches(ground, calls, upstreams[0], interactive, library),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from freehold.access.keys import Keys
+from freehold.api.mcp_door import McpDoor
 from freehold.app.batches import BatchHouse
 from freehold.app.choosing import Choosing
 from freehold.app.ground import Ground
@@ -34,6 +35,7 @@ class Parts:
     """The upstreams as the ready line calls them."""
     handler: Handler
     toolboxes: Mapping[str, Toolbox]
+    mcp: McpDoor
     library: Library
     sessions: SessionHouse
     batches: BatchHouse

@@ -37,6 +37,7 @@ from freehold.api import (
     workspaces,
 )
 from freehold.api.definitions import Definitions
+from freehold.api.mcp_door import PATH as MCP
 from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
 from freehold.app.console import make_console
@@ -63,7 +64,7 @@ def make_asgi(parts: Parts) -> ASGIApp:
         clock=parts.ground.clock,
         ids=parts.ground.ids,
         bare=bare,
-        under=console,
+        under={**console, MCP: parts.mcp},
         audit=log,
     )
     return application

@@ -1,0 +1,79 @@
+"""`/mcp/{toolbox}`: the toolboxes of this server for any MCP client, by streamable HTTP, behind the same keys.
+
+It knows keys and toolboxes; the protocol is `mcp_server.py`'s, which is loaded when somebody first comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from freehold.api.base import ChecksKeys
+from freehold.errors import FreeholdError, NotFound, PermissionDenied, Unauthenticated
+from freehold.ids import NewId
+from freehold.toolboxes.base import Toolbox
+from freehold.wire.envelopes import error_body
+
+if TYPE_CHECKING:
+    from freehold.api.mcp_server import McpServer
+
+PATH = "/mcp"
+
+
+class McpDoor:
+    """ASGI application of everything below `/mcp`; `drain` ends what is open."""
+
+    def __init__(self, toolboxes: Mapping[str, Toolbox], keys: ChecksKeys, ids: NewId) -> None:
+        self._toolboxes = toolboxes
+        self._keys = keys
+        self._ids = ids
+        self._servers: dict[str, McpServer] = {}
+        self._running: list[asyncio.Task[None]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            server = await self._admitted(scope)
+        except FreeholdError as error:
+            await self._refuse(error)(scope, receive, send)
+            return
+        await server(scope, receive, send)
+
+    def drain(self) -> None:
+        """End every stream that is open, so that the server can stop."""
+        for task in self._running:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Drain, and wait until all of it has ended."""
+        self.drain()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _admitted(self, scope: Scope) -> McpServer:
+        caller = self._keys.check(scope["headers"])
+        if caller.role == "viewer":
+            raise PermissionDenied("This key's role is viewer: it reads, and calls no tool.")
+        name = scope["path"].removeprefix(PATH).strip("/")
+        if name not in self._toolboxes:
+            known = ", ".join(sorted(self._toolboxes)) or "none; give it one with `freehold serve --tools FILE.py`"
+            raise NotFound(f"There is no toolbox {name[:80]!r} here. Loaded: {known}.")
+        if name not in self._servers:
+            await self._start(name)
+        return self._servers[name]
+
+    async def _start(self, name: str) -> None:
+        from freehold.api.mcp_server import McpServer
+
+        server = self._servers[name] = McpServer(self._toolboxes[name], self._ids)
+        self._running.append(asyncio.create_task(server.run(), name=f"mcp {name}"))
+        await server.ready.wait()
+
+    def _refuse(self, error: FreeholdError) -> Response:
+        headers = dict(error.headers)
+        if isinstance(error, Unauthenticated):
+            headers["www-authenticate"] = 'Bearer realm="freehold"'  # RFC 6750, as MCP's authorization asks
+        return Response(error_body(error, self._ids("req")), error.status, headers, media_type="application/json")
