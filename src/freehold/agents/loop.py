@@ -27,7 +27,7 @@ from freehold.agents.model import Answered, Failed, Model, Request
 from freehold.agents.previews import Previews, Writing
 from freehold.agents.session import Session
 from freehold.agents.steps import Ask, Finish, Interrupt, Rest, Resume, RunTools, next_step
-from freehold.agents.tools.catalog import catalog
+from freehold.agents.tools.catalog import catalog, is_in_box
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.toolwork import ToolWork, after
 from freehold.agents.usage import Tokens, stored
@@ -166,7 +166,7 @@ class Loop:
 
     async def _request(self, writing: Writing, *, compact: bool | None = None) -> Request:
         """`compact`: for a summary; true: of less than everything."""
-        has_box = "built_in" in self._catalog.kinds()
+        has_box = self._catalog.has_box
         if has_box and self._uploads is None:
             self._uploads = await self._parts.uploads(self._place.workspace_id, self._log.id)
         if has_box and self._given is None:
@@ -319,7 +319,7 @@ class Loop:
 
     async def _run_tools(self) -> None:
         """Answer every call that can be answered here, side by side; those that wait for the client are left out."""
-        self._used_box = self._used_box or any(call.kind == "built_in" for call in self.session.open_calls)
+        self._used_box = self._used_box or any(is_in_box(call.kind, call.name) for call in self.session.open_calls)
         while True:
             if not self._stopping:
                 await self._work.start()

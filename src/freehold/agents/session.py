@@ -243,6 +243,8 @@ class Session:
         if call is not None and call.open:
             result = Result(tuple(entry.body.get("content") or ()), bool(entry.body.get("is_error")))
             self.calls[call.id] = replace(call, result=result)
+            if call.kind == "built_in" and call.name in _COUNTED and not result.is_error:
+                self.tokens = self.tokens.plus(_COUNTED[call.name])
 
     def _request_start(self, entry: Entry) -> None:
         self.open_span = entry.id
@@ -353,6 +355,7 @@ _KINDS: Mapping[str, Kind] = {
     "agent.mcp_tool_use": "toolbox",
     "agent.custom_tool_use": "custom",
 }
+_COUNTED = {"web_search": Tokens(web_searches=1), "web_fetch": Tokens(web_fetches=1)}
 _ANSWERS = {
     "agent.tool_result": "tool_use_id",
     "agent.mcp_tool_result": "mcp_tool_use_id",

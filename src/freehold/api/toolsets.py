@@ -20,6 +20,8 @@ WEB = ("web_fetch", "web_search")
 MOST_TOOLS = 256
 MOST_SERVERS = 20
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+MOST_DOMAINS = 64
+_DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _PLAIN = frozenset({"name", "enabled", "permission_policy"})
 
 Entry = dict[str, Any]
@@ -102,7 +104,7 @@ class Toolsets:
             if given.get("enabled") or any(value is not None for value in options.values()):
                 raise NotBuilt(f"{place}: {name} has no provider on this server; leave it out, or `enabled: false`.")
             return {**config, "enabled": False}
-        return {**config, **options}
+        return {**config, **_web_options(place, {key: v for key, v in options.items() if v is not None})}
 
     def _check_servers(self, tools: Sequence[Entry], servers: Mapping[str, str]) -> None:
         used = set()
@@ -141,6 +143,24 @@ class Toolsets:
         url = next((server["url"] for server in servers if server["name"] == tool["mcp_server_name"]), "")
         own = {config["name"]: config["enabled"] for config in tool["configs"]}
         return sum(own.get(name, tool["default_config"]["enabled"]) for name in self._offered(url) or own)
+
+
+def _web_options(place: str, options: Mapping[str, Any]) -> Entry:
+    """Of a web tool: which domains, how much. Raises `InvalidRequest`, naming the field."""
+    for name in ("url_sources", "user_location"):
+        if name in options:
+            raise NotBuilt(f"{place}.{name}: is not built yet. Leave it out.")
+    if "allowed_domains" in options and "blocked_domains" in options:
+        raise InvalidRequest(f"{place}: allowed_domains and blocked_domains do not go together.")
+    for name in ("allowed_domains", "blocked_domains"):
+        domains = options.get(name, ["x"])
+        if not 1 <= len(domains) <= MOST_DOMAINS or not all(_DOMAIN.fullmatch(domain) for domain in domains):
+            raise InvalidRequest(
+                f"{place}.{name}: must be 1 to {MOST_DOMAINS} plain host names, without scheme or path."
+            )
+    if options.get("max_content_tokens", 1) < 1:
+        raise InvalidRequest(f"{place}.max_content_tokens: must be at least 1.")
+    return dict(options)
 
 
 def _mcp_toolset(place: str, tool: Mapping[str, Any]) -> Entry:

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from freehold.access.audit import AuditLog
 from freehold.access.workspaces import Workspaces
+from freehold.agents.tools.web import WebSettings
 from freehold.api import (
     agents,
     audit,
@@ -73,7 +74,8 @@ def make_asgi(parts: Parts) -> ASGIApp:
 def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
     ground, of_sessions = parts.ground, parts.sessions
     store, clock, ids = ground.store, ground.clock, ground.ids
-    definitions = Definitions(Toolsets(parts.toolboxes), skills=True)
+    web = ground.configuration.section(WebSettings).enabled()
+    definitions = Definitions(Toolsets(parts.toolboxes, web), skills=True)
 
     tenants = Workspaces(store, clock=clock, ids=ids)
 

@@ -8,6 +8,7 @@ from freehold.access.first_start import AdminKeySettings
 from freehold.access.secrets import SecretSettings
 from freehold.agents.compacting import ContextSettings
 from freehold.agents.judging import JudgeSettings
+from freehold.agents.tools.web import WebSettings
 from freehold.api import (
     metrics,
 )
@@ -53,6 +54,7 @@ def sections() -> list[type[Any]]:
         DriverSettings,
         ContextSettings,
         JudgeSettings,
+        WebSettings,
         BatchSettings,
         WebhookSettings,
         FilesSettings,

@@ -18,6 +18,7 @@ from freehold.agents.sessions import Sessions
 from freehold.agents.tools.boxes import FleetTools, Outputs, Spilled, Uploads
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.tools.provisions import Provisions
+from freehold.agents.tools.web import Web, WebSettings
 from freehold.app.boxes import BoxHouse
 from freehold.app.ground import Ground
 from freehold.app.library import Library
@@ -90,7 +91,9 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
     parts = Parts(
         model=model,
         judge=Judge(model, ground.configuration.section(JudgeSettings)),
-        execution=Execution(tools, toolboxes, Spilled(boxes.workdirs).keep),
+        execution=Execution(
+            tools, toolboxes, Spilled(boxes.workdirs).keep, Web(ground.configuration.section(WebSettings))
+        ),
         previews=previews,
         clock=clock,
         ids=ids,

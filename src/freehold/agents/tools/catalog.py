@@ -9,9 +9,14 @@ from typing import Any, Literal, Protocol
 from freehold.agents.session import Json, Kind
 
 Repeat = Literal["once", "retry"]
-SAFE_TO_REPEAT = frozenset({"read", "glob", "grep"})
+SAFE_TO_REPEAT = frozenset({"read", "glob", "grep", "web_fetch", "web_search"})
 """Built-in tools that change nothing, so that a lost call is simply made again."""
 TOOLBOX_SCHEME = "toolbox:"
+
+
+def is_in_box(kind: Kind, name: str) -> bool:
+    """Whether calls of that tool run in a box; the web is read by the server."""
+    return kind == "built_in" and name not in ("web_fetch", "web_search")
 
 
 class Spec(Protocol):
@@ -67,9 +72,10 @@ class Catalog:
         """The tool of that name."""
         return self._tools.get(name)
 
-    def kinds(self) -> set[Kind]:
-        """Who will answer calls of this agent."""
-        return {tool.kind for tool in self._tools.values()}
+    @property
+    def has_box(self) -> bool:
+        """Some tool runs in a box."""
+        return any(is_in_box(tool.kind, tool.name) for tool in self._tools.values())
 
 
 def catalog(
@@ -93,6 +99,13 @@ def catalog(
         else:
             tools.extend(_built_in(entry, built_in))
     return Catalog(tools)
+
+
+def configured(agent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What an agent's snapshot says of one built-in tool."""
+    toolsets = [entry for entry in agent["tools"] if entry["type"].startswith("agent_toolset")]
+    configs = [config for entry in toolsets for config in entry["configs"] if config["name"] == name]
+    return configs[0] if configs else {}
 
 
 def _custom(entry: Mapping[str, Any]) -> Tool:

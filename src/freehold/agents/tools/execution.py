@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from freehold.agents.events import UNKNOWN_OUTCOME
 from freehold.agents.session import Result, ToolCall
-from freehold.agents.tools.catalog import TOOLBOX_SCHEME, Spec
+from freehold.agents.tools.catalog import TOOLBOX_SCHEME, Spec, configured, is_in_box
 from freehold.context import spilling
 from freehold.environments.base import BoxDied, BoxFailed, Fenced, ToolOutcome
 from freehold.errors import FreeholdError
@@ -54,6 +54,18 @@ class BoxTools(Protocol):
         ...
 
 
+class WebTools(Protocol):
+    """The tools that read the web."""
+
+    def specs(self) -> Sequence[Spec]:
+        """What there is, as the model sees it."""
+        ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any], config: Mapping[str, Any]) -> Result:
+        """Run one under the agent's configuration for it."""
+        ...
+
+
 Spill = Callable[[Place, str, str], Awaitable[str]]
 """Keeps a text for the tools of a session, under the id of the call that it came from; gives the path in its box."""
 
@@ -69,15 +81,22 @@ class Ran:
 class Execution:
     """Runs calls of built-in and toolbox tools."""
 
-    def __init__(self, boxes: BoxTools, toolboxes: Mapping[str, Toolbox], spill: Spill | None = None) -> None:
+    def __init__(
+        self,
+        boxes: BoxTools,
+        toolboxes: Mapping[str, Toolbox],
+        spill: Spill | None = None,
+        web: WebTools | None = None,
+    ) -> None:
         """`spill` keeps what is too long to be read whole."""
+        self._web = web
         self._boxes = boxes
         self._toolboxes = dict(toolboxes)
         self._spill = spill
 
     def built_in(self) -> Sequence[Spec]:
-        """The tools of a box."""
-        return self._boxes.specs()
+        """The tools of a box, and those of the web."""
+        return [*self._boxes.specs(), *(self._web.specs() if self._web is not None else ())]
 
     def offered(self, agent: Mapping[str, Any]) -> dict[str, Sequence[Spec]]:
         """What each MCP server of an agent offers, by the server's name."""
@@ -98,6 +117,8 @@ class Execution:
         try:
             if call.kind == "toolbox":
                 return await self._in_toolbox(place, agent, call)
+            if not is_in_box(call.kind, call.name):
+                return Ran(await self._on_the_web(agent, call))
             outcome = await self._boxes.call(place, call.name, call.input, key=call.id)
             return Ran(_result(outcome.content, outcome.is_error))
         except Fenced:
@@ -125,10 +146,15 @@ class Execution:
 
     async def recall(self, place: Place, call: ToolCall) -> Result | None:
         """What a call that another owner started is known to have brought; `None` if nobody knows."""
-        if call.kind != "built_in":
+        if not is_in_box(call.kind, call.name):
             return None
         outcome = await self._boxes.outcome(place, call.id)
         return None if outcome is None else _result(outcome.content, outcome.is_error)
+
+    async def _on_the_web(self, agent: Mapping[str, Any], call: ToolCall) -> Result:
+        if self._web is None:
+            return _failed(f"{call.name} has no provider on this server.")
+        return await self._web.call(call.name, call.input, configured(agent, call.name))
 
     async def _in_toolbox(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
         toolbox = self._toolbox(agent, call.server or "")

@@ -1,0 +1,272 @@
+"""The web for agents: `web_fetch` reads one address, `web_search` asks the search service that the operator named.
+
+Both run in the server, never in a box, and leave it only through `outbound`: every address, that of each redirect too,
+passes the guard, so an agent cannot reach what is private. Sizes, times and redirects are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+import msgspec
+
+from freehold.agents.session import Json, Result
+from freehold.agents.tools.pages import text_of
+from freehold.config import setting
+from freehold.outbound.client import Answer, Client
+from freehold.outbound.connection import Limits
+from freehold.outbound.dial import Dialer, Origin, parse_url
+from freehold.outbound.failures import WayOutFailed
+
+FETCH, SEARCH = "web_fetch", "web_search"
+NAMES = (FETCH, SEARCH)
+FETCH_S = 30.0
+"""For everything: names, redirects, the page."""
+MOST_BYTES = 10 << 20
+MOST_REDIRECTS = 5
+MOST_RESULTS = 10
+_MOST_URL = 4_096
+_CHARACTERS_A_TOKEN = 3.5
+_TEXTS = ("text/", "application/json", "application/xml", "application/javascript", "application/x-yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """Which web tools agents may have."""
+
+    web_fetch: bool = setting(False, "Agents may be given web_fetch: the server reads public addresses for them.")
+    web_search_url: str | None = setting(
+        None, "A SearXNG-style search service, such as http://127.0.0.1:8888; with it agents may be given web_search."
+    )
+    web_private_hosts: tuple[str, ...] = setting(
+        (), "Hosts that web_fetch may read although their addresses are private."
+    )
+
+    def enabled(self) -> frozenset[str]:
+        """The tools that have what they need."""
+        found = {FETCH} if self.web_fetch else set()
+        return frozenset(found | ({SEARCH} if self.web_search_url else set()))
+
+
+@dataclass(frozen=True, slots=True)
+class WebSpec:
+    """A web tool as the model sees it."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+
+
+_SPECS = {
+    FETCH: WebSpec(
+        FETCH,
+        "Read what is at a web address: pages come as plain text with their links, PDFs as documents. Addresses that "
+        "are not public cannot be reached.",
+        {
+            "type": "object",
+            "properties": {"url": {"type": "string", "description": "An http:// or https:// address."}},
+            "required": ["url"],
+            "additionalProperties": False,
+        },
+    ),
+    SEARCH: WebSpec(
+        SEARCH,
+        "Search the web; gives titles, addresses and excerpts.",
+        {
+            "type": "object",
+            "properties": {"query": {"type": "string"}},
+            "required": ["query"],
+            "additionalProperties": False,
+        },
+    ),
+}
+
+
+class _Refused(Exception):
+    """The tool cannot do that, in words for the model."""
+
+
+class Web:
+    """The web tools of a server."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._settings = settings
+        self._guarded = Dialer(public_only=True)
+        self._free = Dialer(public_only=False)
+        self._limits = Limits(silence_s=FETCH_S, stall_s=FETCH_S, whole_bytes=MOST_BYTES)
+
+    def specs(self) -> Sequence[WebSpec]:
+        """Those that are enabled."""
+        enabled = self._settings.enabled()
+        return [_SPECS[name] for name in NAMES if name in enabled]
+
+    async def call(self, name: str, arguments: Mapping[str, Any], config: Mapping[str, Any]) -> Result:
+        """Run one under the agent's `config` for it. What goes wrong is an error result; nothing is raised."""
+        try:
+            async with asyncio.timeout(FETCH_S):
+                if name == FETCH:
+                    return Result(tuple(await self._fetch(str(arguments.get("url") or ""), config)), False)
+                return Result(tuple(await self._search(str(arguments.get("query") or ""), config)), False)
+        except TimeoutError:
+            return _failed(f"{name}: no answer within {FETCH_S:g} s.")
+        except (WayOutFailed, _Refused) as error:
+            return _failed(f"{name}: {error}")
+
+    # Fetching.
+
+    async def _fetch(self, url: str, config: Mapping[str, Any]) -> list[Json]:
+        for _ in range(MOST_REDIRECTS + 1):
+            origin, target = _parsed(url)
+            _check_domain(origin.host, config)
+            dialer = self._free if origin.host in self._settings.web_private_hosts else self._guarded
+            client = Client(origin, dialer, limits=self._limits)
+            try:
+                async with client.exchange(_head(origin, target)) as answer:
+                    where = (answer.header(b"location") or b"").decode("utf-8", "replace")
+                    if answer.status not in (301, 302, 303, 307, 308) or not where:
+                        return _shown(answer, await _body(answer), url, config)
+            finally:
+                await client.close()
+            url = urljoin(url, where)
+        raise _Refused(f"more than {MOST_REDIRECTS} redirects.")
+
+    # Searching.
+
+    async def _search(self, query: str, config: Mapping[str, Any]) -> list[Json]:
+        if not query.strip():
+            raise _Refused("query: must not be empty.")
+        origin, prefix = parse_url(self._settings.web_search_url or "")
+        target = f"{prefix}/search?{urlencode({'q': query[:1000], 'format': 'json'})}"
+        client = Client(origin, self._free, limits=self._limits)  # the operator alone sets that address
+        try:
+            async with client.exchange(_head(origin, target)) as answer:
+                body = await _body(answer)
+                if answer.status != 200:
+                    raise _Refused(f"the search service answered {answer.status}.")
+        finally:
+            await client.close()
+        found = [one for one in _results(body) if _may(str(urlsplit(one["url"]).hostname or ""), config)]
+        shown = [f"{one['title']}\n{one['url']}\n{one['content']}".strip() for one in found[:MOST_RESULTS]]
+        return [_text("\n\n".join(shown) or "Nothing was found.")]
+
+
+def _parsed(url: str) -> tuple[Origin, str]:
+    """Where to go, and the request's target. Raises `_Refused`."""
+    try:
+        parts = urlsplit(url)
+        origin, _ = parse_url(f"{parts.scheme}://{parts.netloc}")
+    except ValueError as error:
+        raise _Refused(f"url: {url[:200]!r} cannot be read: {error}.") from error
+    if len(url) > _MOST_URL:
+        raise _Refused(f"url: has {len(url):,} characters, at most {_MOST_URL:,} are taken.")
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    return origin, target + (f"?{quote(parts.query, safe='/%:@!$&()*+,;=~-._?')}" if parts.query else "")
+
+
+def _head(origin: Origin, target: str) -> bytes:
+    lines = [
+        f"GET {target} HTTP/1.1",
+        f"host: {origin.authority}",
+        "user-agent: freehold-web",
+        "accept: text/html, text/plain, application/json, application/pdf;q=0.9, */*;q=0.1",
+        "accept-encoding: gzip, identity",
+        "connection: close",
+    ]
+    try:
+        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+    except UnicodeEncodeError as error:
+        raise _Refused("url: the host's name must be in ASCII (punycode).") from error
+
+
+async def _body(answer: Answer) -> bytes:
+    """The body, unpacked, up to the limit. Raises `_Refused`."""
+    packed = (answer.header(b"content-encoding") or b"identity").strip().lower()
+    if packed not in (b"identity", b"gzip", b"x-gzip", b""):
+        raise _Refused(f"the answer is packed in a way that is not known ({packed.decode('latin-1')[:40]}).")
+    unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if b"gzip" in packed else None
+    pieces, size = [], 0
+    while data := await answer.read():
+        try:
+            data = data if unpack is None else unpack.decompress(data, MOST_BYTES - size + 1)
+        except zlib.error as error:
+            raise _Refused("the answer is not what it says (gzip).") from error
+        size += len(data)
+        if size > MOST_BYTES:
+            raise _Refused(f"the answer has more than {MOST_BYTES >> 20} MB.")
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def _shown(answer: Answer, body: bytes, url: str, config: Mapping[str, Any]) -> list[Json]:
+    if answer.status >= 400:
+        raise _Refused(f"{url} answered {answer.status}.")
+    kind, _, rest = (answer.header(b"content-type") or b"text/html").decode("latin-1").partition(";")
+    kind = kind.strip().lower()
+    if kind == "application/pdf":
+        source = {"type": "base64", "media_type": kind, "data": base64.b64encode(body).decode()}
+        return [{"type": "document", "source": source, "title": url[:500]}]
+    if not kind.startswith(_TEXTS) and not kind.endswith(("+json", "+xml")):
+        raise _Refused(f"{url} is {kind[:100]}, which cannot be read as text.")
+    text = _decoded(body, rest)
+    text = text_of(text, url) if "html" in kind else text
+    most = config.get("max_content_tokens")
+    if most is not None and len(text) > (limit := round(most * _CHARACTERS_A_TOKEN)):
+        text = f"{text[:limit]}\n[cut: the text has {len(text):,} characters]"
+    return [_text(f"{url}\n\n{text}")]
+
+
+def _decoded(body: bytes, parameters: str) -> str:
+    charset = "utf-8"
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = value.strip(" \"'")[:40]
+    try:
+        return body.decode(charset, "replace")
+    except LookupError:
+        return body.decode("utf-8", "replace")
+
+
+def _results(body: bytes) -> list[dict[str, str]]:
+    """The results of a SearXNG-style answer. Raises `_Refused`."""
+    try:
+        found = msgspec.json.decode(body)["results"]
+        return [
+            {name: str(one.get(name) or "") for name in ("title", "url", "content")}
+            for one in found
+            if str(one.get("url", "")).startswith(("http://", "https://"))
+        ]
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+        raise _Refused("the search service's answer cannot be read; it must offer the format json.") from error
+
+
+def _may(host: str, config: Mapping[str, Any]) -> bool:
+    """Whether the agent's lists of domains let it look there."""
+    allowed, blocked = config.get("allowed_domains"), config.get("blocked_domains")
+    if allowed is not None and not any(_within(host, domain) for domain in allowed):
+        return False
+    return not any(_within(host, domain) for domain in blocked or ())
+
+
+def _check_domain(host: str, config: Mapping[str, Any]) -> None:
+    if not _may(host, config):
+        raise _Refused(f"{host} is not among the domains that this agent may read.")
+
+
+def _within(host: str, domain: str) -> bool:
+    host, domain = host.lower().rstrip("."), domain.lower()
+    return host == domain or host.endswith(f".{domain}")
+
+
+def _text(text: str) -> Json:
+    return {"type": "text", "text": text}
+
+
+def _failed(text: str) -> Result:
+    return Result((_text(text),), is_error=True)
