@@ -27,6 +27,7 @@ class BoxHouse:
     def __init__(self, ground: Ground, shared: Sequence[Path]) -> None:
         configuration, clock = ground.configuration, ground.clock
         self.workdirs = Workdirs(ground.data / "sessions")
+        settings = configuration.section(BoxSettings)
         self._layers = configuration.section(LayerSettings)
         self._walled = Bubblewrap(
             self.workdirs.root,
@@ -34,12 +35,13 @@ class BoxHouse:
             layers=self._layers,
             clock=clock,
             shared=shared,
+            warm=settings.warm_boxes,
         )
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
         self.backend: Boxes = self._walled
         if self._unsafe:
             self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
-        self.fleet = Fleet(self.backend, configuration.section(BoxSettings), clock)
+        self.fleet = Fleet(self.backend, settings, clock)
         self.described = "boxes: not looked at"
 
     async def look(self) -> None:

@@ -41,13 +41,13 @@ _LATE = ("supervisor.doorway", "tools.read", "tools.write", "tools.edit", "tools
 
 _COMPILE = """
 import json, marshal, sys
-sources = json.load(sys.stdin)
+loader, sources = json.load(sys.stdin)
 codes = [(name, late, compile(text, "<box>/" + name, "exec", optimize=1)) for name, late, text in sources]
-sys.stdout.buffer.write(marshal.dumps(codes))
+codes = [(name, late, marshal.dumps(code) if late else code) for name, late, code in codes]
+sys.stdout.buffer.write(marshal.dumps((compile(loader, "<box>/loader", "exec"), codes)))
 """
 
-START = """
-import marshal,sys
+LOADER = """
 _M=type(sys)
 class _Late:
  codes={}
@@ -59,21 +59,27 @@ class _Late:
  @staticmethod
  def create_module(spec):return None
  @classmethod
- def exec_module(cls,module):exec(cls.codes[module.__name__],module.__dict__)
+ def exec_module(cls,module):
+  code=cls.codes[module.__name__]
+  exec(marshal.loads(code) if type(code) is bytes else code,module.__dict__)
 def _package(name):
  if name in sys.modules:return
  module=sys.modules[name]=_M(name);module.__path__=[]
  head,_,tail=name.rpartition('.')
  if head:_package(head);setattr(sys.modules[head],tail,module)
 sys.meta_path.insert(0,_Late)
-_codes=marshal.loads(open(int(sys.argv[3]),'rb').read())
 _Late.codes.update((n,c) for n,l,c in _codes)
 for _n,_l,_c in _codes:
  _package(_n.rpartition('.')[0])
  if not _l:__import__(_n)
-sys.modules['freehold.environments.supervisor.main'].main(int(sys.argv[1]),int(sys.argv[2]))
 """
-"""What `python3 -I -S -c` is told: load the blob from descriptor argv[3], then serve on argv[1] and argv[2]."""
+"""Makes the modules of the blob importable, and imports those that every box needs. It is compiled like them."""
+
+START = (
+    "import marshal,sys;_load,_codes=marshal.loads(open(int(sys.argv[2]),'rb').read());exec(_load);"
+    "sys.modules['freehold.environments.supervisor.main'].main(int(sys.argv[1]))"
+)
+"""What `python3 -I -S -c` is told: load the blob from descriptor argv[2], then serve on argv[1]."""
 
 
 def sources() -> list[tuple[str, bool, str]]:
@@ -96,7 +102,7 @@ def compiled(interpreter: Sequence[str | Path]) -> bytes:
     command = [*(os.fspath(word) for word in interpreter), "-I", "-S", "-c", _COMPILE]
     try:
         done = subprocess.run(
-            command, input=json.dumps(sources()).encode(), capture_output=True, env={}, timeout=60, check=True
+            command, input=json.dumps([LOADER, sources()]).encode(), capture_output=True, env={}, timeout=60, check=True
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BoxFailed(f"{interpreter[0]}: the Python for boxes does not run: {error}") from error

@@ -16,6 +16,10 @@ OPTIONS_FD = "{options}"
 SECCOMP_FD = "{seccomp}"
 INFO_FD = "{info}"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+_GATE = (
+    "read -r user || exit 0; drop=$1; shift; exec </dev/null; "
+    '[ -z "$user" ] || exec "$drop" "--reuid=$user" "--regid=$user" --clear-groups --no-new-privs "$@"; exec "$@"'
+)
 _RUN_BYTES = 16 << 20
 _SHM_BYTES = 64 << 20
 
@@ -57,6 +61,14 @@ def command(bwrap: str, setpriv: str | None, user: int | None, inside: Sequence[
     if user is not None and setpriv is not None:
         drop = [setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"]
     return [*drop, bwrap, "--args", OPTIONS_FD, "--seccomp", SECCOMP_FD, "--info-fd", INFO_FD, "--", *inside]
+
+
+def begin(bwrap: str, setpriv: str | None, inside: Sequence[str]) -> list[str]:
+    """The command line of a box that is not told yet what it is: it waits for the number of its user on a line.
+
+    The line is empty where the server cannot change users. Descriptors as in `command`.
+    """
+    return ["/bin/sh", "-c", _GATE, "begin", setpriv or "", *command(bwrap, None, None, inside)]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -28,6 +28,9 @@ class BoxSettings:
     max_boxes: int = setting(
         100, "More boxes than this are not kept open; the one idle longest is closed first.", least=1
     )
+    warm_boxes: int = setting(
+        1, "How many processes wait under their limits to become boxes, about 1 MB each; 0: none.", least=0
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,12 @@ class Launcher:
                 return stage / path.relative_to(folder)
         raise BoxFailed(f"{path} lies under {closed}, which only its owner may enter; move it, or chmod o+x {closed}")
 
+    def reach(self) -> None:
+        """Make the ways around closed folders now; a process started before knows none of them. Only within `run`."""
+        for folder in self._folders:
+            with contextlib.suppress(BoxFailed):  # said by `path`, where such a folder is needed
+                self.path(folder)
+
     def start(
         self,
         argv: Sequence[str],

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +60,7 @@ class Local:
             ours, theirs = socket.socketpair()
             on_error.callback(ours.close)
             with theirs:
-                process = await self._launcher.run(lambda: self._start(spec, workdir, held, theirs))
+                process = await self._launcher.run(lambda: self._start(spec, workdir, held, ours, theirs))
             on_error.pop_all()
         box = LiveBox(spec.session_id, ours, lambda: asyncio.to_thread(process.end))
         self._open.add(box)
@@ -79,14 +78,16 @@ class Local:
         await asyncio.gather(*(box.close() for box in list(self._open)))
         await asyncio.to_thread(self._launcher.close)
 
-    def _start(self, spec: BoxSpec, workdir: Workdir, held: BoxLease, theirs: socket.socket) -> BoxProcess:
+    def _start(
+        self, spec: BoxSpec, workdir: Workdir, held: BoxLease, ours: socket.socket, theirs: socket.socket
+    ) -> BoxProcess:
         self._code = self._code or bundle.compiled([sys.executable])
         workdir.prepare(None)
         code, record = sealed_file("code", self._code), journal.open_to_append(workdir.journal)
         try:
-            inside = [sys.executable, "-I", "-S", "-c", bundle.START, "{control}", "{journal}", "{code}"]
-            fds = {"control": theirs.fileno(), "journal": record, "code": code, "lock": held.fd}
-            process: subprocess.Popen[bytes] = self._launcher.start(inside, fds)
+            inside = [sys.executable, "-I", "-S", "-c", bundle.START, "{control}", "{code}"]
+            process = self._launcher.start(inside, {"control": theirs.fileno(), "code": code})
+            socket.send_fds(ours, [b"."], [record, held.fd])
         finally:
             os.close(code)
             os.close(record)

@@ -22,7 +22,7 @@ def start_line(
 ) -> dict[str, Any]:
     """`places`: what file tools reach, as (name for the model, path, writable); the first is where bash begins.
 
-    `egress`: the `port` to listen on and the `channel` (a descriptor's number) to hand the listener over.
+    `egress`: the `port` to listen on, in a box that has a way out.
     """
     limits = spec.limits
     return {

@@ -17,6 +17,7 @@ FIRST_UID = 1_900_000_000
 _SMALL_FIRST_UID = 20_000
 """Where only 65,536 users exist, as in a container with a user namespace."""
 _COUNTER = ".next-user"
+_WIDTH = 12
 
 
 def user_of(workdir: Workdir) -> int | None:
@@ -44,8 +45,7 @@ def _next(counter: Path) -> int:
         if not first <= uid <= last:
             raise BoxFailed(f"{counter}: no user number is left between {first} and {last}")
         file.seek(0)
-        file.truncate()
-        file.write(str(uid + 1))
+        file.write(f"{uid + 1:<{_WIDTH}}")  # over the old one: ext4 writes a file that was cut off out at once (4 ms)
     return uid
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _READ_BYTES = 1 << 18
 _JOURNAL_ENTRY_BYTES = 1 << 20
 _REMEMBERED = 64
+_MOST_FDS = 4
 
 
 class Supervisor:
@@ -122,6 +123,19 @@ def _complain(text: str) -> None:
         return  # the pipe is full
 
 
+def _given(control: int) -> list[int]:
+    """The descriptors that the server sends ahead of the first line, with one byte."""
+    import _socket
+
+    carrier = _socket.socket(fileno=control)
+    _, ancillary, _, _ = carrier.recvmsg(1, _socket.CMSG_SPACE(4 * _MOST_FDS), _socket.MSG_CMSG_CLOEXEC)
+    carrier.detach()
+    if not ancillary:
+        os._exit(0)
+    numbers = ancillary[0][2]
+    return [int.from_bytes(numbers[at : at + 4], sys.byteorder) for at in range(0, len(numbers), 4)]
+
+
 def _first_line(control: int) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
@@ -132,18 +146,23 @@ def _first_line(control: int) -> bytes:
     return line
 
 
-def main(control: int, journal: int) -> None:
-    """Wait for the line that says what this box is, then serve. The server has set its limits before it sends it."""
+def main(control: int) -> None:
+    """Wait to be told what this box is, then serve. The server has set its limits before it says it.
+
+    Sent along are, in this order: the journal, the lock that lives as long as this process, and, where the box has a
+    way out, the channel for that.
+    """
     kernel.set_dumpable(False)
     os.set_blocking(2, False)
     os.umask(0o022)
+    journal, _, *channel = _given(control)
     start = jsonlines.decode(_first_line(control))
     if os.getpid() != 1:
         kernel.adopt_orphans()
     if start["egress"]:
         from freehold.environments.supervisor import doorway
 
-        doorway.hand_out(start["egress"]["channel"], start["egress"]["port"])
+        doorway.hand_out(channel[0], start["egress"]["port"])
     try:
         Supervisor(control, journal, start).serve()
     finally:

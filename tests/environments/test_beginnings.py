@@ -1,0 +1,73 @@
+"""Beginnings of boxes: there before they are needed, gone when nobody needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from freehold.environments.base import BoxSpec, Limits
+from freehold.environments.bubblewrap import Bubblewrap
+from tests.environments.conftest import require_bubblewrap
+
+PATIENCE_S = 30
+
+
+async def _waiting(wanted: int) -> list[int]:
+    """The processes of this one that wait to become boxes, as soon as there are so many."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _waits(pid)]
+            if len(found) == wanted:
+                return found
+            await asyncio.sleep(0.01)
+
+
+def _waits(pid: int) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        parent = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError):
+        return False
+    return parent == os.getpid() and command[:2] == [b"/bin/sh", b"-c"] and command[3:4] == [b"begin"]
+
+
+async def test_a_box_that_opens_takes_what_was_ready_and_another_is_made(root: Path) -> None:
+    require_bubblewrap()
+    boxes = Bubblewrap(root, warm=2)
+    try:
+        await boxes.open(BoxSpec("first", root / "first", epoch=1))
+        ready = await _waiting(2)
+        await boxes.open(BoxSpec("second", root / "second", epoch=1))
+        after = await _waiting(2)
+        assert len(set(ready) & set(after)) == 1
+    finally:
+        await boxes.close()
+    assert await _waiting(0) == []
+
+
+async def test_a_beginning_that_was_killed_is_not_taken(root: Path) -> None:
+    require_bubblewrap()
+    boxes = Bubblewrap(root, warm=1)
+    try:
+        await boxes.open(BoxSpec("first", root / "first", epoch=1))
+        for pid in await _waiting(1):
+            os.kill(pid, 9)
+        await _waiting(0)
+        box = await boxes.open(BoxSpec("second", root / "second", epoch=1))
+        outcome = await box.call("bash", {"command": "echo here"}, key="k", epoch=1)
+        assert outcome.content[0]["text"] == "here"
+    finally:
+        await boxes.close()
+
+
+async def test_other_limits_get_a_beginning_of_their_own(root: Path) -> None:
+    require_bubblewrap()
+    boxes = Bubblewrap(root, warm=1)
+    try:
+        await boxes.open(BoxSpec("first", root / "first", epoch=1))
+        ready = await _waiting(1)
+        await boxes.open(BoxSpec("second", root / "second", epoch=1, limits=Limits(memory_bytes=256 << 20)))
+        assert await _waiting(1) == ready
+    finally:
+        await boxes.close()
