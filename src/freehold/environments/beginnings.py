@@ -1,7 +1,8 @@
 """Beginnings of boxes: processes that already stand under their limits and wait to be told which box to become.
 
-Some are kept ready (`warm_boxes`), so that a box is not waited for longer than the making of its walls takes. A beginning is a shell that reads one line and then turns into bubblewrap: it holds nothing of any
-session, and ends by itself when the server does.
+Some are kept ready (`warm_boxes`), so that a box is not waited for longer than the making of its walls takes. A
+beginning is a shell that reads one line and then turns into bubblewrap: it holds nothing of any session, and ends by
+itself when the server does.
 """
 
 from __future__ import annotations
