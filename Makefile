@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo test check bench soak docs lock clean
+.PHONY: help install demo test check bench soak chaos docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -33,6 +33,10 @@ bench: .venv/dev.stamp  ## measure against nginx and the disk; results go to ben
 
 soak: .venv/dev.stamp  ## the long runs whole; results go to benchmarks/results/
 	$(BIN)/python -m pytest -m soak --timeout 0
+
+chaos: .venv/dev.stamp  ## watch sessions survive: real servers, killed at every named point, started again
+	$(BIN)/python -m pytest -v -m "soak or not soak" -k "sqlite and not swarm" tests/chaos/test_kills.py \
+	    tests/chaos/test_long_sessions.py tests/chaos/test_streams.py tests/chaos/test_neighbours.py
 
 docs: .venv/dev.stamp  ## write the generated pages anew
 	$(BIN)/python scripts/write_docs.py

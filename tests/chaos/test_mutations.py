@@ -29,8 +29,8 @@ MUTATIONS = [
     Mutation(
         "the fence",
         "store/session_log.py",
-        "    if epoch is not None:\n        conditions.append(sessions.c.epoch == epoch)\n",
-        "",
+        'which.append(sessions.c.epoch == bindparam("mine", type_=number))',
+        'which.append(bindparam("mine", type_=number).is_not(None))',
         "tests/agents/test_recovery.py::test_a_zombie_writes_nothing_and_its_tool_result_is_dropped",
     ),
     Mutation(

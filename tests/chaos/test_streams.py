@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from anthropic import APIError
 
+from freehold.launch import ServerProcess
 from tests.chaos.theatre import HELLO, Theatre, open_theatre
 
 
 class Follower:
     """Opens the stream, then lists, and drops what it has seen; again whenever the stream breaks."""
 
-    def __init__(self, theatre: Theatre, session: str) -> None:
+    def __init__(self, theatre: Theatre, session: str, servers: Sequence[ServerProcess] = ()) -> None:
+        """`servers`: gone to in turn; left out, the theatre's own."""
+        self._servers = itertools.cycle(servers or [None])
         self._theatre = theatre
         self._session = session
         self.seen: list[str] = []
@@ -31,7 +36,7 @@ class Follower:
                     raise
 
     async def _follow(self) -> None:
-        client = self._theatre.client()
+        client = self._theatre.client(next(self._servers))
         async with await client.beta.sessions.events.stream(self._session) as stream:
             event: Any
             async for event in client.beta.sessions.events.list(self._session):
@@ -66,3 +71,26 @@ async def test_a_reader_that_reconnects_sees_every_event_once(database_url: str,
         for follower in followers:
             assert sorted(follower.seen) == sorted(logged)
         assert await theatre.broken_rules(session) == []
+
+
+async def test_a_reader_that_goes_to_another_server_sees_every_event_once(database_url: str, tmp_path: Path) -> None:
+    async with open_theatre(tmp_path, database_url) as theatre:
+        await theatre.start("before_result:2")
+        first, second = theatre.server, theatre.make_server()
+        await asyncio.to_thread(second.start)
+        try:
+            session = await theatre.session()
+            followers = [Follower(theatre, session, order) for order in ([first, second], [second], [first, second])]
+            tasks = [asyncio.create_task(follower.run()) for follower in followers]
+            await theatre.client().beta.sessions.events.send(session, events=[HELLO])
+            for _ in range(2):  # whichever of the two works on it dies, or none
+                if (events := await theatre.play(session, server=second)) is not None:
+                    break
+            assert events is not None, second.output
+            async with asyncio.timeout(30):
+                await asyncio.gather(*tasks)
+            for follower in followers:
+                assert sorted(follower.seen) == sorted(event.id for event in events)
+            assert await theatre.broken_rules(session) == []
+        finally:
+            await asyncio.to_thread(second.kill)

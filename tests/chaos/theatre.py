@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,20 @@ async def model(request: Request, line: Line) -> None:
             {"type": "tool_use", "id": f"toolu_{rounds}_{place}", "name": name, "input": given}
             for place, (name, given) in enumerate(ROUNDS[rounds])
         ]
+    await stream(line, body["model"], content)
+
+
+async def stream(line: Line, model_name: str, content: list[dict[str, Any]], input_tokens: int = 10) -> None:
+    """A whole answer of the model."""
     message = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
-        "model": body["model"],
+        "model": model_name,
         "content": content,
         "stop_reason": "tool_use" if len(content) > 1 else "end_turn",
         "stop_sequence": None,
-        "usage": {"input_tokens": 10, "output_tokens": 5},
+        "usage": {"input_tokens": input_tokens, "output_tokens": 5},
     }
     await line.begin_stream()
     for event in unfold(message):
@@ -120,7 +125,7 @@ class Theatre:
         """A new session of a new agent."""
         return (await self.sessions(1))[0]
 
-    async def sessions(self, count: int, tools: list[Any] = AGENT_TOOLS) -> list[str]:
+    async def sessions(self, count: int, tools: list[Any] = AGENT_TOOLS, **more: Any) -> list[str]:
         """New sessions of one new agent."""
         client = self.client()
         agent = await client.beta.agents.create(
@@ -128,7 +133,7 @@ class Theatre:
         )
         environment = await client.beta.environments.create(name="here", config={"type": "cloud"})
         create = client.beta.sessions.create
-        return [(await create(agent=agent.id, environment_id=environment.id)).id for _ in range(count)]
+        return [(await create(agent=agent.id, environment_id=environment.id, **more)).id for _ in range(count)]
 
     async def play(self, session: str, seconds: float = 60.0, server: ServerProcess | None = None) -> list[Any] | None:
         """Confirm what asks until the turn has ended; `None` if the server died meanwhile."""
@@ -193,9 +198,11 @@ class Theatre:
 
 
 @asynccontextmanager
-async def open_theatre(folder: Path, database_url: str) -> AsyncIterator[Theatre]:
+async def open_theatre(
+    folder: Path, database_url: str, answers: Callable[[Request, Line], Awaitable[None]] = model
+) -> AsyncIterator[Theatre]:
     """A theatre without a running server; whatever runs at the end is stopped."""
-    async with scripted(model) as upstream:
+    async with scripted(answers) as upstream:
         theatre = Theatre(folder, database_url, upstream)
         try:
             yield theatre
