@@ -63,5 +63,21 @@ def test_a_listing_runs_and_says_what_it_should(name: str, server: ServerProcess
     assert claude.requests
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not os.environ.get("ANTHROPIC_API_KEY"), reason="needs ANTHROPIC_API_KEY, and costs some cents")
+def test_the_same_listings_run_on_claude_through_freehold(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, arguments=["--upstream", "claude"]) as process:
+        for name in sorted(SAYS):
+            done = subprocess.run(
+                [sys.executable, str(CHAPTER / name)],
+                env={**os.environ, "ANTHROPIC_BASE_URL": process.address, "ANTHROPIC_API_KEY": process.key},
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            assert done.returncode == 0, (name, done.stderr)
+
+
 def test_every_listing_is_run() -> None:
     assert {path.name for path in CHAPTER.glob("*.py")} - {"batches.py"} == set(SAYS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from freehold.api.messages import MessagesRoute
 from freehold.clock import Clock, SystemClock
 from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.middleware.departures import Departures
 from freehold.gateway.pipeline import Spares, build
 from freehold.gateway.routes import FallbackSettings
 from freehold.ledger.rates import Rates
@@ -75,6 +76,7 @@ async def over_simulator(
     pace: Pace = AT_ONCE,
     fallbacks: FallbackSettings | None = None,
     clock: Clock | None = None,
+    departures: Departures | None = None,
 ) -> AsyncIterator[Place]:
     """A running gateway that tries once more; with `fallbacks` it has an upstream `spare` besides the first one."""
     simulated = [Served(Settings(brain="echo", pace=pace)) for _ in range(2 if fallbacks else 1)]
@@ -93,6 +95,7 @@ async def over_simulator(
             clock=clock,
             retries=retries,
             chance=lambda: 0.0,
+            departures=departures,
         )
         url = await stack.enter_async_context(served(MessagesRoute(handler, clock=clock)))
         yield Place(url, simulated, [client for _, client in found], rows.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from freehold.gateway.middleware.departures import Departures, DepartureSettings
 from freehold.simulator.pace import Pace, Spread
 from freehold.wire.facts import Usage
 from freehold.wire.frames import Frames
@@ -41,6 +42,52 @@ async def test_a_client_that_leaves_at_any_event_leaves_an_account_that_holds(cu
         else:
             assert line.output_tokens <= 64
         await until(lambda: place.clients[0].open_connections == place.clients[0].idle_connections)
+
+
+@pytest.mark.parametrize("cut", range(0, EVENTS, 2))
+async def test_a_drained_call_has_an_exact_account_whenever_its_client_leaves(cut: int) -> None:
+    departures = Departures(DepartureSettings("drain"))
+    async with over_simulator(pace=PACED, departures=departures) as place:
+        async with RawClient.connected(place.url) as raw:
+            await raw.post(body(stream=True, text=TEXT))
+            if cut:
+                await raw.head()
+                await _read_events(raw, cut)
+            else:
+                await until(lambda: place.clients[0].open_connections)
+            raw.leave()
+        row = await place.row()
+        (line,) = place.lines()
+        assert row.usage_known == "exact"
+        assert (row.output_tokens, row.cost_nanodollars) == (line.output_tokens, line.nanodollars)
+        await until(lambda: departures.open == 0)
+        await until(lambda: place.clients[0].open_connections == place.clients[0].idle_connections)
+
+
+async def test_a_drained_answer_is_byte_for_byte_and_an_error_is_told() -> None:
+    departures = Departures(DepartureSettings("drain"))
+    async with over_simulator(departures=departures) as place, over_simulator() as plain:
+        for stream in (False, True):
+            drained, usual = await place.ask(stream=stream, text=TEXT), await plain.ask(stream=stream, text=TEXT)
+            assert (drained[0], len(drained[2])) == (usual[0], len(usual[2]))
+        place.fault("overloaded")
+        assert (await place.ask(stream=True))[0] == 529
+        place.simulators[0].simulator.faults.clear()
+        place.fault("reset", after=3)
+        _, _, answered = await place.ask(stream=True)
+        assert b"event: error" in answered
+
+
+async def test_a_drain_has_an_end() -> None:
+    departures = Departures(DepartureSettings("drain", 0.1))
+    slow = Pace(Spread(0.002), Spread(10))
+    async with over_simulator(pace=slow, departures=departures) as place:
+        async with RawClient.connected(place.url) as raw:
+            await raw.post(body(stream=True, text="word " * 200))
+            await raw.head()
+            raw.leave()
+        row = await place.row()
+        assert (row.status, row.error_type, row.usage_known) == (499, "client_left", "partial")
 
 
 async def test_a_client_that_waits_for_the_end_has_an_exact_account() -> None:

@@ -50,7 +50,7 @@ class Application:
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(
                 _sweep(
-                    [parts.library.tidy, parts.sessions.boxes.tidy, parts.recorder.tidy, parts.choosing.save],
+                    [parts.library.tidy, parts.sessions.boxes.tidy, parts.lasting.recorder.tidy, parts.choosing.save],
                     parts.ground.clock,
                 ),
                 name="sweep",
@@ -68,7 +68,7 @@ class Application:
         parts = self._parts
         async with contextlib.AsyncExitStack() as last_first:
             last_first.push_async_callback(parts.ground.store.close)
-            last_first.push_async_callback(parts.recorder.flush)
+            last_first.push_async_callback(parts.lasting.close)
             last_first.push_async_callback(parts.keys.close)
             last_first.push_async_callback(parts.choosing.close)
             last_first.push_async_callback(parts.ledger.close)

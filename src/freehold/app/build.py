@@ -11,7 +11,7 @@ from freehold.access.secrets import Secrets, SecretSettings, secret_key
 from freehold.api.mcp_door import McpDoor
 from freehold.app.application import Application
 from freehold.app.batches import make_batches
-from freehold.app.calls import make_ledger, make_pipeline, make_recorder
+from freehold.app.calls import Lasting, make_ledger, make_pipeline
 from freehold.app.choosing import make_choosing
 from freehold.app.ground import Ground, Replacements, data_folder, database
 from freehold.app.library import make_library
@@ -25,7 +25,6 @@ from freehold.app.webhooks import make_webhooks
 from freehold.batches.pace import Interactive
 from freehold.calls import Handler
 from freehold.config import Configuration
-from freehold.gateway.middleware.limits import Limits, LimitSettings
 from freehold.gateway.switch import Switch
 from freehold.ledger.rates import Rates
 from freehold.store.engine import Store
@@ -57,14 +56,13 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         ledger = await make_ledger(ground, replaced.alerts)
         on_error.push_async_callback(ledger.close)
         library, measured, interactive = make_library(ground), CallMetrics(), Interactive()
-        recorder = make_recorder(ground)
-        limits = Limits(configuration.section(LimitSettings), ground.clock)
+        lasting = Lasting.of(ground)
 
         choosing = make_choosing(ground)
 
         def pipeline_of(settings: Configuration) -> Handler:
             changed = dataclasses.replace(ground, configuration=settings)
-            return make_pipeline(changed, upstreams, keys, ledger, library, measured, limits, recorder, choosing)
+            return make_pipeline(changed, upstreams, keys, ledger, library, measured, lasting, choosing)
 
         calls = Switch(pipeline_of(configuration))
         handler = interactive(calls)
@@ -85,9 +83,9 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             batches=make_batches(ground, calls, upstreams[0], interactive, library),
             webhooks=make_webhooks(ground, secrets),
             measured=measured,
-            recorder=recorder,
+            lasting=lasting,
         )
-        reloading = Reloading(configuration, calls, pipeline_of, limits, recorder, upstreams)
+        reloading = Reloading(configuration, calls, pipeline_of, lasting, upstreams)
         application = Application(parts, make_asgi(parts), found, lambda settings: reloading.apply(settings, replaced))
         on_error.pop_all()
         return application

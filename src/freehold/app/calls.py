@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from freehold.access.keys import Keys
 from freehold.app.choosing import Choosing
@@ -11,11 +12,13 @@ from freehold.app.library import Library
 from freehold.app.settings import UpstreamSettings
 from freehold.app.upstreams import spares
 from freehold.calls import Handler
+from freehold.config import Configuration
 from freehold.gateway import pipeline
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.budgets import Budgets as BudgetsMiddleware
+from freehold.gateway.middleware.departures import Departures, DepartureSettings
 from freehold.gateway.middleware.files import FilesInMessages
-from freehold.gateway.middleware.limits import Limits
+from freehold.gateway.middleware.limits import Limits, LimitSettings
 from freehold.gateway.middleware.recordings import Recordings
 from freehold.gateway.recorder import Recorder
 from freehold.gateway.recording import Policy, RecordSettings
@@ -39,6 +42,33 @@ async def make_ledger(ground: Ground, alerts: Hook) -> Ledger:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What of the pipeline outlives a new configuration: what it has counted, written down, or still has open."""
+
+    limits: Limits
+    recorder: Recorder
+    departures: Departures
+
+    @classmethod
+    def of(cls, ground: Ground) -> Lasting:
+        """Made once, at the start."""
+        chosen, clock = ground.configuration.section, ground.clock
+        recorder = Recorder(RecordingRows(ground.store), chosen(RecordSettings), clock)
+        return cls(Limits(chosen(LimitSettings), clock), recorder, Departures(chosen(DepartureSettings)))
+
+    def renew(self, fresh: Configuration) -> None:
+        """From now on by these settings. Raises `Misconfigured`."""
+        self.departures.renew(fresh.section(DepartureSettings))
+        self.limits.renew(fresh.section(LimitSettings))
+        self.recorder.settings = fresh.section(RecordSettings)
+
+    async def close(self) -> None:
+        """Cut what is still drained, write what waits."""
+        await self.departures.close()
+        await self.recorder.flush()
+
+
 def make_pipeline(
     ground: Ground,
     upstreams: Sequence[Upstream],
@@ -46,8 +76,7 @@ def make_pipeline(
     ledger: Ledger,
     library: Library,
     measured: CallMetrics,
-    limits: Limits,
-    recorder: Recorder,
+    lasting: Lasting,
     choosing: Choosing,
 ) -> Handler:
     """The handler of every call; the first of `upstreams` answers, the others are fallen back on."""
@@ -61,18 +90,14 @@ def make_pipeline(
         clock=ground.clock,
         retries=configuration.section(RetrySettings),
         metrics=measured,
-        limits=limits,
-        recordings=_recordings(ground, recorder),
+        limits=lasting.limits,
+        recordings=_recordings(ground, lasting.recorder),
+        departures=lasting.departures,
         budgets=_paying(ground, ledger),
         routing=choosing.routing,
         caching=choosing.caching,
         files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
     )
-
-
-def make_recorder(ground: Ground) -> Recorder:
-    """The one writer of calls that are kept whole."""
-    return Recorder(RecordingRows(ground.store), ground.configuration.section(RecordSettings), ground.clock)
 
 
 def _recordings(ground: Ground, recorder: Recorder) -> Recordings:

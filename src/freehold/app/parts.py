@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from freehold.access.keys import Keys
 from freehold.api.mcp_door import McpDoor
 from freehold.app.batches import BatchHouse
+from freehold.app.calls import Lasting
 from freehold.app.choosing import Choosing
 from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.app.sessions import SessionHouse
 from freehold.app.webhooks import WebhookHouse
 from freehold.calls import Handler
-from freehold.gateway.recorder import Recorder
 from freehold.ledger.ledger import Ledger
 from freehold.telemetry.calls import CallMetrics
 from freehold.toolboxes.base import Toolbox
@@ -41,4 +41,4 @@ class Parts:
     batches: BatchHouse
     webhooks: WebhookHouse
     measured: CallMetrics
-    recorder: Recorder
+    lasting: Lasting

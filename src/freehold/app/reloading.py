@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from freehold.app.calls import Lasting
 from freehold.app.ground import Replacements
 from freehold.app.settings import UpstreamSettings
 from freehold.app.upstreams import key_of, make_upstreams
@@ -19,8 +20,8 @@ from freehold.calls import Handler
 from freehold.config import Configuration
 from freehold.errors import Misconfigured
 from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.middleware.departures import Departures, DepartureSettings
 from freehold.gateway.middleware.limits import Limits, LimitSettings
-from freehold.gateway.recorder import Recorder
 from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
 from freehold.gateway.switch import Switch
@@ -30,7 +31,7 @@ from freehold.upstreams.network import Network, NetworkSettings
 from freehold.upstreams.pool import KeyPool
 from freehold.upstreams.settings import CLOUDS, Entry, UpstreamsSettings, entries
 
-HOT: tuple[type[Any], ...] = (RetrySettings, FallbackSettings, LimitSettings, RecordSettings)
+HOT: tuple[type[Any], ...] = (RetrySettings, FallbackSettings, LimitSettings, RecordSettings, DepartureSettings)
 """Sections that take effect at once and whole."""
 _HOT_OF_UPSTREAM = ("upstream_key", "model_aliases", "upstreams")
 
@@ -51,15 +52,13 @@ class Reloading:
         configuration: Configuration,
         switch: Switch,
         make: Callable[[Configuration], Handler],
-        limits: Limits,
-        recorder: Recorder,
+        lasting: Lasting,
         upstreams: Sequence[Upstream],
     ) -> None:
         self._configuration = configuration
         self._switch = switch
         self._make = make
-        self._limits = limits
-        self._recorder = recorder
+        self._lasting = lasting
         self._upstreams = upstreams
 
     def apply(self, fresh: Configuration, replaced: Replacements) -> Reloaded:
@@ -72,13 +71,13 @@ class Reloading:
         hot = {field.name for section in HOT for field in dataclasses.fields(section)} | {*_HOT_OF_UPSTREAM}
         taken = [name for name in changed if name in hot]
         waiting = [name for name in changed if name not in hot]
-        Limits(fresh.section(LimitSettings), replaced.clock)  # refuses what does not fit, as does the next line
+        Limits(fresh.section(LimitSettings), replaced.clock)
+        Departures(fresh.section(DepartureSettings))  # refuses what does not fit, as does the next line
         self._make(fresh)
         renewals: list[Callable[[], None]] = []
         if replaced.upstream is None and any(name in _HOT_OF_UPSTREAM for name in taken):
             renewals = self._renewals(fresh, replaced)
-        self._recorder.settings = fresh.section(RecordSettings)
-        self._limits.renew(fresh.section(LimitSettings))
+        self._lasting.renew(fresh)
         handler = self._make(fresh)
         for renew in renewals:
             renew()

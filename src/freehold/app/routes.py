@@ -102,7 +102,7 @@ def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
         *cache.routes(store, CacheMisses(store)),
         *routing.routes(RouteDecisions(store)),
         *bills.routes(store),
-        *calls.routes(store, RecordingRows(store), parts.recorder.flush, unpacked),
+        *calls.routes(store, RecordingRows(store), parts.lasting.recorder.flush, unpacked),
         *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
         *usage_reports.routes(store, clock=clock),
         *traffic.routes(store, clock=clock),

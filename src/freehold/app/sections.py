@@ -20,6 +20,7 @@ from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.caching.cacher import CachingSettings
+from freehold.gateway.middleware.departures import DepartureSettings
 from freehold.gateway.middleware.limits import LimitSettings
 from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
@@ -43,6 +44,7 @@ def sections() -> list[type[Any]]:
         RetrySettings,
         FallbackSettings,
         LimitSettings,
+        DepartureSettings,
         RecordSettings,
         RoutingSettings,
         CachingSettings,

@@ -1,7 +1,8 @@
 """The pipeline: what a call passes, in order. This list is the gateway's table of contents.
 
-From the outside in: record → keys → recordings → deadlines → limits → files in messages → routing → caching → budgets →
-fallbacks → retries → attempt meter → the upstream. What is switched off has no place in the stack, and costs nothing.
+From the outside in: departures → record → keys → recordings → deadlines → limits → files in messages → routing →
+caching → budgets → fallbacks → retries → attempt meter → the upstream. What is switched off has no place in the stack,
+and costs nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from freehold.gateway.middleware.attempt_meter import AttemptMeter
 from freehold.gateway.middleware.budgets import Budgets
 from freehold.gateway.middleware.caching import Caching
 from freehold.gateway.middleware.deadlines import Deadlines
+from freehold.gateway.middleware.departures import Departures
 from freehold.gateway.middleware.fallbacks import Fallbacks, Way
 from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.keys import ChecksKeys, KeyCheck
@@ -57,6 +59,7 @@ def build(
     caching: Caching | None = None,
     metrics: CallMetrics | None = None,
     recordings: Recordings | None = None,
+    departures: Departures | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Handler:
     """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source. Without
@@ -86,6 +89,7 @@ def build(
 
     return _stack(
         [
+            *([departures] if departures and departures.active else []),
             Record(store, clock, metrics),
             KeyCheck(keys),
             *([recordings] if recordings and recordings.policy.active else []),
