@@ -79,8 +79,8 @@ async def test_a_drained_answer_is_byte_for_byte_and_an_error_is_told() -> None:
 
 
 async def test_a_drain_has_an_end() -> None:
-    departures = Departures(DepartureSettings("drain", 0.1))
-    slow = Pace(Spread(0.002), Spread(10))
+    departures = Departures(DepartureSettings("drain", 0.05))
+    slow = Pace(Spread(0.002), Spread(60))
     async with over_simulator(pace=slow, departures=departures) as place:
         async with RawClient.connected(place.url) as raw:
             await raw.post(body(stream=True, text="word " * 200))
