@@ -27,6 +27,7 @@ PRINTING = {
     "sessions": "turns a second, and how soon a message is seen",
     "batches": "the local engine's CPU an item, beside a script over the SDK",
     "forecast": "does the forecast of a batch hold, and how wide is it",
+    "offload": "a day of calls with deadlines: none too late, and what it costs",
     "simulator": "the simulator as an HTTP server",
 }
 """Scripts that print their JSON; the gateway's writes its own file."""

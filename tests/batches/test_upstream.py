@@ -7,9 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
-import freehold.batches.upstream as engine
 from freehold.simulator.batches import BatchPace
 from freehold.simulator.served import Served, Settings
 from freehold.testing import Running, server
@@ -21,10 +18,10 @@ SLOW = Settings(batch_pace=BatchPace(start_s=3_600, requests_per_s=1))
 
 
 @asynccontextmanager
-async def through(database_url: str, settings: Settings) -> AsyncIterator[tuple[Running, Served]]:
+async def through(database_url: str, settings: Settings, **more: Any) -> AsyncIterator[tuple[Running, Served]]:
     async with (
         claude(settings) as (url, served),
-        server(strict=True, settings=at(database_url, url)) as running,
+        server(strict=True, settings={**at(database_url, url), **more}) as running,
     ):
         yield running, served
 
@@ -62,12 +59,12 @@ async def test_a_batch_of_mixed_requests_comes_back_whole_at_half_the_price(data
         assert now["cost_nanodollars"] == served.simulator.claude.account.total.nanodollars
 
 
-async def test_a_large_batch_goes_in_chunks(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "CHUNK_ITEMS", 30)
-    async with through(database_url, QUICK) as (running, _):
+async def test_a_large_batch_goes_in_chunks(database_url: str) -> None:
+    async with through(database_url, QUICK, batch_chunk_requests=30) as (running, served):
         batch = await running.client.messages.batches.create(requests=requests(100))
         await ended(running.client, batch.id)
         assert kinds((await results(running.client, batch.id)).values()) == {"succeeded": 100}
+    assert served.simulator.claude.account.total.requests == 100
 
 
 async def test_cancelling_reaches_the_upstream(database_url: str) -> None:

@@ -118,6 +118,7 @@ ROWS: dict[str, Row] = {
     "GET /freehold/v1/batches/{message_batch_id}/progress": HIDDEN,
     "GET /freehold/v1/batches/{message_batch_id}/forecast": HIDDEN,
     "GET /freehold/v1/batches/{message_batch_id}/spread": HIDDEN,
+    "GET /freehold/v1/deferred/{deferred_id}": HIDDEN,
     "POST /freehold/v1/batches/estimate": Row("made", BATCH),
     "POST /freehold/v1/batches/{message_batch_id}/resume": HIDDEN,
     "GET /v1/models": LISTED,
@@ -348,6 +349,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "file_id": await _output(running, key["workspace_id"], session.id),
         "session_id": session.id,
         "message_batch_id": await _batch(client),
+        "deferred_id": await _deferred(client),
         "thread_id": thread,
         "call_id": str(routed.headers["x-freehold-route"]).rsplit("call=", 1)[1],
         "resource_id": resource.id,
@@ -371,6 +373,15 @@ async def _talk(client: AsyncAnthropic, session_id: str) -> None:
             async for event in stream:
                 if event.type == "session.status_idle":
                     return
+
+
+async def _deferred(client: AsyncAnthropic) -> str:
+    headers = {"x-freehold-offload": "batch", "x-freehold-deadline-s": "7200", "prefer": "respond-async"}
+    body = {**CALL, "max_tokens": 10}
+    made: dict[str, Any] = await client.post(
+        "/v1/messages", body=body, cast_to=dict[str, Any], options={"headers": headers}
+    )
+    return str(made["id"])
 
 
 async def _batch(client: AsyncAnthropic) -> str:

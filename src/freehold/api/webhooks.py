@@ -19,13 +19,14 @@ from freehold.wire.pages import cursor_page
 
 EVENTS = (
     "batch.ended",
+    "deferred.ended",
     *(f"session.{what}" for what in ("created", "archived", "deleted")),
     *(name for names in NAMES.values() for name in names),
     *WHY_IDLE.values(),
     *(f"agent.{what}" for what in ("created", "updated", "archived")),
     *(f"environment.{what}" for what in ("created", "updated", "archived", "deleted")),
 )
-"""What is told: events of the API, and `batch.ended`, which is ours."""
+"""What is told: events of the API, and two of our own."""
 TEST = "webhook.test"
 _PATH = "/freehold/v1/webhooks"
 _ONE = f"{_PATH}/{{webhook_id}}"

@@ -13,12 +13,14 @@ from freehold.batches.estimates import Estimates
 from freehold.batches.keeper import Keeper
 from freehold.batches.lifecycle import Batches
 from freehold.batches.local import LocalEngine
+from freehold.batches.offload import Offload, OffloadPlan
 from freehold.batches.pace import Interactive, Pace
 from freehold.batches.settings import BatchSettings
 from freehold.batches.upstream import UpstreamEngine
 from freehold.calls import Handler
 from freehold.jobs.owners import Owners
 from freehold.store.batches import BatchRows
+from freehold.store.deferred import DeferredRows
 from freehold.upstreams.base import RunsBatches, Upstream
 
 
@@ -26,9 +28,18 @@ class BatchHouse:
     """What takes batches in, works on them, and looks after them."""
 
     def __init__(
-        self, own: Batches, local: LocalEngine, upstream: UpstreamEngine | None, keeper: Keeper, owners: Owners
+        self,
+        own: Batches,
+        local: LocalEngine,
+        upstream: UpstreamEngine | None,
+        keeper: Keeper,
+        owners: Owners,
+        offload: Offload,
+        deferred: DeferredRows,
     ) -> None:
         self.own = own
+        self.deferred = deferred
+        self._offload = offload
         self._local = local
         self._upstream = upstream
         self._keeper = keeper
@@ -39,6 +50,7 @@ class BatchHouse:
         """Begin to work."""
         self._local.start()
         self._tasks = [asyncio.create_task(self._keeper.run(), name="batch keeper")]
+        self._tasks.append(asyncio.create_task(self._offload.run(), name="deferred calls"))
         if self._upstream is not None:
             self._tasks.append(asyncio.create_task(self._upstream.run(), name="upstream batches"))
 
@@ -47,6 +59,7 @@ class BatchHouse:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._offload.stop()
         await self._local.stop()
         self._owners.close()
 
@@ -69,6 +82,21 @@ def make_batches(
     if isinstance(upstream, RunsBatches):
         collected = Collected(store, rates, upstream.name, clock=clock, ids=ids)
         there = UpstreamEngine(
-            store, owners.name, upstream, collected, clock=clock, ids=ids, poll_s=settings.batch_poll_s
+            store,
+            owners.name,
+            upstream,
+            collected,
+            clock=clock,
+            ids=ids,
+            poll_s=settings.batch_poll_s,
+            chunk_items=settings.batch_chunk_requests,
         )
-    return BatchHouse(own, local, there, Keeper(store, owners, clock=clock, ids=ids), owners)
+    deferred = DeferredRows(store)
+    plan = OffloadPlan(
+        settings.offload_hold_s,
+        settings.offload_reserve_s,
+        settings.offload_batch_s,
+        batches=choose(None) == "upstream",
+    )
+    offload = Offload(store, deferred, handler, plan, clock=clock, ids=ids)
+    return BatchHouse(own, local, there, Keeper(store, owners, clock=clock, ids=ids), owners, offload, deferred)

@@ -18,6 +18,7 @@ from freehold.api import (
     budgets,
     cache,
     calls,
+    deferred,
     environments,
     events,
     exports,
@@ -43,6 +44,7 @@ from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
 from freehold.app.console import make_console
 from freehold.app.parts import Parts
+from freehold.batches.deferring import Deferring
 from freehold.gateway.catalogue import Catalogue
 from freehold.gateway.recorder import unpacked
 from freehold.ledger.manage import Budgets
@@ -55,7 +57,10 @@ from freehold.store.route_decisions import RouteDecisions
 
 def make_asgi(parts: Parts) -> ASGIApp:
     """The ASGI application over the parts."""
-    hot = MessagesRoute(parts.handler, clock=parts.ground.clock, ids=parts.ground.ids)
+    defers = Deferring(
+        parts.batches.deferred, parts.ground.store, parts.keys, clock=parts.ground.clock, ids=parts.ground.ids
+    )
+    hot = MessagesRoute(defers(parts.handler), clock=parts.ground.clock, ids=parts.ground.ids)
     bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)
     log = AuditLog(parts.ground.store, parts.ground.clock)
     console = make_console(parts.ground, parts.webhooks.secrets, lambda: application)
@@ -98,6 +103,7 @@ def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
         *models.routes(Catalogue(parts.upstreams, clock)),
         *batch_forecasts.routes(parts.batches.own),
         *batches.routes(parts.batches.own),
+        *deferred.routes(parts.batches.deferred),
         *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
         *cache.routes(store, CacheMisses(store)),
         *routing.routes(RouteDecisions(store)),

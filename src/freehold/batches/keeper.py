@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 
+from freehold.batches.watching import watching
 from freehold.clock import Clock
-from freehold.errors import Unavailable
 from freehold.ids import NewId
 from freehold.jobs.owners import Owners
 from freehold.store import batch_work
@@ -34,15 +34,7 @@ class Keeper:
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            seen = self._store.wakes.version(WAKE)
-            try:
-                await self.look()
-            except Unavailable as error:
-                log.warning("batches cannot be looked after now: %s", error.message)
-            except Exception:  # the outer edge of a job
-                log.exception("looking after batches failed; it goes on")
-            await self._store.wakes.changed(WAKE, seen, LOOK_S, lazy=True)
+        await watching(self._store, WAKE, self.look, LOOK_S, "batches")
 
     async def look(self) -> None:
         """Once."""

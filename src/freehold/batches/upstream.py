@@ -17,6 +17,7 @@ from freehold.batches import lines
 from freehold.batches.answers import of_batch
 from freehold.batches.collected import Collected
 from freehold.batches.requests import check
+from freehold.batches.watching import watching
 from freehold.calls import NotAnswered
 from freehold.clock import Clock, parse_rfc3339
 from freehold.errors import FreeholdError, Unavailable
@@ -60,6 +61,7 @@ class UpstreamEngine:
         clock: Clock,
         ids: NewId,
         poll_s: float,
+        chunk_items: int = CHUNK_ITEMS,
     ) -> None:
         self._store = store
         self._owner = owner
@@ -68,32 +70,27 @@ class UpstreamEngine:
         self._clock = clock
         self._ids = ids
         self._poll_s = poll_s
+        self._chunk_items = chunk_items
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            seen = self._store.wakes.version(WAKE)
-            try:
-                await self.look()
-            except Unavailable as error:
-                log.warning("batches of the upstream cannot be looked after now: %s", error.message)
-            except Exception:  # the outer edge of a job
-                log.exception("working on the upstream's batches failed; it goes on")
-            await self._store.wakes.changed(WAKE, seen, LOOK_S, lazy=True)
+        await watching(self._store, WAKE, self.look, LOOK_S, "batches of the upstream")
 
     async def look(self) -> None:
         """Make every step that is due."""
         async with self._store.read() as connection:
             active = await batch_work.active(connection)
+            mine = [row.id for row in active if row.engine == "upstream"]
+            planned, due = await batch_chunks.stand(connection, mine, now_us=self._clock.now_us())
         for row in active:
-            if row.engine == "upstream":
+            if row.engine == "upstream" and (row.id in due or row.id not in planned):
                 await self._plan(row)
                 while (chunk := await self._take(row)) is not None and await self._step(row, chunk):
                     pass
 
     async def _plan(self, row: BatchRow) -> None:
         async def op(connection: Connection) -> None:
-            await batch_chunks.plan(connection, row.id, most_items=CHUNK_ITEMS, most_bytes=CHUNK_BYTES)
+            await batch_chunks.plan(connection, row.id, most_items=self._chunk_items, most_bytes=CHUNK_BYTES)
 
         await self._store.write(op)
 

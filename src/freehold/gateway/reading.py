@@ -112,8 +112,16 @@ def _read_own(call: Call, name: bytes, value: bytes) -> None:
         call.max_cost_nanodollars = _dollars(name, value)
     elif name == b"x-freehold-requires-reasoning":
         call.requires_reasoning = _flag(name, value)
+    elif name == b"x-freehold-offload":
+        call.notes["offload"] = _offload(name, value)
     elif name != _SIMULATOR_ONLY:
         raise InvalidRequest(f"{name.decode('latin-1')[:80]}: there is no such header of Freehold.")
+
+
+def _offload(name: bytes, value: bytes) -> str:
+    if value != b"batch":
+        raise InvalidRequest(f"{name.decode()}: must be `batch`.")
+    return "batch"
 
 
 def _seconds(name: bytes, value: bytes) -> float:

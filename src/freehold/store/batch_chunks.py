@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, insert, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, case, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.store.leases import database_now
@@ -69,6 +69,19 @@ async def plan(connection: AsyncConnection, batch_id: str, *, most_items: int, m
         for number, (low, high) in enumerate(cuts)
     ]
     await connection.execute(insert(batch_chunks), rows)
+
+
+async def stand(connection: AsyncConnection, batch_ids: Collection[str], *, now_us: int) -> tuple[set[str], set[str]]:
+    """Of these batches, those that are cut into chunks, and those with a chunk that is due: a look without a write."""
+    if not batch_ids:
+        return set(), set()
+    chunk = batch_chunks.c
+    query = select(chunk.batch_id, func.min(case((chunk.state != "done", chunk.next_us)))).where(
+        chunk.batch_id.in_(list(batch_ids))
+    )
+    found = (await connection.execute(query.group_by(chunk.batch_id))).all()
+    due = {batch_id for batch_id, next_us in found if next_us is not None and next_us <= now_us}
+    return {batch_id for batch_id, _ in found}, due
 
 
 async def take(connection: AsyncConnection, batch_id: str, owner: str, *, now_us: int) -> Chunk | None:

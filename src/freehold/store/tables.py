@@ -547,6 +547,31 @@ batch_chunks = Table(  # of a batch that the upstream's own batch API works on
     Index(None, "state", "next_us"),
 )
 
+deferred_calls = Table(  # single calls with a deadline, which a batch may answer
+    "deferred_calls",
+    metadata,
+    Column("id", String(64), primary_key=True),  # dfr_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("key_id", String(64), nullable=False),  # whoever asked pays
+    Column("headers", Text, nullable=False),  # JSON, as of a batch
+    Column("prefix", String(32), nullable=False),  # the same for calls that begin alike; empty: no breakpoint
+    Column("params", LargeBinary, nullable=False),  # as they came; empty when it is done
+    Column("created_us", BigInteger, nullable=False),
+    Column("deadline_us", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),  # held | sent | done
+    Column("batch_id", String(64)),
+    Column("idx", Integer),  # its place in that batch
+    Column("promoted", Boolean, nullable=False),  # it is asked interactively
+    Column("lease_until_us", BigInteger, nullable=False),  # of whoever asks it
+    Column("status", Integer),  # HTTP, of the answer
+    Column("answer", LargeBinary),  # JSON: the message or the error, as it came
+    Column("via", String(16)),  # batch | interactive
+    Column("ended_us", BigInteger),
+    Index(None, "state", "deadline_us"),
+    Index(None, "workspace_id", "state"),
+    Index(None, "ended_us"),
+)
+
 # --- webhooks --------------------------------------------------------------------------------------------
 
 cache_misses = Table(

@@ -28,6 +28,7 @@ OURS = frozenset(
         b"x-freehold-max-cost-usd",
         b"x-freehold-requires-reasoning",
         b"x-freehold-deadline-s",
+        b"x-freehold-offload",
         b"x-freehold-fault",
     }
 )

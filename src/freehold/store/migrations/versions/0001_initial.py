@@ -265,6 +265,35 @@ def upgrade() -> None:
         op.f("ix_budgets_workspace_id_created_us_id"), "budgets", ["workspace_id", "created_us", "id"], unique=False
     )
     op.create_table(
+        "deferred_calls",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("key_id", sa.String(length=64), nullable=False),
+        sa.Column("headers", sa.Text(), nullable=False),
+        sa.Column("prefix", sa.String(length=32), nullable=False),
+        sa.Column("params", sa.LargeBinary(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("deadline_us", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("batch_id", sa.String(length=64), nullable=True),
+        sa.Column("idx", sa.Integer(), nullable=True),
+        sa.Column("promoted", sa.Boolean(), nullable=False),
+        sa.Column("lease_until_us", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("via", sa.String(length=16), nullable=True),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_deferred_calls_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deferred_calls")),
+    )
+    op.create_index(op.f("ix_deferred_calls_ended_us"), "deferred_calls", ["ended_us"], unique=False)
+    op.create_index(
+        op.f("ix_deferred_calls_state_deadline_us"), "deferred_calls", ["state", "deadline_us"], unique=False
+    )
+    op.create_index(
+        op.f("ix_deferred_calls_workspace_id_state"), "deferred_calls", ["workspace_id", "state"], unique=False
+    )
+    op.create_table(
         "environments",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("workspace_id", sa.String(length=64), nullable=False),
