@@ -83,6 +83,28 @@ async def test_a_batch_that_meets_its_budget_pauses_and_goes_on_when_resumed(dat
     assert set(upstream.asked.values()) == {1}
 
 
+async def test_a_key_that_the_upstream_refuses_pauses_the_batch_instead_of_spoiling_it(database_url: str) -> None:
+    wrong = True
+
+    def script(text: str, _: int) -> tuple[int, bytes]:
+        return (401, failed(401, "authentication_error")) if wrong else fine(text, 0)
+
+    upstream = Scripted(script)
+    async with server(upstream=upstream, settings={"database": database_url, **NO_RETRIES}) as running:
+        client = running.client
+        batch = await client.messages.batches.create(requests=requests(20))
+        async with asyncio.timeout(20):
+            while True:
+                now = await progress(client, batch.id)
+                if now["paused"] and not now["running"]:
+                    break
+                await asyncio.sleep(0.02)  # polling from outside
+        assert now["paused"] == "The upstream refuses this server's key: as told"
+        wrong = False
+        await client.post(f"/freehold/v1/batches/{batch.id}/resume", cast_to=dict[str, Any])
+        assert (await ended(client, batch.id)).request_counts.succeeded == 20
+
+
 async def test_a_small_batch_does_not_wait_for_a_large_one_and_calls_stay_below_the_limit(database_url: str) -> None:
     upstream = Scripted(fine)
     settings = {"database": database_url, "batch_concurrency": 4}

@@ -15,7 +15,7 @@ from freehold.clock import Clock
 from freehold.errors import BillingRefused, FreeholdError
 from freehold.ids import NewId
 from freehold.store.batch_work import Again, Claimed, Done
-from freehold.wire.envelopes import error_body
+from freehold.wire.envelopes import error_body, error_of
 from freehold.wire.facts import Usage, of_whole
 from freehold.wire.headers import retry_after_s
 
@@ -32,7 +32,7 @@ _COST = b"x-freehold-cost-nanodollars"
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A budget does not allow the call: the batch is to pause, and the item to wait."""
+    """No call of the batch can be made now (a budget, a refused key): it is to pause, and the item to wait."""
 
     why: str
     again: Again
@@ -75,6 +75,9 @@ class Answers:
                 return self._refused(item, error, call.request_id)
             if reply.status < 400:
                 return self._succeeded(item, call, body, reply.headers)
+            if reply.status == 401:  # ours was checked when the batch was made: it is the server's own that is refused
+                why = f"The upstream refuses this server's key: {error_of(401, body).message}"
+                return Paused(why, Again(item.idx, item.attempt, 0, item.failures))
             if reply.status in BUSY or reply.status in FAILED:
                 again = self._again(item, reply.status, reply.headers)
                 if again is not None:

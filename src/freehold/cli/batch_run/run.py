@@ -17,7 +17,7 @@ from freehold.cli.batch_run.notes import Notes
 from freehold.cli.batch_run.plan import Plan, custom_id, index_of, requests, text_of
 from freehold.cli.calling import Server
 
-_FINAL = ("invalid_request_error", "not_found_error", "permission_error", "request_too_large")
+_FINAL = ("invalid_request_error", "authentication_error", "not_found_error", "permission_error", "request_too_large")
 
 
 @dataclass(slots=True)
