@@ -24,7 +24,6 @@ PATH = "/v1/messages/batches"
 _ONE = f"{PATH}/{{message_batch_id}}"
 _OURS = "/freehold/v1/batches/{message_batch_id}"
 _NOT_BUILT = {
-    "x-freehold-max-cost-usd": "a budget of one batch is not built yet",
     "x-freehold-fault": "faults are for single calls to the simulator",
 }
 

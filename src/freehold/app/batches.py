@@ -15,6 +15,7 @@ from freehold.batches.lifecycle import Batches
 from freehold.batches.local import LocalEngine
 from freehold.batches.offload import Offload, OffloadPlan
 from freehold.batches.pace import Interactive, Pace
+from freehold.batches.payers import Payers
 from freehold.batches.settings import BatchSettings
 from freehold.batches.upstream import UpstreamEngine
 from freehold.calls import Handler
@@ -65,7 +66,7 @@ class BatchHouse:
 
 
 def make_batches(
-    ground: Ground, handler: Handler, upstream: Upstream, interactive: Interactive, library: Library
+    ground: Ground, handler: Handler, upstream: Upstream, interactive: Interactive, library: Library, payers: Payers
 ) -> BatchHouse:
     """Both engines where the upstream has batches of its own, else the local one."""
     store, rates = ground.store, ground.rates
@@ -73,7 +74,15 @@ def make_batches(
     cheaper = upstream.name == "claude"
     choose = chooser(settings.batch_engine, has_batches=isinstance(upstream, RunsBatches), cheaper=cheaper)
     estimates = Estimates(store, handler, rates.cost, clock=clock, ids=ids)
-    own = Batches(BatchRows(store), clock=clock, ids=ids, scratch=library.scratch, choose=choose, estimates=estimates)
+    own = Batches(
+        BatchRows(store),
+        clock=clock,
+        ids=ids,
+        scratch=library.scratch,
+        choose=choose,
+        estimates=estimates,
+        payers=payers,
+    )
     pace = Pace(settings.batch_concurrency, clock, lambda: interactive.open)
     answers = Answers(handler, pace, clock=clock, ids=ids, price=rates.cost, attempts=settings.batch_attempts)
     owners = Owners(ground.data / "batch-owners", ids)
@@ -96,7 +105,7 @@ def make_batches(
         settings.offload_hold_s,
         settings.offload_reserve_s,
         settings.offload_batch_s,
-        batches=choose(None) == "upstream",
+        batches=choose(None, False) == "upstream",
     )
     offload = Offload(store, deferred, handler, plan, clock=clock, ids=ids)
     return BatchHouse(own, local, there, Keeper(store, owners, clock=clock, ids=ids), owners, offload, deferred)

@@ -23,9 +23,11 @@ from freehold.app.settings import DataSettings
 from freehold.app.upstreams import make_upstreams
 from freehold.app.webhooks import make_webhooks
 from freehold.batches.pace import Interactive
+from freehold.batches.payers import Payers
 from freehold.calls import Handler
 from freehold.config import Configuration
 from freehold.gateway.switch import Switch
+from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
 from freehold.store.engine import Store
 from freehold.telemetry.calls import CallMetrics
@@ -67,6 +69,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         calls = Switch(pipeline_of(configuration))
         handler = interactive(calls)
         choosing.ask_by(handler)
+        payers = Payers(ledger, Budgets(store, ledger, clock=ground.clock, ids=ground.ids))
         secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=ground.clock)
         parts = Parts(
             ground=ground,
@@ -80,7 +83,8 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             mcp=McpDoor(toolboxes, keys, ground.ids),
             library=library,
             sessions=make_sessions(ground, handler, toolboxes, library),
-            batches=make_batches(ground, calls, upstreams[0], interactive, library),
+            batches=make_batches(ground, calls, upstreams[0], interactive, library, payers),
+            payers=payers,
             webhooks=make_webhooks(ground, secrets),
             measured=measured,
             lasting=lasting,

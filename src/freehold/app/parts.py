@@ -14,6 +14,7 @@ from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.app.sessions import SessionHouse
 from freehold.app.webhooks import WebhookHouse
+from freehold.batches.payers import Payers
 from freehold.calls import Handler
 from freehold.ledger.ledger import Ledger
 from freehold.telemetry.calls import CallMetrics
@@ -39,6 +40,7 @@ class Parts:
     library: Library
     sessions: SessionHouse
     batches: BatchHouse
+    payers: Payers
     webhooks: WebhookHouse
     measured: CallMetrics
     lasting: Lasting

@@ -58,7 +58,12 @@ from freehold.store.route_decisions import RouteDecisions
 def make_asgi(parts: Parts) -> ASGIApp:
     """The ASGI application over the parts."""
     defers = Deferring(
-        parts.batches.deferred, parts.ground.store, parts.keys, clock=parts.ground.clock, ids=parts.ground.ids
+        parts.batches.deferred,
+        parts.ground.store,
+        parts.keys,
+        parts.payers,
+        clock=parts.ground.clock,
+        ids=parts.ground.ids,
     )
     hot = MessagesRoute(defers(parts.handler), clock=parts.ground.clock, ids=parts.ground.ids)
     bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)

@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from freehold.batches.lifecycle import kept_headers
+from freehold.batches.payers import Payers
 from freehold.batches.prefixes import prefixes
 from freehold.batches.requests import check
 from freehold.calls import Call, Caller, Handler, Headers, Reply
@@ -44,10 +45,13 @@ class ChecksKeys(Protocol):
 class Deferring:
     """A middleware; calls that do not ask for it cost one look into an empty dict."""
 
-    def __init__(self, rows: DeferredRows, store: Store, keys: ChecksKeys, *, clock: Clock, ids: NewId) -> None:
+    def __init__(
+        self, rows: DeferredRows, store: Store, keys: ChecksKeys, payers: Payers, *, clock: Clock, ids: NewId
+    ) -> None:
         self._rows = rows
         self._store = store
         self._keys = keys
+        self._payers = payers
         self._clock = clock
         self._ids = ids
 
@@ -87,6 +91,7 @@ class Deferring:
             headers=json.dumps(kept_headers(_texts(call.headers)), sort_keys=True),
             prefix=next((name.hex() for name in prefixes(call.body)), ""),
             params=call.body,
+            promoted=await self._payers.limited(caller, call.user_id),  # a batch could not be held to the budget
             created_us=now_us,
             deadline_us=now_us + (call.deadline_ns - self._clock.monotonic_ns()) // 1_000,
         )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import IO
 
 import msgspec
 
 from freehold.batches import lines
 from freehold.batches.estimates import Estimate, Estimates, stored
-from freehold.batches.intake import Spool, parse, store_items
+from freehold.batches.intake import Request, Spool, parse, store_items
 from freehold.batches.keeper import KEPT_US
 from freehold.batches.kinds import kind_of
+from freehold.batches.payers import Payers, cap_of
 from freehold.calls import Caller
 from freehold.clock import Clock
 from freehold.errors import InvalidRequest, NotFound
@@ -30,6 +32,7 @@ KEPT_HEADERS = (
 )
 """Headers of the request that makes a batch which hold for each of its calls."""
 _MOST_HEADER_CHARS = 4096
+_CAP = "x-freehold-max-cost-usd"
 
 
 class Batches:
@@ -42,11 +45,13 @@ class Batches:
         clock: Clock,
         ids: NewId,
         scratch: Callable[[], IO[bytes]],
-        choose: Callable[[float | None], Engine],
+        choose: Callable[[float | None, bool], Engine],
         estimates: Estimates,
+        payers: Payers,
     ) -> None:
         self.rows = rows
         self.estimates = estimates
+        self._payers = payers
         self._clock = clock
         self._ids = ids
         self._scratch = scratch
@@ -58,13 +63,14 @@ class Batches:
         Raises:
             InvalidRequest: the envelope, a custom_id or a header is wrong.
         """
-        deadline_s = _deadline_s(headers)
+        deadline_s, cap = _deadline_s(headers), cap_of(headers.get(_CAP))
         kept = kept_headers(headers)
+        limited = cap is not None or await self._payers.limited(caller, kept.get("x-freehold-user-id"))
         spool = Spool(self._scratch)
         try:
             await spool.take(chunks)
             requests = parse(spool.view())
-            now_us, engine = self._clock.now_us(), self._choose(deadline_s)
+            now_us, engine = self._clock.now_us(), self._choose(deadline_s, limited)
             kind = kind_of(requests, kept.get("x-freehold-task-type"))
             expected = await self.estimates.at_making(requests, caller.workspace_id, kind, halved=engine == "upstream")
             row = BatchRow(
@@ -80,16 +86,29 @@ class Batches:
                 kind=kind,
                 forecast=None if expected is None else stored(expected),
             )
-            await store_items(self.rows, row, requests)
+            await self._store(row, requests, cap)
         finally:
             spool.close()
         return await self.rows.get(caller.workspace_id, row.id)
+
+    async def _store(self, row: BatchRow, requests: Sequence[Request], cap: int | None) -> None:
+        if cap is None:
+            await store_items(self.rows, row, requests)
+            return
+        budget_id = await self._payers.cap(row.workspace_id, row.id, cap)
+        try:
+            await store_items(self.rows, row, requests)
+        except BaseException:
+            await asyncio.shield(self._payers.uncap(row.workspace_id, budget_id))
+            raise
 
     async def estimate(
         self, chunks: AsyncIterator[bytes], caller: Caller, headers: Mapping[str, str]
     ) -> tuple[Estimate, Engine]:
         """What a batch of these requests would cost, and who would work on it; nothing is made. Raises as `create`."""
-        engine, kept = self._choose(_deadline_s(headers)), kept_headers(headers)
+        kept = kept_headers(headers)
+        limited = headers.get(_CAP) is not None or await self._payers.limited(caller, kept.get("x-freehold-user-id"))
+        engine = self._choose(_deadline_s(headers), limited)
         spool = Spool(self._scratch)
         try:
             await spool.take(chunks)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -27,12 +26,13 @@ class Verdicts:
     again: dict[int, dict[str, Any]] = field(default_factory=dict)
     good: int = 0
     bad: int = 0
-    wrong: Counter[str] = field(default_factory=Counter)
-    """What went wrong, and how often: the first words of each problem."""
+    wrong: dict[str, list[str]] = field(default_factory=dict)
+    """What went wrong, the first words of each problem, and with which rows."""
 
     def reasons(self, most: int = 5) -> list[str]:
         """The commonest problems, in words."""
-        return [f"{count} × {problem}" for problem, count in self.wrong.most_common(most)]
+        worst = sorted(self.wrong.items(), key=lambda one: -len(one[1]))[:most]
+        return [f"{len(names)} × {problem} ({_some(names)})" for problem, names in worst]
 
 
 class Run:
@@ -146,7 +146,7 @@ class Run:
                 line["json"] = json.loads(text)
         if problem is not None:
             line["error"] = problem
-            final.wrong[problem[:100]] += 1
+            final.wrong.setdefault(problem[:100], []).append(row.name)
         if usage:
             line["usage"] = {name: usage[name] for name in ("input_tokens", "output_tokens")}
         final.good += problem is None
@@ -169,6 +169,10 @@ class Run:
     def _results(self, ids: list[str]) -> Iterator[dict[str, Any]]:
         for one in ids:
             yield from remote.results(self._server, one)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _is_final(result: dict[str, Any]) -> bool:

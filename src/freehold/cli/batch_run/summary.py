@@ -30,7 +30,9 @@ def summary(console: Console, server: Server, ids: Sequence[str], out: Path, fin
             console.print(told)
     _pictures(console, [server.get(f"{_PATH}/{one}/spread") for one in ids])
     for line in final.reasons():
-        console.print(f"[red]{line}[/red]")
+        console.print(line, style="red", markup=False)
+    if final.bad:
+        console.print("--failed asks again for these rows alone", style="dim")
 
 
 def _saving(seen: Sequence[dict[str, Any]]) -> str:
