@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from anthropic import AsyncAnthropic, AuthenticationError, BadRequestError
 
 from benchmarks.offload import day
 from freehold.clock import HandClock
+from freehold.launch import ServerProcess
 from freehold.simulator.batches import BatchPace
 from freehold.simulator.served import Settings
 from freehold.testing import Running, server
 from tests.batches.house import MODEL, Scripted, claude, fine, message
+from tests.scripted_upstream import Line, Request, scripted
 
 QUICK = Settings(batch_pace=BatchPace(start_s=0.05, requests_per_s=10_000))
 NEVER = Settings(batch_pace=BatchPace(start_s=24 * 3600 - 5, requests_per_s=1))
@@ -168,3 +171,33 @@ def test_the_committed_day_misses_no_deadline() -> None:
     with open("benchmarks/results/offload.json", encoding="utf-8") as file:
         found = json.load(file)["result"]
     assert (found["calls"], found["unanswered"], found["missed"]) == (10_000, 0, 0)
+
+
+async def test_a_call_that_was_acknowledged_is_answered_by_the_next_server_if_the_first_one_dies(
+    tmp_path: Path,
+) -> None:
+    async def silent(_request: Request, _line: Line) -> None:
+        await asyncio.Event().wait()
+
+    async def answers(_request: Request, line: Line) -> None:
+        await line.answer(200, message("the second server"))
+
+    async with scripted(silent) as one, scripted(answers) as other:
+        first = ServerProcess(tmp_path / "data", arguments=["--upstream", one.url])
+        await asyncio.to_thread(first.start)
+        async with AsyncAnthropic(base_url=first.address, api_key=first.key, max_retries=0) as client:
+            made = await ask(client, POLLED)
+        await asyncio.to_thread(first.kill)
+        second = ServerProcess(tmp_path / "data", arguments=["--upstream", other.url])
+        await asyncio.to_thread(second.start)
+        try:
+            async with AsyncAnthropic(base_url=second.address, api_key=second.key, max_retries=0) as client:
+                async with asyncio.timeout(120):  # the dead server's lease runs out
+                    while True:
+                        found = await polled(client, made["id"])
+                        if found["state"] == "done":
+                            break
+                        await asyncio.sleep(0.2)  # polling from outside
+        finally:
+            await asyncio.to_thread(second.kill)
+    assert found["answer"]["content"][0]["text"] == "the second server"

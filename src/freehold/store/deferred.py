@@ -38,7 +38,7 @@ from freehold.store.webhooks import announce
 WAKE = "deferred"
 KIND = "deferred"
 """The kind of the batches that are made of such calls."""
-LEASE_S = 60.0
+LEASE_S = 20.0
 """Whoever asks renews it at each look."""
 
 
