@@ -61,9 +61,12 @@ async def lines_after_kills(
     """Custom_ids of the results in order, how often each item was asked for, and how many kills there really were."""
     asked: Counter[str] = Counter()
     chance = random.Random(seed)
+    both_run = asyncio.Event()  # held while one starts, or a slow start would let the other finish the batch alone
+    both_run.set()
 
     async def answer(request: Request, line: Line) -> None:
         asked[request.json()["messages"][0]["content"]] += 1
+        await both_run.wait()
         await asyncio.sleep(delay_s)  # how long a model takes
         await line.answer(200, message())
 
@@ -77,8 +80,10 @@ async def lines_after_kills(
             killed = 0
             for round_ in range(kills):
                 victim = round_ % 2
+                both_run.clear()
                 await asyncio.to_thread(fleet.servers[victim].kill)
                 await fleet.start(victim, f"{chance.choice(POINTS)}:{chance.randint(1, 3)}")
+                both_run.set()
                 killed += await _dies(fleet, victim, batch.id)
                 if not fleet.runs(victim):
                     await fleet.start(victim)
