@@ -50,6 +50,17 @@ async def progress(client: AsyncAnthropic, batch_id: str) -> dict[str, Any]:
     return got
 
 
+async def paused(client: AsyncAnthropic, batch_id: str) -> dict[str, Any]:
+    """The progress of a batch once it has paused (bounded)."""
+    async with asyncio.timeout(30):
+        while True:
+            now = await progress(client, batch_id)
+            assert now["processing_status"] == "in_progress", now
+            if now["paused"] and not now["running"]:
+                return now
+            await asyncio.sleep(0.02)  # polling from outside
+
+
 async def until(told: Callable[[], object], seconds: float = 10) -> None:
     """Wait until something holds (bounded)."""
     async with asyncio.timeout(seconds):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from anthropic import AsyncAnthropic, BadRequestError
 from freehold.simulator.batches import BatchPace
 from freehold.simulator.served import Settings
 from freehold.testing import Running, server
-from tests.batches.house import Scripted, claude, ended, fine, progress, requests
+from tests.batches.house import Scripted, claude, ended, fine, paused, progress, requests
 
 CALL_COST = 35_000
 """Nanodollars of one answer of the house: 10 tokens in, 5 out, of Haiku 4.5."""
@@ -22,16 +21,6 @@ CALL_COST = 35_000
 async def running(database_url: str) -> AsyncIterator[Running]:
     async with server(upstream=Scripted(fine), settings={"database": database_url}) as found:
         yield found
-
-
-async def paused(client: AsyncAnthropic, batch_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
-        while True:
-            now = await progress(client, batch_id)
-            assert now["processing_status"] == "in_progress", now
-            if now["paused"] and not now["running"]:
-                return now
-            await asyncio.sleep(0.02)  # polling from outside
 
 
 async def put(client: AsyncAnthropic, **wanted: Any) -> dict[str, Any]:

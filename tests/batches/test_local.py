@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -14,7 +13,7 @@ from freehold.calls import Headers
 from freehold.clock import HandClock, rfc3339
 from freehold.inprocess import AsgiTransport
 from freehold.testing import server
-from tests.batches.house import Scripted, ended, failed, fine, message, params, progress, requests, results, until
+from tests.batches.house import Scripted, ended, failed, fine, message, params, paused, requests, results, until
 
 NO_RETRIES = {"max_retries": 0}
 
@@ -69,12 +68,7 @@ async def test_a_batch_that_meets_its_budget_pauses_and_goes_on_when_resumed(dat
     async with server(upstream=upstream, settings={"database": database_url, **NO_RETRIES}) as running:
         client = running.client
         batch = await client.messages.batches.create(requests=requests(40))
-        async with asyncio.timeout(20):
-            while True:
-                now = await progress(client, batch.id)
-                if now["paused"] and not now["running"]:
-                    break
-                await asyncio.sleep(0.02)  # polling from outside
+        now = await paused(client, batch.id)
         assert now["paused"] == "The budget of this workspace is used up."
         assert now["processing_status"] == "in_progress" and now["waiting"] > 0 and now["errored"] == 0
         poor = False
@@ -93,12 +87,7 @@ async def test_a_key_that_the_upstream_refuses_pauses_the_batch_instead_of_spoil
     async with server(upstream=upstream, settings={"database": database_url, **NO_RETRIES}) as running:
         client = running.client
         batch = await client.messages.batches.create(requests=requests(20))
-        async with asyncio.timeout(20):
-            while True:
-                now = await progress(client, batch.id)
-                if now["paused"] and not now["running"]:
-                    break
-                await asyncio.sleep(0.02)  # polling from outside
+        now = await paused(client, batch.id)
         assert now["paused"] == "The upstream refuses this server's key: as told"
         wrong = False
         await client.post(f"/freehold/v1/batches/{batch.id}/resume", cast_to=dict[str, Any])

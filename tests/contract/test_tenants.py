@@ -339,7 +339,9 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
     hello: Any = [{"role": "user", "content": "Hello"}]
     routed = await client.messages.with_raw_response.create(model="auto", max_tokens=9, messages=hello)
     hook = await client.post(
-        "/freehold/v1/webhooks", body={"url": "https://example.com/secret"}, cast_to=dict[str, Any]
+        "/freehold/v1/webhooks",
+        body={"url": "https://example.com/secret", "events": ["agent.archived"]},
+        cast_to=dict[str, Any],
     )
     [resource] = [one async for one in client.beta.sessions.resources.list(session.id) if one.type == "file"]
     [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
@@ -381,7 +383,12 @@ async def _deferred(client: AsyncAnthropic) -> str:
     made: dict[str, Any] = await client.post(
         "/v1/messages", body=body, cast_to=dict[str, Any], options={"headers": headers}
     )
-    return str(made["id"])
+    async with asyncio.timeout(30):  # what it is told of must not change while others look
+        while True:
+            seen = await client.get(f"/freehold/v1/deferred/{made['id']}", cast_to=dict[str, Any])
+            if seen["state"] == "done":
+                return str(made["id"])
+            await asyncio.sleep(0.02)  # polling from outside
 
 
 async def _batch(client: AsyncAnthropic) -> str:

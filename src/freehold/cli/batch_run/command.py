@@ -27,6 +27,7 @@ MaxDollars = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _HAIKU = "claude-haiku-4-5"
+_TOKENS = 1024
 
 
 def run(
@@ -36,7 +37,7 @@ def run(
     prompt: Prompt = "{text}",
     prompt_file: PromptFile = None,
     system: System = "",
-    max_tokens: MaxTokens = 1024,
+    max_tokens: MaxTokens = _TOKENS,
     schema: Schema = None,
     max_chars: Annotated[int, typer.Option(min=0, help="Answers that are longer are asked for once more.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was broken off.")] = False,
@@ -62,6 +63,8 @@ def run(
         return
     if agent is None and (environment or row_dollars is not None):
         raise BadInput("--environment and --row-dollars belong to --agent")
+    if agent is not None and (failed or system or max_dollars is not None or model != _HAIKU or max_tokens != _TOKENS):
+        raise BadInput("--model, --system, --max-tokens, --max-dollars and --failed are not for --agent")
     server = server_of(data, url, key_file)
     try:
         if agent is not None:
@@ -83,7 +86,7 @@ def estimate(
     prompt: Prompt = "{text}",
     prompt_file: PromptFile = None,
     system: System = "",
-    max_tokens: MaxTokens = 1024,
+    max_tokens: MaxTokens = _TOKENS,
     schema: Schema = None,
     probe: Annotated[int, typer.Option(min=0, help="Really make so many of the calls first, to know more.")] = 0,
     max_dollars: MaxDollars = None,
