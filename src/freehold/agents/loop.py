@@ -50,6 +50,14 @@ Gives = Callable[[Place], Awaitable[request.Given]]
 """What a session has in its box besides files, as the model is to be told of it."""
 
 
+Rested = Callable[[Place, int], Awaitable[None]]
+"""Remembers what the files are when a turn with tools ends, by the place of the log. Must not raise."""
+
+
+async def remembers_nothing(place: Place, seq: int) -> None:
+    """For sessions whose files have no history."""
+
+
 async def gives_nothing(place: Place) -> request.Given:
     """For sessions without skills and memory stores."""
     return request.Given()
@@ -70,6 +78,7 @@ class Parts:
     context: Context = field(default_factory=lambda: Context(ContextSettings(), unknown_window))
     judge: Judge | None = None
     """Of calls whose policy is `auto`; `None`: by the rules alone."""
+    rested: Rested = remembers_nothing
     tell: Tell = unheard
     """Hears of every event that is written; see `feed.Feed.offer`."""
 
@@ -357,6 +366,7 @@ class Loop:
         """End the turn. If something came in meanwhile, only `change` is written, or nothing if it must be `whole`."""
         if self._used_box:
             await self._parts.collect_outputs(self._place)
+            await self._parts.rested(self._place, self.session.seq)
             self._used_box = False
         session = self._after(change)
         now_us = self._parts.clock.now_us()

@@ -37,6 +37,7 @@ class BoxHouse:
             shared=shared,
             warm=settings.warm_boxes,
         )
+        self.chores = self._walled
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
         self.backend: Boxes = self._walled
         if self._unsafe:

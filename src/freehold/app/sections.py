@@ -16,6 +16,7 @@ from freehold.app.settings import DataSettings, SafetySettings, UpstreamSettings
 from freehold.batches.settings import BatchSettings
 from freehold.console.settings import ConsoleSettings
 from freehold.environments.fleet import BoxSettings
+from freehold.environments.history import SnapshotSettings
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.gateway.backoff import RetrySettings
@@ -51,6 +52,7 @@ def sections() -> list[type[Any]]:
         metrics.MetricsSettings,
         ToolboxSettings,
         BoxSettings,
+        SnapshotSettings,
         EgressSettings,
         LayerSettings,
         DriverSettings,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from freehold.agents.compacting import Context, ContextSettings
 from freehold.agents.feed import Feed
+from freehold.agents.forks import Forks
 from freehold.agents.inbox import Inbox
 from freehold.agents.judging import Judge, JudgeSettings
 from freehold.agents.loop import Parts
@@ -23,7 +25,9 @@ from freehold.app.boxes import BoxHouse
 from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.calls import Handler
-from freehold.environments.base import Limits
+from freehold.environments.base import BoxFailed, Limits
+from freehold.environments.history import History, SnapshotSettings
+from freehold.environments.snapshots import Snapshots
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
 from freehold.ledger.bounds import context_tokens
@@ -31,12 +35,15 @@ from freehold.library.message_files import MessageFiles
 from freehold.store.sessions import SessionRows
 from freehold.toolboxes.base import Toolbox
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionHouse:
     """What makes sessions run, and what shows them."""
 
     own: Sessions
+    forks: Forks
     inbox: Inbox
     feed: Feed
     driver: Driver
@@ -74,6 +81,14 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
         await provisions.settle(place)
         await outputs.collect(place)
 
+    history = History(Snapshots(boxes.chores), ground.configuration.section(SnapshotSettings), clock)
+
+    async def rested(place: Place, seq: int) -> None:
+        try:
+            await history.keep(boxes.workdirs.of(place.session_id), seq)
+        except (BoxFailed, OSError) as error:
+            log.warning("the files of %s were not kept as they are: %s", place.session_id, error)
+
     own = Sessions(
         store,
         library.files,
@@ -85,6 +100,7 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
         check_files=check_files,
         priced=lambda model: ground.rates.card(model) is not None,
     )
+    forks = Forks(store, library.files, history, boxes.workdirs, close_box=boxes.fleet.end, clock=clock, ids=ids)
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
     model = Model(handler, clock=clock, ids=ids, price=ground.rates.cost)
@@ -98,6 +114,7 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
         clock=clock,
         ids=ids,
         collect_outputs=settle,
+        rested=rested,
         uploads=uploads.refresh,
         given=provisions.given,
         context=Context(ground.configuration.section(ContextSettings), context_tokens),
@@ -107,4 +124,4 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
     settings = ground.configuration.section(DriverSettings)
     driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
     inbox = Inbox(store, clock=clock, ids=ids, tell=feed.offer, check_files=check_files)
-    return SessionHouse(own, inbox, feed, driver, owners, boxes)
+    return SessionHouse(own, forks, inbox, feed, driver, owners, boxes)

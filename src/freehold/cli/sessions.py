@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from freehold.cli import session_files
 from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
 
 _PATH = "/v1/sessions"
@@ -21,6 +22,7 @@ def commands() -> typer.Typer:
     group.command("interrupt")(interrupt)
     group.command("archive")(archive)
     group.command("delete")(delete)
+    session_files.add_to(group)
     return group
 
 

@@ -27,6 +27,7 @@ from freehold.environments.workdirs import Workdir, make_folder
 from freehold.errors import InvalidRequest, NotFound
 
 TOPS = ("workspace", "home", "outputs")
+NOTHING = ""
 MOST_FILES = 200_000
 MOST_IMPORT_BYTES = 2 << 30
 """Unpacked."""
@@ -83,6 +84,16 @@ class Snapshot:
     pack_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs. `what`: `added`, `removed` or `changed`; sizes in bytes, where it was a file."""
+
+    path: str
+    what: str
+    bytes_before: int | None
+    bytes_after: int | None
+
+
 class Snapshots:
     """Takes and restores snapshots of workdirs; each lies in its session's folder, outside every mount."""
 
@@ -102,6 +113,38 @@ class Snapshots:
                 if attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
+
+    async def take_if_changed(self, workdir: Workdir, name: str) -> str:
+        """`take` where anything has changed since the latest; gives the name of the snapshot that holds the files now.
+
+        Raises:
+            BoxFailed: as `take`.
+        """
+        folder = _folder(workdir)
+        latest = await asyncio.to_thread(_names, folder)
+        if latest:
+            unchanged = await asyncio.to_thread(_unchanged, workdir, folder, latest[-1])
+            if unchanged:
+                return latest[-1]
+        return (await self.take(workdir, name)).name
+
+    async def diff(self, workdir: Workdir, old: str, new: str | None) -> list[Change]:
+        """What differs between two snapshots, by path; `NOTHING` is no files at all, `None` the files as they are now.
+
+        Told from sizes and from whether a file was written again, so a file written with what it held is `changed`.
+
+        Raises:
+            NotFound: there is no snapshot of that name.
+        """
+        folder = _folder(workdir)
+        before = {} if old == NOTHING else await asyncio.to_thread(_read_manifest, folder, old)
+        if new == NOTHING:
+            return _differences(before, {})
+        if new is None:
+            after = await asyncio.to_thread(_manifest, workdir, "", before)
+        else:
+            after = await asyncio.to_thread(_read_manifest, folder, new)
+        return _differences(before, after)
 
     async def _take(self, workdir: Workdir, name: str) -> Snapshot:
         folder = _folder(workdir)
@@ -255,6 +298,27 @@ def _manifest(workdir: Workdir, name: str, before: Mapping[str, Entry]) -> dict[
         if len(found) > MOST_FILES:
             raise BoxFailed(f"the session has more than {MOST_FILES} files; a snapshot takes no more")
     return dict(sorted(found.items()))
+
+
+def _unchanged(workdir: Workdir, folder: Path, name: str) -> bool:
+    before = _read_manifest(folder, name)
+    now = _manifest(workdir, "", before)
+    return now.keys() == before.keys() and all(entry.same(before[path]) for path, entry in now.items())
+
+
+def _differences(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> list[Change]:
+    found = []
+    for path in sorted({*before, *after}):
+        old, new = before.get(path), after.get(path)
+        if old is None or new is None:
+            found.append(Change(path, "added" if old is None else "removed", _bytes(old), _bytes(new)))
+        elif old.kind != new.kind or (old.kind != "d" and not old.same(new)):
+            found.append(Change(path, "changed", _bytes(old), _bytes(new)))
+    return found
+
+
+def _bytes(entry: Entry | None) -> int | None:
+    return entry.size if entry is not None and entry.kind == "f" else None
 
 
 def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
