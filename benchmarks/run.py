@@ -24,6 +24,7 @@ PRINTING = {
     "start": "what a start costs: import, --help, ready",
     "store": "writes beside the disk's own commit",
     "boxes": "boxes beside bare bubblewrap",
+    "snapshots": "a session's files kept and brought back, beside tar and zstd",
     "sessions": "turns a second, and how soon a message is seen",
     "batches": "the local engine's CPU an item, beside a script over the SDK",
     "forecast": "does the forecast of a batch hold, and how wide is it",

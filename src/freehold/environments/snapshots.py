@@ -15,9 +15,9 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from freehold.environments.base import BoxFailed
 from freehold.environments.chores import Chore, ChoreFailed
@@ -37,7 +37,7 @@ _LONGEST_CHAIN = 16
 """Packs that a restore reads; after so many a snapshot holds everything again."""
 _PACK = (
     '{ tar -C /from --null --no-recursion --no-unquote -T "/proc/self/fd/$1" --sparse -cf - || [ $? -eq 1 ]; }'
-    " | zstd -q -1 -T2"
+    " | zstd -q -1"
 )
 """tar ends with 1 when a file changed while it was read, and with 2 when one has gone since the look."""
 _UNPACK = (
@@ -58,8 +58,7 @@ class Chores(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a manifest. `kind`: `f`, `d` or `l`; `pack`: the snapshot whose pack holds it."""
 
     kind: str
@@ -70,8 +69,7 @@ class Entry:
 
     def same(self, other: Entry) -> bool:
         """Whether the file has not changed between the two."""
-        mine = (self.kind, self.inode, self.size, self.changed_ns)
-        return mine == (other.kind, other.inode, other.size, other.changed_ns)
+        return self[:4] == other[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +119,15 @@ class Snapshots:
             BoxFailed: as `take`.
         """
         folder = _folder(workdir)
-        latest = await asyncio.to_thread(_names, folder)
-        if latest:
-            unchanged = await asyncio.to_thread(_unchanged, workdir, folder, latest[-1])
-            if unchanged:
-                return latest[-1]
-        return (await self.take(workdir, name)).name
+        names = await asyncio.to_thread(_names, folder)
+        before = await asyncio.to_thread(_read_manifest, folder, names[-1]) if names else {}
+        manifest = await asyncio.to_thread(_manifest, workdir, name, before)
+        if names and _same(before, manifest):
+            return names[-1]
+        try:
+            return (await self._keep(workdir, name, manifest)).name
+        except ChoreFailed:
+            return (await self.take(workdir, name)).name
 
     async def diff(self, workdir: Workdir, old: str, new: str | None) -> list[Change]:
         """What differs between two snapshots, by path; `NOTHING` is no files at all, `None` the files as they are now.
@@ -149,7 +150,10 @@ class Snapshots:
     async def _take(self, workdir: Workdir, name: str) -> Snapshot:
         folder = _folder(workdir)
         before = await asyncio.to_thread(_latest, folder)
-        manifest = await asyncio.to_thread(_manifest, workdir, name, before)
+        return await self._keep(workdir, name, await asyncio.to_thread(_manifest, workdir, name, before))
+
+    async def _keep(self, workdir: Workdir, name: str, manifest: Mapping[str, Entry]) -> Snapshot:
+        folder = _folder(workdir)
         changed = [path for path, entry in manifest.items() if entry.pack == name]
         pack = folder / f"{name}.tar.zst"
         await self._pack(workdir, changed, pack)
@@ -300,9 +304,7 @@ def _manifest(workdir: Workdir, name: str, before: Mapping[str, Entry]) -> dict[
     return dict(sorted(found.items()))
 
 
-def _unchanged(workdir: Workdir, folder: Path, name: str) -> bool:
-    before = _read_manifest(folder, name)
-    now = _manifest(workdir, "", before)
+def _same(before: Mapping[str, Entry], now: Mapping[str, Entry]) -> bool:
     return now.keys() == before.keys() and all(entry.same(before[path]) for path, entry in now.items())
 
 
@@ -327,13 +329,14 @@ def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
         if not (root / top).is_dir():
             continue
         for folder, folders, files, fd in os.fwalk(root / top, follow_symlinks=False):
+            inside = os.path.relpath(folder, root)
             for name in (*folders, *files):
                 try:
                     seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 except OSError:
                     continue  # it went away
                 if stat.S_IFMT(seen.st_mode) in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-                    yield os.path.relpath(os.path.join(folder, name), root), seen
+                    yield f"{inside}/{name}", seen
 
 
 def _names(folder: Path) -> list[str]:
@@ -353,12 +356,12 @@ def _read_manifest(folder: Path, name: str) -> dict[str, Entry]:
         found: dict[str, Any] = json.loads((folder / f"{name}.json").read_bytes())
     except FileNotFoundError:
         raise NotFound(f"there is no snapshot {name[:100]!r}; there are {', '.join(_names(folder)[-20:])}") from None
-    return {path: Entry(**entry) for path, entry in found.items()}
+    return {path: Entry(*entry) for path, entry in found.items()}
 
 
 def _write_manifest(folder: Path, name: str, manifest: Mapping[str, Entry]) -> None:
     fresh = folder / f".{name}.json~"
-    fresh.write_bytes(json.dumps({path: asdict(entry) for path, entry in manifest.items()}).encode("ascii"))
+    fresh.write_bytes(json.dumps(manifest).encode("ascii"))
     fresh.replace(folder / f"{name}.json")
 
 
