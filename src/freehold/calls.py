@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from freehold.errors import FreeholdError
+from freehold.wire.frames import borders_of
 
 Headers = list[tuple[bytes, bytes]]
 """Pairs in the order of the wire; names in lower case."""
@@ -75,14 +76,23 @@ class Call:
     """What a feature found out and the record or the answer's headers shall tell; keys are the feature's name."""
 
 
-class Read(msgspec.Struct, gc=False):
-    """What one read of the upstream brought: `data`, and in it the offset after each complete event.
-
-    `data` always ends at the last border: a half event is kept back until its rest has come.
+class Read:
+    """What one read of the upstream brought: `data`, which always ends at a border of two events: a half event is kept
+    back until its rest has come. `borders` is the offset after each complete event, found when somebody asks.
     """
 
-    data: bytes
-    borders: list[int]
+    __slots__ = ("_borders", "data")
+
+    def __init__(self, data: bytes, borders: list[int] | None = None) -> None:
+        self.data = data
+        self._borders = borders
+
+    @property
+    def borders(self) -> list[int]:
+        """The offset after each event, in ascending order; the last one is the length of `data`."""
+        if self._borders is None:
+            self._borders = borders_of(self.data)
+        return self._borders
 
 
 class Reply(msgspec.Struct):

@@ -82,7 +82,7 @@ def _is_over(held: Held, read: Read | None) -> bool:
         held.broken = not held.reads
         return True
     held.reads.append(read)
-    for name, data in events(read.data, read.borders):
+    for name, data in events(read.data):
         if name == "error":
             held.failure = _error(data)
         if name not in _UNTOLD:
@@ -133,9 +133,4 @@ def _or_end(read: Read | None) -> Read:
 def _joined(reads: list[Read]) -> Read:
     if len(reads) == 1:
         return reads[0]
-    borders: list[int] = []
-    length = 0
-    for read in reads:
-        borders += [length + border for border in read.borders]
-        length += len(read.data)
-    return Read(b"".join(read.data for read in reads), borders)
+    return Read(b"".join([read.data for read in reads]))

@@ -194,12 +194,12 @@ class ClaudeReply:
 class Reads:
     """The reads of one stream: what came, cut at event borders. Raises `UpstreamFailed` if it breaks off."""
 
-    __slots__ = ("_feed", "_frames", "_read")
+    __slots__ = ("_cut", "_frames", "_read")
 
     def __init__(self, answer: Answer) -> None:
         self._read = answer.read
         self._frames = Frames()
-        self._feed = self._frames.feed
+        self._cut = self._frames.cut
 
     def __aiter__(self) -> Reads:
         return self
@@ -207,9 +207,8 @@ class Reads:
     async def __anext__(self) -> Read:
         try:
             while data := await self._read():
-                whole, borders = self._feed(data)
-                if whole:
-                    return Read(whole, borders)
+                if whole := self._cut(data):
+                    return Read(whole)
         except WayOutFailed as error:
             raise _told(error) from error
         rest = self._frames.rest()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import replace
 
-from freehold.wire.frames import parse_event
+from freehold.wire.frames import borders_of, parse_event
 
 
 class Iteration(msgspec.Struct, frozen=True, gc=False):
@@ -114,6 +114,41 @@ class _UsualAnswer(msgspec.Struct, gc=False, tag="message"):
 _decode_usual = msgspec.json.Decoder(_UsualAnswer).decode
 
 
+class _UsualStart(msgspec.Struct, gc=False, tag="message_start"):
+    message: _UsualAnswer
+
+
+class _StopReason(msgspec.Struct, gc=False):
+    stop_reason: str | None = None
+
+
+class _UsualGrowth(msgspec.Struct, gc=False):
+    """What `message_delta` says of the usage: totals, and nothing of what it leaves out."""
+
+    output_tokens: _Count
+    input_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation_input_tokens: None = None
+    cache_creation: None = None
+    server_tool_use: None = None
+    service_tier: None = None
+    speed: None = None
+    inference_geo: None = None
+    iterations: None = None
+
+
+class _UsualDelta(msgspec.Struct, gc=False, tag="message_delta"):
+    delta: _StopReason
+    usage: _UsualGrowth
+
+
+class _UsualStop(msgspec.Struct, gc=False, tag="message_stop"):
+    pass
+
+
+_decode_usual_event = msgspec.json.Decoder(_UsualStart | _UsualDelta | _UsualStop).decode
+
+
 def of_whole(status: int, body: bytes) -> Facts:
     """The facts of a whole answer. A body that is no JSON object tells nothing, and is not complete."""
     if status < 300:
@@ -145,6 +180,18 @@ def _of_usual(usage: _UsualUsage) -> Usage:
     )
 
 
+def _grown(before: Usage | None, growth: _UsualGrowth) -> Usage:
+    was = before or Usage()
+    return replace(
+        was,
+        input_tokens=was.input_tokens if growth.input_tokens is None else growth.input_tokens,
+        output_tokens=growth.output_tokens,
+        cache_read_tokens=(
+            was.cache_read_tokens if growth.cache_read_input_tokens is None else growth.cache_read_input_tokens
+        ),
+    )
+
+
 def _of_odd(status: int, body: bytes) -> Facts:
     try:
         known = _decode(body)
@@ -165,6 +212,7 @@ def _of_odd(status: int, body: bytes) -> Facts:
 
 # Inside a JSON string a quote is escaped, so that text of the model can never look like one of these.
 _MARKS = (b'"usage"', b'"error"', b'"message_stop"', b'"fallback"')
+_NOWHERE = [-1] * len(_MARKS)
 
 
 class Tap:
@@ -175,15 +223,30 @@ class Tap:
     def __init__(self) -> None:
         self.facts = Facts()
 
-    def read(self, data: bytes, borders: list[int]) -> None:
-        """Take note of what one read brought (`data` ends at its last border). Never raises for what is in it."""
-        for mark in _MARKS:
-            at = data.find(mark)
-            if at >= 0:
-                self._read_events(data, borders)
+    def read(self, data: bytes, borders: list[int] | None = None) -> None:
+        """Take note of what one read brought: whole events. Never raises for what is in it. `borders`, if they are
+        known, need not be found.
+        """
+        places = [data.find(mark) for mark in _MARKS]
+        if places == _NOWHERE:
+            return
+        if b"\r" in data:
+            self._read_between(data, borders_of(data) if borders is None else borders)
+            return
+        while (at := min((place for place in places if place >= 0), default=-1)) >= 0:
+            start = data.rfind(b"\n\n", 0, at)
+            end = data.find(b"\n\n", at)
+            if end < 0:
                 return
+            event = parse_event(data[0 if start < 0 else start + 2 : end + 2])
+            if event is not None:
+                self._take(event[1])
+            places = [
+                place if place < 0 or place > end else data.find(mark, end)
+                for mark, place in zip(_MARKS, places)  # noqa: B905  (hot path)
+            ]
 
-    def _read_events(self, data: bytes, borders: list[int]) -> None:
+    def _read_between(self, data: bytes, borders: list[int]) -> None:
         done = -1
         for index in sorted({bisect_right(borders, at) for mark in _MARKS for at in _positions(data, mark)}):
             if index > done and index < len(borders):
@@ -193,6 +256,35 @@ class Tap:
                     self._take(event[1])
 
     def _take(self, data: bytes) -> None:
+        try:
+            self._take_usual(_decode_usual_event(data))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._take_odd(data)
+
+    def _take_usual(self, event: _UsualStart | _UsualDelta | _UsualStop) -> None:
+        facts = self.facts
+        if isinstance(event, _UsualDelta):
+            usage = _grown(facts.usage, event.usage)
+            self.facts = Facts(
+                facts.message_id,
+                facts.model,
+                event.delta.stop_reason,
+                usage,
+                facts.error_type,
+                facts.error_message,
+                facts.complete,
+                facts.begun,
+            )
+        elif isinstance(event, _UsualStop):
+            self.facts = replace(facts, complete=facts.error_type is None)
+        else:
+            message = event.message
+            if message.usage.cache_creation is not None and message.usage.cache_creation_input_tokens is None:
+                raise msgspec.ValidationError
+            usage = _of_usual(message.usage)
+            self.facts = replace(facts, message_id=message.id, model=message.model, usage=usage, begun=True)
+
+    def _take_odd(self, data: bytes) -> None:
         try:
             known = _decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

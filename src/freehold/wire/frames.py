@@ -42,12 +42,25 @@ class Frames:
         """
         if self._held:
             return self._feed_held(data)
-        borders = self._borders(data, 0)
+        borders = borders_of(data)
         end = borders[-1] if borders else 0
         if end == len(data):
             return data, borders
         self._hold(data[end:])
         return data[:end], borders
+
+    def cut(self, data: bytes) -> bytes:
+        """As `feed`, without the borders, which few ask for: the events that are complete by now."""
+        if self._held or b"\r" in data:
+            return self.feed(data)[0]
+        end = data.rfind(b"\n\n") + 2
+        if end == len(data):
+            return data
+        if end == 1:
+            self._hold(data)
+            return b""
+        self._hold(data[end:])
+        return data[:end]
 
     def rest(self) -> bytes:
         """What came after the last border: a half event, if the stream ended here. Only line ends are no event."""
@@ -57,7 +70,7 @@ class Frames:
         held = self._held
         start = len(held) - 1  # of a blank line no more than one line end can be here; its last byte tells enough
         held += data
-        borders = self._borders(held, start)
+        borders = borders_of(held, start)
         if not borders:
             self._check_size()
             return b"", borders
@@ -66,17 +79,6 @@ class Frames:
         del held[:end]
         self._check_size()
         return whole, borders
-
-    def _borders(self, data: bytes | bytearray, start: int) -> list[int]:
-        if data.find(b"\r", start) >= 0:
-            return [match.end() for match in _BLANK_LINE.finditer(data, start)]
-        borders = []
-        find = data.find
-        at = find(b"\n\n", start)
-        while at >= 0:
-            borders.append(at + 2)
-            at = find(b"\n\n", at + 2)
-        return borders
 
     def _hold(self, data: bytes) -> None:
         self._held += data
@@ -87,17 +89,41 @@ class Frames:
             raise UpstreamFailed(f"One event of the stream is longer than {self._max_event_bytes} bytes.")
 
 
-def events(data: bytes, borders: list[int]) -> Iterator[tuple[str, bytes]]:
-    """The events between these borders: each its name (`""`: it has none) and its data, lines joined by `\\n`.
+def borders_of(data: bytes | bytearray, start: int = 0) -> list[int]:
+    """The offset after each blank line from `start` on."""
+    if data.find(b"\r", start) >= 0:
+        return [match.end() for match in _BLANK_LINE.finditer(data, start)]
+    borders = []
+    find = data.find
+    at = find(b"\n\n", start)
+    while at >= 0:
+        borders.append(at + 2)
+        at = find(b"\n\n", at + 2)
+    return borders
+
+
+def events(data: bytes, borders: list[int] | None = None) -> Iterator[tuple[str, bytes]]:
+    """The events between these borders (`None`: they are found on the way): each its name (`""`: it has none) and its
+    data, lines joined by `\n`.
 
     Comments, `id`, `retry` and unknown fields are left out, and so is an event with neither name nor data.
     """
     start = 0
-    for end in borders:
+    for end in _borders_ahead(data) if borders is None else borders:
         event = parse_event(data[start:end])
         start = end
         if event is not None:
             yield event
+
+
+def _borders_ahead(data: bytes) -> Iterator[int]:
+    if b"\r" in data:
+        yield from borders_of(data)
+        return
+    at = data.find(b"\n\n")
+    while at >= 0:
+        yield at + 2
+        at = data.find(b"\n\n", at + 2)
 
 
 def parse_event(raw: bytes) -> tuple[str, bytes] | None:

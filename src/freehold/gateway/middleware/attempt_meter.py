@@ -103,7 +103,7 @@ class _TappedReads:
         read = await self._next()
         if self._attempt.first_read_ns is None:
             self._attempt.first_read_ns = self._clock.monotonic_ns()
-        self._note(read.data, read.borders)
+        self._note(read.data)
         return read
 
 

@@ -15,6 +15,7 @@ import msgspec
 from freehold.calls import Call, Handler, Reply
 from freehold.library.message_files import Missing
 from freehold.wire.envelopes import parse_fields, replace_fields
+from freehold.wire.search import contains
 
 _SIGN = b'"file_id"'
 
@@ -43,7 +44,7 @@ class FilesInMessages:
         """See `Middleware`."""
 
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
-            return self._handle(inner, call) if _SIGN in call.body else inner(call)
+            return self._handle(inner, call) if contains(call.body, _SIGN) else inner(call)
 
         return handle
 

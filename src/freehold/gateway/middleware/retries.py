@@ -91,7 +91,7 @@ class _Retried:
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Coroutine[Any, Any, bool | None]:
-        if self._held is not None:
+        if self._held is not None and self._held.pending is not None:
             return self._drop(self._held, kind, error, trace)
         return self._context.__aexit__(kind, error, trace)
 
