@@ -2,10 +2,12 @@
 # Sees to it that programs are there which no Python package brings; installs the missing where that needs no question.
 # Usage: programs.sh run | test     `run`: what a server needs. `test`: also what the tests compare with or talk to.
 set -euo pipefail
+PATH=$PATH:/usr/sbin
 wanted=(bwrap:bubblewrap)
 why="Agents run in bubblewrap boxes."
 if [ "${1:-run}" = test ]; then
-  wanted+=(rg:ripgrep git:git curl:curl zstd:zstd node:nodejs npm:npm chromium:chromium chromedriver:chromium-driver)
+  wanted+=(rg:ripgrep git:git curl:curl zstd:zstd node:nodejs npm:npm chromium:chromium chromedriver:chromium-driver
+    nginx:nginx-light cc:gcc)
   why="The tests need these."
 fi
 missing=()

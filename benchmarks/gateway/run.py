@@ -1,4 +1,4 @@
-"""The gateway's cost beside nginx's in one run: `python benchmarks/gateway/run.py`. See README.md here."""
+"""What the gateway costs beside nginx and LiteLLM in one run: `python benchmarks/gateway/run.py`. See README.md here."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks.gateway import peers
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
@@ -78,6 +81,7 @@ class Target:
     headers: Sequence[str] = ()
     start_s: float | None = None
     idle_mb: float | None = None
+    version: str = ""
 
     def pids(self) -> list[int]:
         """The process and everything below it."""
@@ -140,6 +144,20 @@ class Bench:
         process = self._start(command, GATEWAY_CORE, {**os.environ, **environment})
         return _wait_for(Target("freehold", port, process, (f"x-api-key: {ADMIN_KEY}",)))
 
+    def litellm(self) -> Target | None:
+        """LiteLLM's proxy with one worker, no database and a master key, if it is installed or can be."""
+        found = peers.litellm()
+        if found is None:
+            return None
+        port, key = _free_port(), "sk-" + "b" * 40
+        text = (HERE / "litellm.yaml").read_text().replace("MODEL", MODEL).replace("KEY", key)
+        (self._folder / "litellm.yaml").write_text(text.replace("UPSTREAM", f"http://127.0.0.1:{self.direct.port}"))
+        command = [str(found.program), "--config", str(self._folder / "litellm.yaml"), "--host", "127.0.0.1"]
+        environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+        command += ["--port", str(port), "--num_workers", "1"]
+        process = self._start(command, GATEWAY_CORE, {**os.environ, **environment})
+        return _wait_for(Target("litellm", port, process, (f"Authorization: Bearer {key}",), version=found.version))
+
     def load(self, target: Target, scenario: Scenario, seconds: float) -> dict[str, Any]:
         """One window of load; what the generator saw, and `cpu_s_per_1k`.
 
@@ -182,6 +200,26 @@ def measure(bench: Bench, targets: Sequence[Target], scenario: Scenario, rounds:
     return {name: _medians(windows) for name, windows in seen.items()}
 
 
+def beside_litellm(bench: Bench, results: dict[str, Any], rounds: int, factor: float) -> None:
+    """LiteLLM under the same load, where it keeps up: closed loops."""
+    target = bench.litellm()
+    if target is None:
+        return
+    results["versions"]["litellm"] = target.version
+    for scenario in SCENARIOS:
+        found = results["scenarios"].get(scenario.name)
+        if found is None or scenario.rate or scenario.tick_ms:
+            continue
+        found |= measure(bench, [target], scenario, min(rounds, 3), factor)
+        if "nginx" in found:
+            found["litellm_ratio"] = _ratio(found, "litellm")
+    results["litellm"] = {"start_s": target.start_s, "idle_mb": target.idle_mb, "after_mb": target.memory_mb()}
+
+
+def _ratio(found: dict[str, Any], name: str) -> float:
+    return round(float(found[name]["cpu_s_per_1k"]) / float(found["nginx"]["cpu_s_per_1k"]), 2)
+
+
 def _medians(windows: Sequence[dict[str, Any]]) -> dict[str, float]:
     def of(*path: str) -> float:
         return statistics.median(_at(window, path) for window in windows)
@@ -216,6 +254,9 @@ def report(results: dict[str, Any]) -> None:
         bar = f"{scenario.bar:.1f} x" if scenario.bar else ""
         beside = f"{nginx['cpu_s_per_1k']:.4f}" if nginx else "-"
         print(f"{scenario.name:9} {beside:>9} {ours['cpu_s_per_1k']:9.4f} {ratio:>26} {bar:>6}")
+        if "litellm" in found:
+            times = f"{found['litellm_ratio']:.0f} x" if "litellm_ratio" in found else ""
+            print(f"          LiteLLM {found['litellm']['cpu_s_per_1k']:.3f} {times}")
         if "added_ms" in found:
             print("          added ms: " + ", ".join(f"{key} {value:.2f}" for key, value in found["added_ms"].items()))
     server = results["freehold"]
@@ -225,7 +266,7 @@ def report(results: dict[str, Any]) -> None:
 
 def _compared(found: dict[str, Any]) -> dict[str, Any]:
     if "nginx" in found:
-        found["ratio"] = round(found["freehold"]["cpu_s_per_1k"] / found["nginx"]["cpu_s_per_1k"], 2)
+        found["ratio"] = _ratio(found, "freehold")
     if "direct" in found:
         keys = ("first_ms_p50", "first_ms_p99", "total_ms_p50", "total_ms_p99")
         found["added_ms"] = {key: round(found["freehold"][key] - found["direct"][key], 3) for key in keys}
@@ -235,6 +276,11 @@ def _compared(found: dict[str, Any]) -> dict[str, Any]:
 def _machine() -> dict[str, Any]:
     names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     return {"cpu": names[0] if names else platform.machine(), "cores": os.cpu_count(), "kernel": platform.release()}
+
+
+def _commit() -> str:
+    asked = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _versions() -> dict[str, str]:
@@ -297,6 +343,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(scenario.name for scenario in SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--factor", type=float, default=1.0, help="on the length of every window")
+    parser.add_argument("--without-litellm", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS / "gateway.json")
     options = parser.parse_args()
     wanted = options.only.split(",")
@@ -304,6 +351,7 @@ def main() -> int:
         nginx, freehold = bench.nginx(), bench.freehold()
         targets = [target for target in (nginx, freehold) if target is not None]
         results: dict[str, Any] = {
+            "commit": _commit(),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": _machine(),
             "versions": _versions(),
@@ -320,6 +368,8 @@ def main() -> int:
             "idle_mb": freehold.idle_mb,
             "after_mb": freehold.memory_mb(),
         }
+        if not options.without_litellm:
+            beside_litellm(bench, results, options.rounds, options.factor)
     report(results)
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n")

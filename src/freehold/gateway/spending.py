@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
+import msgspec
 from msgspec.structs import replace
 
 from freehold.calls import Call
@@ -41,8 +41,7 @@ def paid_of(call: Call) -> Paid:
     return cast(Paid, call.notes.get(_PAID, _NOTHING))
 
 
-@dataclass(slots=True)
-class Spending:
+class Spending(msgspec.Struct):
     """The attempts of a call so far, added up. `kept` is what may have been billed though nobody knows."""
 
     nanodollars: int = 0
@@ -83,7 +82,7 @@ class Spending:
             self.cost(*_at_most(facts.model, usage, bound, rates, now_us), BOUNDED)
 
     def _note(self, settlement: str) -> None:
-        if _WEIGHT[settlement] > _WEIGHT[self.settlement]:
+        if settlement != EXACT and _WEIGHT[settlement] > _WEIGHT[self.settlement]:
             self.settlement = settlement
 
 

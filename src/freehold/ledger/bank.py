@@ -164,7 +164,8 @@ class Bank:
             self._note_lost(reservation, told, request_id, model)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self._due)
-        if local.overran(reservation, told):
+        within = cost[0] + kept[0] <= reservation.nanodollars and cost[1] + kept[1] <= reservation.tokens
+        if not within and local.overran(reservation, told):
             self.overruns += 1
             log.error(
                 "Call %s (%s) has cost %d nanodollars and %d tokens; its bound was %d and %d: a defect, %d so far.",

@@ -6,7 +6,7 @@ go on reserving and settling against `free`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from freehold.ledger.protocol import Change
 from freehold.store.ledger import NewAccount
@@ -80,8 +80,7 @@ class Purse:
         return change
 
 
-@dataclass(slots=True, eq=False)
-class Reservation:
+class Reservation(msgspec.Struct, eq=False):
     """The bound of one call, at all of its purses. `amounts` go with `purses`; those of soft budgets are 0."""
 
     purses: tuple[Purse, ...]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from types import TracebackType
+
+import msgspec
 
 from freehold.calls import Attempted, Call, Caller, Handler, NotAnswered, Reply
 from freehold.clock import Clock
@@ -31,8 +32,7 @@ _MOST_ID_CHARS = 200
 _NO_BOUND = Bound(0, 0, 0)
 
 
-@dataclass(slots=True)
-class Paying:
+class Paying(msgspec.Struct):
     """The note on a call that budgets apply to."""
 
     reservation: Reservation
@@ -41,7 +41,7 @@ class Paying:
     """Of its first attempt; `None` where only soft budgets apply."""
     body: bytes
     model: str
-    spending: Spending = field(default_factory=Spending)
+    spending: Spending = msgspec.field(default_factory=Spending)
     attempted: bool = False
 
 
@@ -61,9 +61,12 @@ class Budgets:
             if call.route != "messages" or call.caller is None:
                 return inner(call)  # counting tokens is free
             definitions = self.ledger.definitions
-            if not definitions.any and definitions.knows_key(call.caller.key_id):
+            if not definitions.knows_key(call.caller.key_id):
+                return _Budgeted(self, inner, call, call.caller, None)
+            if not definitions.any:
                 return inner(call)
-            return _Budgeted(self, inner, call, call.caller)
+            found = self.look(call, call.caller)
+            return _Budgeted(self, inner, call, call.caller, found) if found.purses else inner(call)
 
         return handle
 
@@ -88,29 +91,33 @@ class Budgets:
             )
         return bound
 
-    async def reserve(self, call: Call, caller: Caller) -> Paying | None:
-        """Admit the call; `None`: no budget applies. Raises `BillingRefused`, `InvalidRequest`, `Unavailable`."""
-        ledger, definitions = self.ledger, self.ledger.definitions
-        if not definitions.knows_key(caller.key_id):
-            await definitions.learn_key(caller.key_id)
-        if not definitions.any:
-            return None
-        now_us = self.clock.now_us()
-        found = ledger.find(_who(call, caller), now_us)
-        if not found.purses:
-            return None
-        bound = self.bound(call, found, now_us)
+    def look(self, call: Call, caller: Caller) -> Found:
+        """Where the call counts."""
+        return self.ledger.find(_who(call, caller), self.clock.now_us())
+
+    async def learn(self, call: Call, caller: Caller) -> Found:
+        """The same for a key that is seen for the first time."""
+        await self.ledger.definitions.learn_key(caller.key_id)
+        return self.look(call, caller)
+
+    def reserve_at_once(self, call: Call, found: Found) -> Paying | None:
+        """Admit the call out of local escrow; `None`: it is not enough. Raises `InvalidRequest`."""
+        bound = self.bound(call, found, self.clock.now_us())
+        most = bound or _NO_BOUND
+        purses, model = found.purses, call.model
+        reservation = self.ledger.bank.reserve(purses, most.nanodollars or 0, most.tokens, call.request_id, model)
+        return None if reservation is None else _note(call, Paying(reservation, found, bound, call.body, model))
+
+    async def reserve(self, call: Call, found: Found) -> Paying:
+        """Admit the call after all, with a commit. Raises `BillingRefused`, `InvalidRequest`, `Unavailable`."""
+        bound = self.bound(call, found, self.clock.now_us())
         most = bound or _NO_BOUND
         amounts = (found.purses, most.nanodollars or 0, most.tokens, call.request_id, call.model)
-        reservation = ledger.bank.reserve(*amounts)
-        if reservation is None:
-            try:
-                reservation = await ledger.draw(*amounts)
-            except Refusal as refusal:
-                raise refused(refusal, definitions) from None
-        paying = Paying(reservation, found, bound, call.body, call.model)
-        call.notes[NOTE] = paying
-        return paying
+        try:
+            reservation = await self.ledger.draw(*amounts)
+        except Refusal as refusal:
+            raise refused(refusal, self.ledger.definitions) from None
+        return _note(call, Paying(reservation, found, bound, call.body, call.model))
 
     def settle(self, call: Call, paying: Paying) -> None:
         """The call is over."""
@@ -127,17 +134,22 @@ class Budgets:
 
 
 class _Budgeted:
-    __slots__ = ("_budgets", "_call", "_caller", "_context", "_inner", "_paying")
+    __slots__ = ("_budgets", "_call", "_caller", "_context", "_found", "_inner", "_paying")
 
-    def __init__(self, budgets: Budgets, inner: Handler, call: Call, caller: Caller) -> None:
+    def __init__(self, budgets: Budgets, inner: Handler, call: Call, caller: Caller, found: Found | None) -> None:
         self._budgets = budgets
         self._inner = inner
         self._call = call
         self._caller = caller
+        self._found = found
         self._paying: Paying | None = None
 
     async def __aenter__(self) -> Reply:
-        self._paying = await self._budgets.reserve(self._call, self._caller)
+        budgets, call, found = self._budgets, self._call, self._found
+        if found is None:
+            found = await budgets.learn(call, self._caller)
+        if found.purses:
+            self._paying = budgets.reserve_at_once(call, found) or await budgets.reserve(call, found)
         try:
             self._context = self._inner(self._call)
             reply = await self._context.__aenter__()
@@ -217,6 +229,11 @@ class _Attempt:
         except Refusal as refusal:
             cause = refused(refusal, budgets.ledger.definitions)
             raise NotAnswered(Attempted.NOT_SENT, cause) from None
+
+
+def _note(call: Call, paying: Paying) -> Paying:
+    call.notes[NOTE] = paying
+    return paying
 
 
 def _who(call: Call, caller: Caller) -> Who:
