@@ -1,4 +1,4 @@
-"""What the gateway costs beside nginx and LiteLLM in one run: `python benchmarks/gateway/run.py`. See README.md here."""
+"""The gateway's cost beside nginx and LiteLLM in one run: `python benchmarks/gateway/run.py`. See README.md here."""
 
 from __future__ import annotations
 
