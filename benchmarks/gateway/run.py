@@ -278,6 +278,16 @@ def _machine() -> dict[str, Any]:
     return {"cpu": names[0] if names else platform.machine(), "cores": os.cpu_count(), "kernel": platform.release()}
 
 
+def about() -> dict[str, Any]:
+    """Commit, date, machine and versions of a result."""
+    return {
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "versions": _versions(),
+    }
+
+
 def _commit() -> str:
     asked = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
@@ -351,10 +361,7 @@ def main() -> int:
         nginx, freehold = bench.nginx(), bench.freehold()
         targets = [target for target in (nginx, freehold) if target is not None]
         results: dict[str, Any] = {
-            "commit": _commit(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "machine": _machine(),
-            "versions": _versions(),
+            **about(),
             "rounds": options.rounds,
             "scenarios": {},
         }

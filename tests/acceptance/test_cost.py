@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gateway.run import RESULTS, SCENARIOS, Bench, Target
+from benchmarks.gateway.soak import MOST_GROWTH, MOST_MB, soak
 
 MOST = 1.3
 """Times the committed ratio."""
@@ -52,3 +53,12 @@ def test_a_call_costs_no_more_than_1_3_times_what_was_committed() -> None:
             if min(seen) > most and os.getloadavg()[0] > (os.cpu_count() or 1) + 1 and not os.environ.get("CI"):
                 pytest.skip(BUSY)
             assert min(seen) <= most, f"{scenario.name}: {[round(one, 2) for one in seen]}, at most {most:.2f}"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None and not os.environ.get("CI"), reason="cc is not installed")
+def test_memory_stays_while_calls_come_and_go() -> None:
+    """The slice of `benchmarks/gateway/soak.py`: a leak of a kilobyte a call would be 20 MB."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as on_exit:
+        bench = Bench(Path(folder), on_exit)
+        seen = soak(bench, bench.freehold(), first=3_000, calls=23_000, streams=2_000)
+    assert seen["growth"] <= MOST_GROWTH and seen["after_mb"] <= MOST_MB, seen
