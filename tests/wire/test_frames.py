@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from freehold.errors import UpstreamFailed
-from freehold.wire.frames import Frames, events, frame, parse_event
+from freehold.wire.frames import Frames, borders_of, events, frame, parse_event
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -88,3 +90,17 @@ def test_many_small_events_in_one_large_read_are_not_too_long() -> None:
     data, borders = frames.feed(PING[20:] + PING * 50)
     assert len(borders) == 51
     assert data == PING * 51
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n", b"\r\n\r\n"])
+def test_without_borders_all_events_are_found_and_the_last_one_without_its_blank_line(end: bytes) -> None:
+    assert list(events(PING + STOP.rstrip() + end)) == list(events(PING + STOP, [len(PING), len(PING + STOP)]))
+
+
+@given(st.text("xy\n\r", max_size=40), st.integers(0, 40))
+def test_cutting_lets_go_all_that_is_complete(text: str, at: int) -> None:
+    data, frames = text.encode(), Frames()
+    parts = [frames.cut(data[:at]), frames.cut(data[at:])]
+    assert b"".join(parts) + frames.rest() == data
+    assert borders_of(frames.rest()) == []
+    assert all(part == b"" or part[-1:] in (b"\n", b"\r") for part in parts)

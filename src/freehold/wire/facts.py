@@ -237,7 +237,7 @@ class Tap:
             start = data.rfind(b"\n\n", 0, at)
             end = data.find(b"\n\n", at)
             if end < 0:
-                return
+                end = len(data)  # the last event of a stream may lack its blank line
             event = parse_event(data[0 if start < 0 else start + 2 : end + 2])
             if event is not None:
                 self._take(event[1])

@@ -53,12 +53,13 @@ class Frames:
         """As `feed`, without the borders, which few ask for: the events that are complete by now."""
         if self._held or b"\r" in data:
             return self.feed(data)[0]
-        end = data.rfind(b"\n\n") + 2
-        if end == len(data):
-            return data
-        if end == 1:
+        at = data.rfind(b"\n\n")
+        if at < 0:
             self._hold(data)
             return b""
+        end = at + 2
+        if end == len(data):
+            return data
         self._hold(data[end:])
         return data[:end]
 
@@ -103,8 +104,8 @@ def borders_of(data: bytes | bytearray, start: int = 0) -> list[int]:
 
 
 def events(data: bytes, borders: list[int] | None = None) -> Iterator[tuple[str, bytes]]:
-    """The events between these borders (`None`: they are found on the way): each its name (`""`: it has none) and its
-    data, lines joined by `\n`.
+    """The events between these borders (`None`: up to the end, found on the way): each its name (`""`: it has none)
+    and its data, lines joined by `\n`.
 
     Comments, `id`, `retry` and unknown fields are left out, and so is an event with neither name nor data.
     """
@@ -117,13 +118,16 @@ def events(data: bytes, borders: list[int] | None = None) -> Iterator[tuple[str,
 
 
 def _borders_ahead(data: bytes) -> Iterator[int]:
+    """As `borders_of`, and the end of the data, where the last event may lack its blank line."""
     if b"\r" in data:
-        yield from borders_of(data)
+        yield from (*borders_of(data), len(data))
         return
-    at = data.find(b"\n\n")
-    while at >= 0:
-        yield at + 2
-        at = data.find(b"\n\n", at + 2)
+    end = 0
+    while (at := data.find(b"\n\n", end)) >= 0:
+        end = at + 2
+        yield end
+    if end < len(data):
+        yield len(data)
 
 
 def parse_event(raw: bytes) -> tuple[str, bytes] | None:
