@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import os
+import select
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from freehold.cli.chatting.functions import functions
+from freehold.environments.launcher import find_program
 from freehold.launch import ServerProcess
 
 TOOLS = '''
@@ -41,9 +44,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def server(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    arguments = ["--upstream", "simulator"]
+@pytest.fixture(scope="module", params=[(), ("--isolate", "shop")], ids=["in the server", "isolated"])
+def server(
+    request: pytest.FixtureRequest, file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    if request.param and find_program("bwrap") is None and not os.environ.get("CI"):
+        pytest.skip("bubblewrap is not installed")
+    arguments = ["--upstream", "simulator", *request.param]
     with ServerProcess(tmp_path_factory.mktemp("data"), tools=[file], arguments=arguments) as process:
         yield process
 
@@ -163,3 +170,28 @@ def test_a_server_with_an_open_mcp_stream_stops(file: Path, tmp_path: Path) -> N
             http.stream("GET", "/mcp/shop"),
         ):
             assert server.stop() == 0
+
+
+@pytest.mark.skipif(find_program("bwrap") is None and not os.environ.get("CI"), reason="bubblewrap is not installed")
+@pytest.mark.parametrize("end", [ServerProcess.kill, ServerProcess.stop], ids=["killed", "stopped"])
+def test_no_process_of_an_isolated_toolbox_outlives_its_server(
+    end: Callable[[ServerProcess], object], file: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "alone.py"
+    mine.write_text(file.read_text("utf-8"), "utf-8")
+    arguments = ["--upstream", "simulator", "--isolate", "alone"]
+    with ServerProcess(tmp_path / "data", tools=[mine], arguments=arguments) as server:
+        pids = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and runs(entry, mine)]
+        ends = [os.pidfd_open(int(entry.name)) for entry in pids]
+        assert ends
+        end(server)
+        for process in ends:
+            assert select.select([process], [], [], 30)[0]
+            os.close(process)
+
+
+def runs(process: Path, file: Path) -> bool:
+    try:
+        return str(file).encode() in (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False

@@ -20,6 +20,7 @@ from freehold.app.reloading import Reloading
 from freehold.app.routes import make_asgi
 from freehold.app.sessions import make_sessions
 from freehold.app.settings import DataSettings
+from freehold.app.toolboxes import make_toolboxes
 from freehold.app.upstreams import make_upstreams
 from freehold.app.webhooks import make_webhooks
 from freehold.batches.pace import Interactive
@@ -31,7 +32,6 @@ from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
 from freehold.store.engine import Store
 from freehold.telemetry.calls import CallMetrics
-from freehold.toolboxes.load import load_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
 
 
@@ -46,7 +46,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
     async with contextlib.AsyncExitStack() as on_error:
         toolboxes = replaced.toolboxes
         if toolboxes is None:
-            toolboxes = load_toolboxes(configuration.section(ToolboxSettings), replaced.clock)
+            toolboxes = await make_toolboxes(configuration.section(ToolboxSettings), replaced.clock, on_error)
         upstreams, answered_by = make_upstreams(configuration, replaced)
         for one in upstreams:
             on_error.push_async_callback(one.close)

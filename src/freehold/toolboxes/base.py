@@ -1,12 +1,13 @@
 """What a toolbox is: the user's own Python functions, named and described as tools.
 
-Trusted code in the server's process (SECURITY.md). This module does not know sessions or HTTP.
+Trusted code in the server's process (SECURITY.md), unless it is isolated. This module does not know sessions or HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -47,3 +48,19 @@ class Toolbox(Protocol):
     async def close(self) -> None:
         """Let go of what the tools hold."""
         ...
+
+
+class ToolProcess(Protocol):
+    """A process that runs the functions of one file, one call at a time."""
+
+    async def ask(self, line: bytes) -> bytes | None:
+        """Give it a line, get its next line, both without the line's end; `None` if it ended or said too much."""
+        ...
+
+    async def end(self) -> None:
+        """Kill it and all that it has started. May be called twice."""
+        ...
+
+
+Launch = Callable[[Path, Sequence[str]], Awaitable[ToolProcess]]
+"""Starts the process of a toolbox's file, which sees it and its Python neighbours, with these words as arguments."""

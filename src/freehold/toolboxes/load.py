@@ -21,19 +21,32 @@ from freehold.toolboxes.settings import ToolboxSettings
 
 
 def load_toolboxes(settings: ToolboxSettings, clock: Clock) -> dict[str, LoadedToolbox]:
-    """Every toolbox that the settings name, by name.
+    """Every toolbox that the settings name and do not isolate, by name.
 
     Raises:
         Misconfigured: a file is missing, does not run, or holds no tool; names the file and, where there is one, the
             line.
     """
-    boxes: dict[str, LoadedToolbox] = {}
+    here = {name: path for name, path in named_files(settings).items() if name not in settings.isolate}
+    return {name: load_toolbox(path, settings, clock) for name, path in here.items()}
+
+
+def named_files(settings: ToolboxSettings) -> dict[str, Path]:
+    """The file of every toolbox, by name.
+
+    Raises:
+        Misconfigured: two of them have one name, or `isolate` names one that is not there.
+    """
+    files: dict[str, Path] = {}
     for text in settings.tools:
         path = Path(text).expanduser()
-        if path.stem in boxes:
+        if path.stem in files:
             raise Misconfigured(f"{path}: there are two toolboxes named {path.stem!r}; rename one of the files")
-        boxes[path.stem] = load_toolbox(path, settings, clock)
-    return boxes
+        files[path.stem] = path
+    for name in settings.isolate:
+        if name not in files:
+            raise Misconfigured(f"isolate: there is no toolbox {name!r} among `tools` ({', '.join(files) or 'none'})")
+    return files
 
 
 def load_toolbox(path: Path, settings: ToolboxSettings, clock: Clock) -> LoadedToolbox:

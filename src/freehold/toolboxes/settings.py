@@ -25,3 +25,15 @@ class ToolboxSettings:
         least=1,
     )
     tool_media_bytes: int = setting(5 << 20, "one image or document in a tool result, as base64", unit="bytes", least=1)
+    isolate: tuple[str, ...] = setting(
+        (),
+        "names of toolboxes that run in processes of their own, behind walls: nothing of this server is visible there, "
+        "and a call past its timeout is really ended",
+    )
+    isolate_processes: int = setting(
+        4, "how many calls of one isolated toolbox run at once, each in a process; further ones wait", least=1
+    )
+    isolate_variables: tuple[str, ...] = setting((), "environment variables that isolated toolboxes are given")
+    isolate_paths: tuple[str, ...] = setting(
+        (), "files and folders that isolated toolboxes may read, besides the Python files beside them"
+    )

@@ -1,0 +1,31 @@
+"""Makes the toolboxes: those of this process, and those that run in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from freehold.clock import Clock
+from freehold.environments.toolprocess import ToolProcesses
+from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.isolated import IsolatedToolbox
+from freehold.toolboxes.load import load_toolboxes, named_files
+from freehold.toolboxes.settings import ToolboxSettings
+
+
+async def make_toolboxes(settings: ToolboxSettings, clock: Clock, on_error: AsyncExitStack) -> Mapping[str, Toolbox]:
+    """Every toolbox by name; isolated ones are closed by `on_error` if a later part refuses.
+
+    Raises:
+        Misconfigured: a file is no toolbox, or it is to be isolated where that cannot be done.
+    """
+    toolboxes: dict[str, Toolbox] = dict(load_toolboxes(settings, clock))
+    files = named_files(settings)
+    if not settings.isolate:
+        return toolboxes
+    processes = ToolProcesses(variables=settings.isolate_variables, paths=settings.isolate_paths)
+    for name in settings.isolate:
+        toolbox = await IsolatedToolbox.open(files[name], settings, clock, processes.start)
+        on_error.push_async_callback(toolbox.close)
+        toolboxes[name] = toolbox
+    return toolboxes
