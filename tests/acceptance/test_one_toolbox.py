@@ -44,14 +44,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=[(), ("--isolate", "shop")], ids=["in the server", "isolated"])
+@pytest.fixture(scope="module", params=[{}, {"FREEHOLD_ISOLATE": "shop"}], ids=["in the server", "isolated"])
 def server(
     request: pytest.FixtureRequest, file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
     if request.param and find_program("bwrap") is None and not os.environ.get("CI"):
         pytest.skip("bubblewrap is not installed")
-    arguments = ["--upstream", "simulator", *request.param]
-    with ServerProcess(tmp_path_factory.mktemp("data"), tools=[file], arguments=arguments) as process:
+    arguments = ["--upstream", "simulator"]
+    folder = tmp_path_factory.mktemp("data")
+    with ServerProcess(folder, tools=[file], arguments=arguments, environment=request.param) as process:
         yield process
 
 
@@ -179,8 +180,8 @@ def test_no_process_of_an_isolated_toolbox_outlives_its_server(
 ) -> None:
     mine = tmp_path / "alone.py"
     mine.write_text(file.read_text("utf-8"), "utf-8")
-    arguments = ["--upstream", "simulator", "--isolate", "alone"]
-    with ServerProcess(tmp_path / "data", tools=[mine], arguments=arguments) as server:
+    arguments, isolated = ["--upstream", "simulator"], {"FREEHOLD_ISOLATE": "alone"}
+    with ServerProcess(tmp_path / "data", tools=[mine], arguments=arguments, environment=isolated) as server:
         pids = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and runs(entry, mine)]
         ends = [os.pidfd_open(int(entry.name)) for entry in pids]
         assert ends
