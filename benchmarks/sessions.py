@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime
 import json
 import os
@@ -32,6 +33,14 @@ _POLL_S = 0.05
 _YOUNG = 5
 """Pairs of turns that a session is measured for before the next one takes its place."""
 _MODEL = "claude-haiku-4-5"
+_MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": _MODEL,
+    "stop_sequence": None,
+    "usage": {"input_tokens": 10, "output_tokens": 2},
+}
 _BOX_TOOLS: list[Any] = [{"type": "agent_toolset_20260401"}]
 
 
@@ -61,6 +70,10 @@ class Line:
         """Hang up."""
         if self._writer is not None:
             self._writer.close()
+
+    def forget(self) -> None:
+        """Connect anew for what comes next."""
+        self._reader = self._writer = None
 
     async def _send(self, verb: str, path: str, body: bytes) -> asyncio.StreamReader:
         if self._reader is None or self._writer is None:
@@ -190,7 +203,7 @@ async def latencies(stage: Stage, folder: Path, rounds: int) -> dict[str, Any]:
     sending.close()
     reading.close()
     disk_ms, first_ms = statistics.median(disk), statistics.median(first)
-    bar_ms = 1.5 * disk_ms + 5
+    bar_ms = 1.5 * disk_ms + 3
     return {
         "disk_commit_ms": disk_ms,
         "send_to_first_event_ms": first_ms,
@@ -234,6 +247,109 @@ async def tool_costs(stage: Stage, folder: Path, rounds: int) -> dict[str, Any]:
     return medians | bar | {"disk_commit_ms": disk_ms}
 
 
+def resident_mb(pid: int) -> float:
+    """What the server keeps in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+async def idle_streams(stage: Stage, count: int) -> dict[str, Any]:
+    """What so many idle sessions with an open stream each add to the server's memory."""
+    lines = [stage.line() for _ in range(count)]
+    sessions = [await stage.session(lines[0]) for _ in range(count)]
+    before_mb = resident_mb(stage.server.pid)
+    for line, session in zip(lines, sessions, strict=True):
+        line.close()
+        line.forget()
+        await line.stream(f"/v1/sessions/{session}/events/stream")
+    added_mb = resident_mb(stage.server.pid) - before_mb
+    for line in lines:
+        line.close()
+    return {
+        "sessions": count,
+        "added_mb": added_mb,
+        "bar_mb": 60 * count / 1000,
+        "within_bar": added_mb <= 60 * count / 1000,
+    }
+
+
+async def one_turn_each(stage: Stage, count: int) -> float:
+    """Seconds until so many new sessions have had one turn, all begun at once."""
+    lines = [stage.line() for _ in range(count)]
+    made = [await stage.session(lines[0]) for _ in range(count)]
+    lines[0].close()
+    lines[0].forget()
+    streams = [
+        await line.stream(f"/v1/sessions/{session}/events/stream") for line, session in zip(lines, made, strict=True)
+    ]
+
+    async def turn(session: str, stream: asyncio.StreamReader, senders: asyncio.Semaphore) -> None:
+        async with senders:
+            sending = stage.line()
+            await sending.post(f"/v1/sessions/{session}/events", hello("Say hello."))
+            sending.close()
+        await until(stream, b"session.status_idle")
+
+    senders = asyncio.Semaphore(64)
+    began = time.perf_counter()
+    await asyncio.gather(*(turn(session, stream, senders) for session, stream in zip(made, streams, strict=True)))
+    elapsed = time.perf_counter() - began
+    for line in lines:
+        line.close()
+    return elapsed
+
+
+class PacedModel:
+    """A server that answers every message with the same words, after as long a wait as it is told."""
+
+    def __init__(self) -> None:
+        self.wait_s = 0.0
+        events: list[dict[str, Any]] = [
+            {"type": "message_start", "message": {**_MESSAGE, "content": [], "stop_reason": None}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello."}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+            {"type": "message_stop"},
+        ]
+        body = b"".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events)
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(body)}\r\n\r\n"
+        self._answer = head.encode() + body
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, kept."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                await reader.readexactly(int(_header(head, "content-length")))
+                await asyncio.sleep(self.wait_s)
+                writer.write(self._answer)
+        writer.close()
+
+
+async def waiting_sessions(folder: Path, count: int, wait_s: float) -> dict[str, Any]:
+    """The same turns with a model that answers at once and with one that takes its time."""
+    model = PacedModel()
+    listening = await asyncio.start_server(model.serve, "127.0.0.1", 0, backlog=4096)
+    port = listening.sockets[0].getsockname()[1]
+    with ServerProcess(folder / "waiting", arguments=[f"--upstream=http://127.0.0.1:{port}"]) as server:
+        stage = await Stage.open(server, [])
+        await one_turn_each(stage, 20)  # warm
+        quick_s = await one_turn_each(stage, count)
+        model.wait_s = wait_s
+        slow_s = await one_turn_each(stage, count)
+    listening.close()
+    bar_s = wait_s + 1.3 * quick_s
+    return {
+        "sessions": count,
+        "wait_s": wait_s,
+        "quick_s": quick_s,
+        "slow_s": slow_s,
+        "bar_s": bar_s,
+        "within_bar": slow_s <= bar_s,
+    }
+
+
 def commit(folder: Path) -> None:
     """What the disk needs for one commit."""
     with (folder / "commit").open("ab") as file:
@@ -267,7 +383,7 @@ async def main() -> None:
     asked = parser.parse_args()
     if asked.quick:
         asked.seconds = 3.0
-    rounds = 10 if asked.quick else 50
+    rounds, many = (10, 100) if asked.quick else (50, 1000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         database = [f"--database={asked.database}"] if asked.database else []
@@ -276,6 +392,9 @@ async def main() -> None:
             results: dict[str, Any] = {"latency": await latencies(talking, folder, rounds)}
             results["turns"] = await turns(talking, asked)
             results["bash"] = await tool_costs(await Stage.open(server, _BOX_TOOLS), folder, rounds)
+        with ServerProcess(folder / "idle", arguments=["--upstream=simulator", *database]) as server:
+            results["idle"] = await idle_streams(await Stage.open(server, []), many)
+        results["waiting"] = await waiting_sessions(folder, many, 2.0)
     print(json.dumps({"machine": machine(), "results": results}, indent=2))
 
 

@@ -41,6 +41,19 @@ async def test_a_stream_that_nobody_tells_reads_the_table(make_house: MakesHouse
     feed.close()
 
 
+async def test_many_readers_of_one_session_share_one_reading(make_house: MakesHouse) -> None:
+    house = await make_house(Script([text("hi")]))
+    session = await house.session()
+    feed = Feed(house.store, house.previews, clock=house.clock)
+    readers = [asyncio.create_task(read(await feed.open(WORKSPACE, session), 9)) for _ in range(100)]
+    before = house.store.looks
+    await house.say(session)
+    found = await asyncio.gather(*readers)
+    assert house.store.looks - before < 40  # each reader by itself would have looked at least once
+    assert found == [await logged(house, session)] * 100
+    feed.close()
+
+
 async def test_a_slow_reader_gets_everything_from_the_table(make_house: MakesHouse) -> None:
     house = await make_house(Script([text("hi")]))
     session = await house.session()

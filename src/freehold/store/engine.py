@@ -32,6 +32,8 @@ class Store:
         self._database = database
         self.clock = clock
         self.wakes = Wakes()
+        self.looks = 0
+        """Reading operations so far."""
         self._writer = Writer(database, self.wakes, touch)
         self._watcher = asyncio.create_task(database.watch(self.wakes), name="store watcher")
         self._watcher.add_done_callback(_watcher_ended)
@@ -104,6 +106,7 @@ class Store:
             Unavailable: the database is away, or every connection is busy.
             InvalidRequest: a text holds what the database cannot (NUL, on PostgreSQL).
         """
+        self.looks += 1
         try:
             return await self._database.look(op)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
