@@ -136,6 +136,7 @@ ROWS: dict[str, Row] = {
     "GET /freehold/v1/usage": Row("listed", query="by[]=workspace&by[]=key&by[]=session"),
     "POST /freehold/v1/sessions/{session_id}/fork": HIDDEN,
     "GET /freehold/v1/sessions/{session_id}/points": HIDDEN,
+    "GET /freehold/v1/sessions/{session_id}/denied": HIDDEN,
     "GET /freehold/v1/sessions/{session_id}/diff": HIDDEN,
     "GET /freehold/v1/sessions/{session_id}/archive": HIDDEN,
     "POST /freehold/v1/sessions/{session_id}/archive": HIDDEN,

@@ -10,6 +10,7 @@ from freehold.app.ground import Ground
 from freehold.app.settings import SafetySettings
 from freehold.environments.base import Boxes
 from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
 from freehold.environments.fallback import Fallback
 from freehold.environments.fleet import BoxSettings, Fleet
@@ -29,9 +30,10 @@ class BoxHouse:
         self.workdirs = Workdirs(ground.data / "sessions")
         settings = configuration.section(BoxSettings)
         self._layers = configuration.section(LayerSettings)
+        self.denials = Denials(self.workdirs, clock)
         self._walled = Bubblewrap(
             self.workdirs.root,
-            egress=Egress(configuration.section(EgressSettings)),
+            egress=Egress(configuration.section(EgressSettings), self.denials),
             layers=self._layers,
             clock=clock,
             shared=shared,

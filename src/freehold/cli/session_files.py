@@ -21,6 +21,7 @@ def add_to(group: typer.Typer) -> None:
     group.command("diff")(diff)
     group.command("export")(export)
     group.command("import")(import_)
+    group.command("denied")(denied)
 
 
 def fork(
@@ -58,6 +59,19 @@ def diff(
         print_json(changes)
         return
     print_table(["what", "path", "bytes_before", "bytes_after"], changes, "Nothing differs.")
+
+
+def denied(
+    session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
+    """Show what the box of a session asked of the network and did not get, the newest first."""
+    from freehold.cli.settings import server_of
+
+    found = server_of(data, url, key_file).get(f"{_PATH}/{session_id}/denied")["data"]
+    if as_json:
+        print_json(found)
+        return
+    print_table(["at", "target", "reason"], found, "Nothing was denied.")
 
 
 def export(
