@@ -56,8 +56,7 @@ def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = msgspec.json.decode(row["inputs"], type=Inputs)
-    decision = msgspec.json.decode(row["decision"], type=Decision)
+    inputs, decision = msgspec.json.decode(row["decided"], type=tuple[Inputs, Decision])
     return {
         **_brief(row),
         "conversation": row["conversation"],

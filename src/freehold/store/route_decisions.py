@@ -22,8 +22,7 @@ class DecisionRow(NamedTuple):
     tier: str | None
     model: str | None
     because: str
-    inputs: str
-    decision: str
+    decided: str
     made_us: int
 
 
@@ -53,9 +52,9 @@ class RouteDecisions:
         return dict(row) if row is not None else None
 
     async def newest(self, workspace_id: str, limit: int) -> list[dict[str, Any]]:
-        """The newest decisions of that workspace, newest first."""
+        """The newest decisions of that workspace, newest first: ids of calls sort by time, which spares an index."""
         await self._store.flush()
         found = select(route_decisions).where(_C.workspace_id == workspace_id)
         async with self._store.read() as conn:
-            rows = (await conn.execute(found.order_by(_C.made_us.desc(), _C.call_id).limit(limit))).mappings().all()
+            rows = (await conn.execute(found.order_by(_C.call_id.desc()).limit(limit))).mappings().all()
         return [dict(row) for row in rows]

@@ -25,13 +25,14 @@ class SampleRow(NamedTuple):
 
 
 def packed(features: Sequence[int]) -> bytes:
-    """32-bit hashes as bytes, little end first."""
-    return b"".join(feature.to_bytes(4, "little") for feature in features)
+    """64-bit hashes as bytes, little end first."""
+    return b"".join(feature.to_bytes(8, "little", signed=True) for feature in features)
 
 
 def unpacked(features: bytes) -> list[int]:
     """The hashes again."""
-    return [int.from_bytes(features[at : at + 4], "little") for at in range(0, len(features), 4)]
+    places = range(0, len(features), 8)
+    return [int.from_bytes(features[at : at + 8], "little", signed=True) for at in places]
 
 
 class RouteSamples:

@@ -607,7 +607,7 @@ route_samples = Table(
     Column("call_id", String(64), primary_key=True),
     Column("workspace_id", String(64), nullable=False),
     Column("route", String(32), nullable=False),  # a hash: of key, alias, task type, tools, beginning of the system
-    Column("features", LargeBinary, nullable=False),  # hashes of words, 4 bytes each
+    Column("features", LargeBinary, nullable=False),  # hashes of words, 8 bytes each
     Column("length", Float, nullable=False),
     Column("numbers", Float, nullable=False),
     Column("loss", Float, nullable=False),  # 1: the cheap answer was worse
@@ -625,10 +625,8 @@ route_decisions = Table(
     Column("tier", String(16)),  # null: refused
     Column("model", String(128)),
     Column("because", String(32), nullable=False),
-    Column("inputs", Text, nullable=False),  # JSON: all that it was decided on
-    Column("decision", Text, nullable=False),  # JSON: the steps
+    Column("decided", Text, nullable=False),  # JSON: all that it was decided on, and the steps
     Column("made_us", BigInteger, nullable=False),
-    Index(None, "workspace_id", "made_us"),
     Index(None, "conversation", "made_us"),
 )
 

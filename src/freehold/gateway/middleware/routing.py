@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Protocol
 
@@ -84,8 +85,9 @@ class Routing:
         if option.most is None or option.most > (call.max_cost_nanodollars or 0):
             raise _too_dear(call, option.most)
 
-    def record(self, call: Call, signals: Signals, inputs: Inputs, decision: Decision) -> None:
+    def record(self, call: Call, signals: Signals, decided: tuple[Inputs, Decision], now_us: int) -> None:
         """Keep the decision."""
+        decision = decided[1]
         caller = call.caller
         self.decisions.add(
             DecisionRow(
@@ -96,9 +98,8 @@ class Routing:
                 decision.tier,
                 decision.model,
                 decision.because,
-                _encode(inputs).decode(),
-                _encode(decision).decode(),
-                self.clock.now_us(),
+                _encode(decided).decode(),
+                now_us,
             )
         )
 
@@ -121,14 +122,15 @@ class _Routed:
             tier = await routing.decisions.tier_of(signals.conversation)
             if tier is not None:
                 router.remember(signals.conversation, tier)
-        inputs = router.inputs(call, signals, routing.clock.now_us())
+        now_us = routing.clock.now_us()
+        inputs = router.inputs(call, signals, now_us)
         decision = router.decide(inputs, signals)
         agreed = None
         if routing.judging is not None and routing.judging.agreement and _is_closed(call, signals, inputs, decision):
             agreed = await routing.judging.asking.agreed(call, inputs.options[0].model)
             inputs = msgspec.structs.replace(inputs, cheap_answers="agreed" if agreed else "differed")
             decision = decide(inputs)
-        routing.record(call, signals, inputs, decision)
+        routing.record(call, signals, (inputs, decision), now_us)
         if decision.model is None:
             raise _refused(call, inputs, decision)
         self._inputs, self._decision = inputs, decision
@@ -198,7 +200,7 @@ def _strong(inputs: Inputs, decision: Decision) -> str | None:
 
 def asking_for(call: Call, model: str) -> Call:
     """The same call for that model: only the bytes of `model` differ. The notes are shared."""
-    raw, new = call.fields["model"], _encode(model)
+    raw, new = call.fields["model"], _quoted(model)
     body = call.body
     unique = body.count(raw) == 1  # nearly always; then there is nothing to search for
     body = body.replace(raw, new) if unique else replace_fields(body, call.fields, {"model": new})
@@ -223,6 +225,11 @@ def asking_for(call: Call, model: str) -> Call:
         first_byte_ns=call.first_byte_ns,
         notes=call.notes,
     )
+
+
+@lru_cache(maxsize=1024)
+def _quoted(model: str) -> bytes:
+    return _encode(model)
 
 
 def _say(reply: Reply, call: Call, decision: Decision) -> None:

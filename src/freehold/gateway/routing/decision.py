@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 
-class Option(msgspec.Struct, frozen=True, gc=False):
+class Option(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A tier as it is for this call; amounts in nanodollars, `None` where no price is known."""
 
     tier: str
@@ -39,7 +39,7 @@ class Learned(msgspec.Struct, frozen=True, gc=False):
     """False: the prompts of late are not like those it has learned from."""
 
 
-class Inputs(msgspec.Struct, frozen=True, gc=False):
+class Inputs(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """All that a decision is made of. Tiers are named by their place in `options`, the cheapest first."""
 
     alias: str

@@ -1,27 +1,27 @@
 """Whether the prompts of late are like those that a route has learned from. Needs no judged answers, so it is quick.
 
-A few figures of every prompt (its length, how much of it is numbers, how much was seen before, what the learner says)
-are compared: their moving average over the last fifty or so with mean and spread of the judged ones.
+A few figures of a prompt (its length, how much of it is numbers, how much was seen before, what the learner says) are
+compared: their moving average over the last fifteen or so that are looked at, with mean and spread of the judged ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-_PACE = 1 / 50
+_PACE = 1 / 15
 _FAR = 5.0
 """Standard errors."""
 _LEAST = 50
 """So many must have been judged before anything can be called strange."""
 _NARROWEST = 0.02
+_NO_DIGITS = bytes(byte for byte in range(256) if not 0x30 <= byte <= 0x39)
 Figures = tuple[float, float, float, float]
 
 
 def shape_of(text: bytes) -> tuple[float, float]:
-    """(its length by powers of two, which part of its words are numbers)."""
-    words = text.split()
-    return math.log2(len(text) + 1), sum([word[:1].isdigit() for word in words]) / (len(words) or 1)
+    """(its length by powers of two, which part of it are digits)."""
+    size = len(text)
+    return math.log2(size + 1), len(text.translate(None, _NO_DIGITS)) / (size or 1)
 
 
 class Drift:
@@ -32,10 +32,12 @@ class Drift:
         self._mean = [0.0, 0.0, 0.0, 0.0]
         self._square = [0.0, 0.0, 0.0, 0.0]
         self._late: list[float] | None = None
+        self._limits: list[tuple[float, float]] | None = None
 
     def judged(self, seen: Figures) -> None:
         """A prompt that is learned from: its shape, the known part of its words, what the learner says."""
         self._count += 1
+        self._limits = None
         for place, value in enumerate(seen):
             off = value - self._mean[place]
             self._mean[place] += off / self._count
@@ -45,18 +47,20 @@ class Drift:
         """A prompt that is to be answered; whether those of late are familiar."""
         if self._count < _LEAST:
             return True
-        late = self._late
+        late, limits = self._late, self._limits
         if late is None:
             late = self._late = list(self._mean)
+        if limits is None:
+            limits = self._limits = self._near()
+        familiar = True
         for place, value in enumerate(seen):
-            late[place] += _PACE * (value - late[place])
-        return self.distance(late) < _FAR
+            now = late[place] = late[place] + _PACE * (value - late[place])
+            low, high = limits[place]
+            familiar = familiar and low < now < high
+        return familiar
 
-    def distance(self, late: Sequence[float]) -> float:
-        """How far off the strangest figure is, in standard errors of a moving average."""
-        error = math.sqrt(_PACE / (2 - _PACE))
-        spreads = (math.sqrt(square / self._count) for square in self._square)
-        return max(
-            abs(now - mean) / (max(spread, _NARROWEST) * error)
-            for now, mean, spread in zip(late, self._mean, spreads, strict=True)
-        )
+    def _near(self) -> list[tuple[float, float]]:
+        """Between which values the moving average of each figure is familiar."""
+        error = _FAR * math.sqrt(_PACE / (2 - _PACE))
+        reach = [max(math.sqrt(square / self._count), _NARROWEST) * error for square in self._square]
+        return [(mean - far, mean + far) for mean, far in zip(self._mean, reach, strict=True)]

@@ -61,34 +61,33 @@ class Estimates:
 
     def options(self, tiers: tuple[tuple[str, str], ...], call: Call, signals: Signals, now_us: int) -> list[Option]:
         """The tiers for this call."""
-        size = _size(call, signals)
+        size, media = _size(call, signals)
         start = _start_key(call) if self._warm else None
-        return [self._option(tier, model, size, start, signals, now_us) for tier, model in tiers]
+        odd = signals.forced or signals.thinking != ""
+        guess, likely = _first_guess(signals), min(signals.most_output, int(self._output))
+        options = []
+        for tier, model in tiers:
+            known = self._models.get(model) or self._learn_of(model)
+            if now_us >= known.until_us:
+                self._look_up(known, model, now_us)
+            prompt = int(size / (known.bytes_per_token or guess)) + media
+            cached = self._cached(signals.conversation, start, model, now_us, prompt) if start is not None else 0
+            refuses = refusal(model, signals.forced, signals.thinking) if odd else None
+            rates = known.rates
+            if rates is None:
+                options.append(Option(tier, model, prompt, cached, None, None, False, refuses))
+                continue
+            careful = int(prompt * _MARGIN)
+            above = careful > known.step
+            fresh, output, read = rates[above]
+            expected = ((prompt - cached) * fresh + cached * read + likely * output) // PICODOLLARS_PER_NANODOLLAR + 1
+            most = (careful * fresh + signals.most_output * output) // PICODOLLARS_PER_NANODOLLAR + 1
+            options.append(Option(tier, model, prompt, cached, expected, most, above, refuses))
+        return options
 
     def one(self, model: str, call: Call, signals: Signals, now_us: int) -> Option:
         """A single model, whatever it refuses."""
-        return self._option("", model, _size(call, signals), _start_key(call), signals, now_us)
-
-    def _option(
-        self, tier: str, model: str, size: tuple[int, int], start: object, signals: Signals, now_us: int
-    ) -> Option:
-        known = self._models.get(model) or self._learn_of(model)
-        prompt = int(size[0] / (known.bytes_per_token or _first_guess(signals))) + size[1]
-        cached = self._cached(signals.conversation, start, model, now_us, prompt) if start is not None else 0
-        plain = not signals.forced and not signals.thinking
-        refuses = None if plain else refusal(model, signals.forced, signals.thinking)
-        if now_us >= known.until_us:
-            self._look_up(known, model, now_us)
-        rates = known.rates
-        if rates is None:
-            return Option(tier, model, prompt, cached, None, None, False, refuses)
-        careful = int(prompt * _MARGIN)
-        above = careful > known.step
-        fresh, output, read = rates[1] if above else rates[0]
-        likely = min(signals.most_output, int(self._output))
-        expected = ((prompt - cached) * fresh + cached * read + likely * output) // PICODOLLARS_PER_NANODOLLAR + 1
-        most = (careful * fresh + signals.most_output * output) // PICODOLLARS_PER_NANODOLLAR + 1
-        return Option(tier, model, prompt, cached, expected, most, above, refuses)
+        return self.options((("", model),), call, signals, now_us)[0]
 
     def _learn_of(self, model: str) -> _Known:
         if len(self._models) >= _MODELS:

@@ -1,15 +1,15 @@
 """Learns, from judged requests of one route, how likely the cheap model's answer is worse than the strong one's.
 
-TF-IDF over words and pairs of words with logistic regression, one step a judged request (AdaGrad), so that nothing is
+TF-IDF over words with logistic regression, one step a judged request (AdaGrad), so that nothing is
 ever trained in a heap: a score given before its request was learned is an honest one. Plain Python; a look takes
-microseconds. Words are kept as 32-bit hashes only.
+microseconds. Words are kept as hashes only.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import repeat
 from zlib import crc32
 
 from freehold.gateway.routing.signals import TO_WORDS
@@ -18,22 +18,25 @@ MOST_FEATURES = 60_000
 """Of one route; a word that comes later is not learned."""
 MOST_WORDS = 600
 """Of one request: what four kilobytes hold."""
+_NEW = 1e9
+"""Added for every feature that was never seen, far above what the rest can add up to."""
 _RATE = 0.2
 _DECAY = 1e-5
 
 
 def features_of(text: bytes) -> list[int]:
-    """The hashed words and pairs of words of a text in small letters, each once, and its length by half powers of two.
-    Of text beyond ASCII the characters count, by twos.
+    """The hashed words of a text in small letters, each once, and its length by powers of two. Of text beyond ASCII the
+    characters count, by twos.
+
+    Pairs of words would tell a little more (APGR 0.667 against 0.655 in five folds of the committed data) and take as
+    long again; a decision has fifteen microseconds.
     """
-    words = text.translate(TO_WORDS).split()[:MOST_WORDS]
-    found = {crc32(word) for word in words}
-    found.update([crc32(pair) for pair in map(b" ".join, pairwise(words))])
+    found = set(map(crc32, text.translate(TO_WORDS).split()[:MOST_WORDS]))
     if not text.isascii():
         signs = text.decode("utf-8", "ignore")[: 2 * MOST_WORDS]
         found.update(crc32(signs[at : at + 2].encode()) for at in range(len(signs) - 1) if signs[at] > "\x7f")
-    found.add(crc32(b"length %d" % int(2 * math.log2(len(text) + 1))))
-    return sorted(found)
+    found.add(len(text).bit_length())
+    return list(found)
 
 
 class Learner:
@@ -46,6 +49,25 @@ class Learner:
         self._steps: dict[int, float] = {}
         self._bias = 0.0
         self._bias_step = 1e-3
+        self._table: dict[int, complex] = {}
+        self._rarest = complex(0.0, _NEW + 1.0)
+        self._table_bias = 0.0
+
+    def settle(self) -> None:
+        """Make `look` know what was learned by now; takes a while, so not after every request."""
+        log, count, weights = math.log, self.count + 1, self._weights
+        weighed = ((feature, log(count / (seen + 1)) + 1) for feature, seen in self._seen.items())
+        # Two sums in one: the real parts are what pulls to one side, the imaginary ones the length of the vector.
+        self._table = {feature: complex(weights.get(feature, 0.0) * idf, idf * idf) for feature, idf in weighed}
+        self._rarest = complex(0.0, _NEW + (log(count) + 1) ** 2)
+        self._table_bias = self._bias
+
+    def look(self, features: Sequence[int]) -> tuple[float, float]:
+        """(`chance`, `known_share`) as of the last `settle`, quickly."""
+        total = sum(map(self._table.get, features, repeat(self._rarest)), 0j)
+        new = total.imag // _NEW
+        chance = _logistic(self._table_bias + total.real / math.sqrt(total.imag - new * _NEW or 1.0))
+        return chance, 1 - new / (len(features) or 1)
 
     def chance(self, features: Sequence[int]) -> float:
         """How likely the cheap answer is worse, from 0 to 1."""
@@ -59,6 +81,11 @@ class Learner:
         """Which part of the features was seen before."""
         seen = self._seen
         return sum([feature in seen for feature in features]) / len(features) if features else 1.0
+
+    @property
+    def vocabulary(self) -> int:
+        """How many features are known."""
+        return len(self._seen)
 
     def see(self, features: Sequence[int]) -> None:
         """Count how usual features are."""

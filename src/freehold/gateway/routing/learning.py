@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from functools import lru_cache
 
 from freehold.calls import Call
 from freehold.gateway.routing.bound import CLOSED, Gate, Judged, gate
@@ -19,6 +20,10 @@ _ROUTES = 200
 WINDOW = 2_000
 """Judged requests that the gate looks at: the newest."""
 _ANEW_EVERY = 20
+_WATCHED_EVERY = 4
+"""One prompt of so many is looked at for drift."""
+_ANEW_PER = 500
+"""A large vocabulary takes longer to settle, so that it is done less often."""
 _PLACE_BYTES = 200
 
 
@@ -32,15 +37,17 @@ class Route:
         self._judged: deque[Judged] = deque(maxlen=WINDOW)
         self._drift = Drift()
         self._since = 0
+        self._looks = 0
 
     def look(self, text: bytes) -> Learned:
         """What is known of a request with that text. When prompts have changed, the gate must be earned anew."""
         features = features_of(text)
-        chance = self.learner.chance(features)
-        familiar = self._drift.served((*shape_of(text), self.learner.known_share(features), chance))
-        if not familiar:
+        chance, known = self.learner.look(features)
+        self._looks += 1
+        if self._looks % _WATCHED_EVERY == 0 and not self._drift.served((*shape_of(text), known, chance)):
             self.forget_judged()
-        return Learned(round(chance, 4), round(self.gate.threshold, 4), familiar)
+            return Learned(chance, 0.0, False)
+        return Learned(chance, self.gate.threshold, True)
 
     def forget_judged(self) -> None:
         """Close the gate: what was measured is not true of these prompts."""
@@ -56,9 +63,10 @@ class Route:
         self.learner.see(features)
         self.learner.learn(features, 1.0 if loss > 0 else 0.0)
         self._since += 1
-        if self._since >= _ANEW_EVERY:
+        if self._since >= max(_ANEW_EVERY, self.learner.vocabulary // _ANEW_PER):
             self._since = 0
             self.gate = gate(self._judged, self._most_loss)
+            self.learner.settle()
 
 
 class Learning:
@@ -67,13 +75,25 @@ class Learning:
     def __init__(self, most_loss: float) -> None:
         self._most_loss = most_loss
         self._routes: OrderedDict[str, Route] = OrderedDict()
+        self._by_key: dict[_Key, Route] = {}
 
     def look(self, call: Call, signals: Signals) -> Learned | None:
-        """What is known of this call; `None`: nothing was judged on its route yet."""
+        """What is known of this call; `None`: its route has not earned any trust."""
         if not self._routes:
             return None
-        route = self._routes.get(route_name(call))
-        return route.look(signals.text) if route is not None else None
+        key = _key(call)
+        route = self._by_key.get(key)
+        if route is None:
+            route = self._find(key)
+        return route.look(signals.text) if route is not None and route.gate.share else None
+
+    def _find(self, key: _Key) -> Route | None:
+        route = self._routes.get(_name(key))
+        if route is not None:
+            if len(self._by_key) > _ROUTES:
+                self._by_key.clear()
+            self._by_key[key] = route
+        return route
 
     def route(self, name: str) -> Route:
         """The route of that name, made where it was missing."""
@@ -82,14 +102,25 @@ class Learning:
             route = self._routes[name] = Route(self._most_loss)
             while len(self._routes) > _ROUTES:
                 self._routes.popitem(last=False)
+                self._by_key.clear()
         self._routes.move_to_end(name)
         return route
 
 
+_Key = tuple[str, str, str | None, int, bytes]
+
+
+def _key(call: Call) -> _Key:
+    caller, fields = call.caller, call.fields
+    tools, system = fields.get("tools", b""), fields.get("system", b"")[:_PLACE_BYTES]
+    return caller.key_id if caller is not None else "", call.model, call.task_type, len(tools), system
+
+
 def route_name(call: Call) -> str:
-    """Calls of one key for one alias with the same tools, and system prompts that begin alike."""
-    caller = call.caller
-    begin = call.fields.get("system", b"")[:_PLACE_BYTES].decode("utf-8", "replace")
-    tools = len(call.fields.get("tools", b""))
-    name = f"{caller.key_id if caller is not None else ''}|{call.model}|{call.task_type or ''}|{tools}|{begin}"
-    return hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    """Calls of one key for one alias with the same tools, and system prompts that begin alike: as a hash."""
+    return _name(_key(call))
+
+
+@lru_cache(maxsize=1024)
+def _name(key: _Key) -> str:
+    return hashlib.blake2b(repr(key).encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -5,9 +5,9 @@ A short request is decoded; of a longer one the head names the conversation and 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 
 import msgspec
 
@@ -141,8 +141,10 @@ def _plain(inside: bytes) -> bytes:
 
 def _conversation(call: Call, first: bytes) -> str:
     caller = call.caller
-    who = f"{call.session_id or ''}|{caller.key_id if caller else ''}|{call.model}|"
-    return hashlib.blake2b(who.encode() + (b"" if call.session_id else first), digest_size=12).hexdigest()
+    if call.session_id:
+        first = call.session_id.encode()
+    who = (caller.key_id if caller is not None else "") + call.model
+    return blake2b(first + who.encode(), digest_size=12).hexdigest()
 
 
 def _count(tools: bytes) -> int:

@@ -145,8 +145,7 @@ def upgrade() -> None:
         sa.Column("tier", sa.String(length=16), nullable=True),
         sa.Column("model", sa.String(length=128), nullable=True),
         sa.Column("because", sa.String(length=32), nullable=False),
-        sa.Column("inputs", sa.Text(), nullable=False),
-        sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("decided", sa.Text(), nullable=False),
         sa.Column("made_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("call_id", name=op.f("pk_route_decisions")),
     )
