@@ -65,7 +65,7 @@ def test_when_the_questions_change_the_calls_return_to_the_strong_model(
 ) -> None:
     found = change(first, then, judged_share=0.0, most_loss=most_loss)
     assert found["cheap_share_before"] > 0.3, "else there is nothing to return from"
-    assert found["strong_share_by_hundred"][1:] == [1.0] * 12
+    assert found["strong_share_by_hundred"][2:] == [1.0] * 11
 
 
 def test_losses_close_a_gate_also_where_the_prompts_look_the_same() -> None:
@@ -137,7 +137,7 @@ def test_the_committed_figures_hold_what_is_said_of_them() -> None:
     assert all(run["violated"] <= 0.05 for run in found["bound"]["runs"] if run["draws"] == 500)
     for run in found["changes"]:
         assert run["cheap_share_before"] > 0.3
-        assert min(run["strong_share_by_hundred"][1:]) == 1.0
+        assert min(run["strong_share_by_hundred"][2:]) == 1.0
 
 
 @pytest.mark.soak
@@ -153,4 +153,4 @@ def test_over_twenty_splits_the_learner_is_as_good_as_the_reference(request: pyt
     assert violations(every, 500, 1000)["violated"] <= 0.05
     for first, then, loss in (("mmlu", "gsm8k", 0.05), ("gsm8k", "mmlu", 0.2)):
         shares = change(first, then, judged_share=0.1, most_loss=loss)["strong_share_by_hundred"]
-        assert min(shares[1:]) == 1.0
+        assert min(shares[2:]) == 1.0

@@ -1,21 +1,22 @@
 """Whether the prompts of late are like those that a route has learned from. Needs no judged answers, so it is quick.
 
-A few figures of a prompt (its length, how much of it is numbers, how much was seen before, what the learner says) are
-compared: their moving average over the last fifteen or so that are looked at, with mean and spread of the judged ones.
+A few figures of a prompt (its length, how much of it is numbers, how much was seen before, how rare
+its words are, what the learner says) are
+compared: their moving average over the last fifty or so that are looked at, with mean and spread of the judged ones.
 """
 
 from __future__ import annotations
 
 import math
 
-_PACE = 1 / 15
+_PACE = 1 / 50
 _FAR = 5.0
 """Standard errors."""
 _LEAST = 50
 """So many must have been judged before anything can be called strange."""
 _NARROWEST = 0.02
 _NO_DIGITS = bytes(byte for byte in range(256) if not 0x30 <= byte <= 0x39)
-Figures = tuple[float, float, float, float]
+Figures = tuple[float, float, float, float, float]
 
 
 def shape_of(text: bytes) -> tuple[float, float]:
@@ -29,13 +30,13 @@ class Drift:
 
     def __init__(self) -> None:
         self._count = 0
-        self._mean = [0.0, 0.0, 0.0, 0.0]
-        self._square = [0.0, 0.0, 0.0, 0.0]
+        self._mean = [0.0] * 5
+        self._square = [0.0] * 5
         self._late: list[float] | None = None
         self._limits: list[tuple[float, float]] | None = None
 
     def judged(self, seen: Figures) -> None:
-        """A prompt that is learned from: its shape, the known part of its words, what the learner says."""
+        """A prompt that is learned from: its shape, known part and rarity of its words, what the learner says."""
         self._count += 1
         self._limits = None
         for place, value in enumerate(seen):

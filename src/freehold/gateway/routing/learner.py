@@ -62,12 +62,13 @@ class Learner:
         self._rarest = complex(0.0, _NEW + (log(count) + 1) ** 2)
         self._table_bias = self._bias
 
-    def look(self, features: Sequence[int]) -> tuple[float, float]:
-        """(`chance`, `known_share`) as of the last `settle`, quickly."""
+    def look(self, features: Sequence[int]) -> tuple[float, float, float]:
+        """(`chance`, which part of the features was seen before, how rare they are) as of the last `settle`."""
         total = sum(map(self._table.get, features, repeat(self._rarest)), 0j)
         new = total.imag // _NEW
-        chance = _logistic(self._table_bias + total.real / math.sqrt(total.imag - new * _NEW or 1.0))
-        return chance, 1 - new / (len(features) or 1)
+        length, count = total.imag - new * _NEW, len(features) or 1
+        chance = _logistic(self._table_bias + total.real / math.sqrt(length or 1.0))
+        return chance, 1 - new / count, length / count
 
     def chance(self, features: Sequence[int]) -> float:
         """How likely the cheap answer is worse, from 0 to 1."""
@@ -76,11 +77,6 @@ class Learner:
             self._bias
             + sum([weights[feature] * value for feature, value in self._vector(features) if feature in weights])
         )
-
-    def known_share(self, features: Sequence[int]) -> float:
-        """Which part of the features was seen before."""
-        seen = self._seen
-        return sum([feature in seen for feature in features]) / len(features) if features else 1.0
 
     @property
     def vocabulary(self) -> int:

@@ -20,7 +20,7 @@ _ROUTES = 200
 WINDOW = 2_000
 """Judged requests that the gate looks at: the newest."""
 _ANEW_EVERY = 20
-_WATCHED_EVERY = 4
+_WATCHED_EVERY = 2
 """One prompt of so many is looked at for drift."""
 _ANEW_PER = 500
 """A large vocabulary takes longer to settle, so that it is done less often."""
@@ -42,9 +42,9 @@ class Route:
     def look(self, text: bytes) -> Learned:
         """What is known of a request with that text. When prompts have changed, the gate must be earned anew."""
         features = features_of(text)
-        chance, known = self.learner.look(features)
+        chance, known, rarity = self.learner.look(features)
         self._looks += 1
-        if self._looks % _WATCHED_EVERY == 0 and not self._drift.served((*shape_of(text), known, chance)):
+        if self._looks % _WATCHED_EVERY == 0 and not self._drift.served((*shape_of(text), known, rarity, chance)):
             self.forget_judged()
             return Learned(chance, 0.0, False)
         return Learned(chance, self.gate.threshold, True)
@@ -58,7 +58,8 @@ class Route:
     def judge(self, features: Sequence[int], shape: tuple[float, float], loss: float) -> None:
         """Both models have answered a request; what was said of it before counts, then it is learned."""
         chance = self.learner.chance(features)
-        self._drift.judged((*shape, self.learner.known_share(features), chance))
+        settled, known, rarity = self.learner.look(features)
+        self._drift.judged((*shape, known, rarity, settled))
         self._judged.append(Judged(chance, loss))
         self.learner.see(features)
         self.learner.learn(features, 1.0 if loss > 0 else 0.0)

@@ -152,9 +152,6 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_route_decisions_conversation_made_us"), "route_decisions", ["conversation", "made_us"], unique=False
     )
-    op.create_index(
-        op.f("ix_route_decisions_workspace_id_made_us"), "route_decisions", ["workspace_id", "made_us"], unique=False
-    )
     op.create_table(
         "route_samples",
         sa.Column("call_id", sa.String(length=64), nullable=False),
