@@ -35,17 +35,51 @@ def wheel(name: str, version: str, code: str) -> bytes:
     return data.getvalue()
 
 
-def npm_package(name: str, version: str, code: str) -> bytes:
+def deb(name: str, version: str, script: str, depends: str = "") -> bytes:
+    """A Debian package of one command, with a file below `/etc` and one below `/lib`."""
+    control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: t <t@example.com>\n"
+    control += (f"Depends: {depends}\n" if depends else "") + "Description: t\n"
+    paths = {f"./usr/bin/{name}": script, f"./etc/{name}.conf": "configured\n", f"./lib/{name}/data": "data\n"}
+    members = {
+        "debian-binary": b"2.0\n",
+        "control.tar.gz": _tar_gz({"./control": control}),
+        "data.tar.gz": _tar_gz(paths),
+    }
+    archive = b"!<arch>\n"
+    for member, content in members.items():
+        archive += f"{member:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+        archive += content + b"\n" * (len(content) % 2)
+    return archive
+
+
+def _tar_gz(files: dict[str, str]) -> bytes:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as archive:
-        for path, content in (
-            ("package/package.json", json.dumps({"name": name, "version": version, "main": "index.js"})),
-            ("package/index.js", code),
-        ):
+        for path, content in files.items():
             info = tarfile.TarInfo(path)
-            info.size, info.mode = len(content), 0o644
+            info.size, info.mode = len(content.encode()), 0o755
             archive.addfile(info, io.BytesIO(content.encode()))
     return data.getvalue()
+
+
+def apt_repository(packages: dict[str, tuple[str, bytes]]) -> dict[str, bytes]:
+    """The files of a flat repository under `/apt/`. `packages`: `name_version` to what it depends on, and the file."""
+    index = ""
+    pages = {}
+    for full, (depends, content) in packages.items():
+        name, version = full.split("_")
+        index += f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: t <t@example.com>\n"
+        index += (f"Depends: {depends}\n" if depends else "") + f"Filename: ./{full}_all.deb\nSize: {len(content)}\n"
+        index += f"SHA256: {hashlib.sha256(content).hexdigest()}\nDescription: t\n\n"
+        pages[f"/apt/./{full}_all.deb"] = content
+    raw = index.encode()
+    release = f"Suite: t\nSHA256:\n {hashlib.sha256(raw).hexdigest()} {len(raw)} Packages\n"
+    return {**pages, "/apt/./Packages": raw, "/apt/./Release": release.encode()}
+
+
+def npm_package(name: str, version: str, code: str) -> bytes:
+    about = json.dumps({"name": name, "version": version, "main": "index.js"})
+    return _tar_gz({"package/package.json": about, "package/index.js": code})
 
 
 @dataclass
@@ -97,6 +131,12 @@ async def package_index(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]
             {"name": "greeter", "dist-tags": {"latest": "1.2.3"}, "versions": {"1.2.3": version}}
         ).encode(),
         "/greeter/-/greeter-1.2.3.tgz": tarball,
+        **apt_repository(
+            {
+                "waver_1.0": ("words (>= 2)", deb("waver", "1.0", "#!/bin/sh\ncat /usr/lib/words/data; words\n")),
+                "words_2.0": ("", deb("words", "2.0", "#!/bin/sh\ncat /etc/words.conf\n")),
+            }
+        ),
     }
     yield found
     server.close()

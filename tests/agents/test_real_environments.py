@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 import pytest
 
 from freehold import testing
@@ -64,6 +66,25 @@ async def test_a_host_that_is_not_allowed_is_refused_and_one_that_is_answers(ind
         open_ = await another(running, {"networking": {"type": "limited", "allowed_hosts": allowed}})
         assert (await open_.turn(1))[0].strip() == "200"
         assert index.asked == ["/simple/greeting/"]
+
+
+async def test_packages_are_built_ahead_with_their_progress_told_and_no_session_waits(index: Index) -> None:
+    script = Script([calls(("bash", {"command": USE})), text("one")])
+    async with server(script, index) as running:
+        session = await another(running, pip("greeting==1.0"))
+        (environment,) = [one.id async for one in running.client.beta.environments.list()]
+        build = f"/freehold/v1/environments/{environment}/build"
+        told = await running.client.post(build, cast_to=httpx2.Response)
+        lines = [json.loads(line) for line in told.text.splitlines()]
+        states = [(line["manager"], line["state"], line["detail"]) for line in lines[:-1]]
+        assert states == [("pip", "installing", ["greeting==1.0"]), ("pip", "installed", ["greeting==1.0"])]
+        asked = len(index.asked)
+        assert (await session.turn(1))[0].strip() == "hello from the package"
+        assert len(index.asked) == asked
+        (layer,) = (await running.client.get("/freehold/v1/layers", cast_to=dict[str, Any]))["data"]
+        assert [layer["id"]] == lines[-1]["layers"] and layer["resolved"] == ["greeting==1.0"]
+        kept = await running.client.post("/freehold/v1/layers/collect", body={"unused_days": 1}, cast_to=dict[str, Any])
+        assert kept == {"type": "layers_collected", "ids": []}
 
 
 async def test_a_failed_install_is_an_error_result_with_the_managers_own_words(index: Index) -> None:

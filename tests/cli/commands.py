@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 def freehold(
-    *arguments: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """`freehold ARGUMENTS`, without the FREEHOLD_* and ANTHROPIC_* variables of whoever runs the tests."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FREEHOLD_", "ANTHROPIC_"))}
@@ -18,6 +21,7 @@ def freehold(
         [sys.executable, "-m", "freehold", *map(str, arguments)],
         cwd=cwd,
         env={**inherited, "COLUMNS": "80", "NO_COLOR": "1", **(environment or {})},
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,

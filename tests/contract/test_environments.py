@@ -141,6 +141,18 @@ async def test_networking_and_packages_are_kept_as_they_are_shown(house: House) 
     assert opened.config.type == "cloud" and opened.config.networking.type == "unrestricted"
 
 
+@shows_difference("limits-of-environments")
+async def test_limits_are_kept_shown_and_left_out_where_there_are_none(house: House) -> None:
+    client = house.client()
+    limits = {"memory_bytes": 128 << 20, "cpu_cores": 0.5, "command_s": 10}
+    made = await client.beta.environments.create(name="small", extra_body=cloud(limits=limits))
+    assert made.config.to_dict()["limits"] == limits
+    kept = await client.beta.environments.update(made.id, config={"type": "cloud"})
+    assert kept.config.to_dict()["limits"] == limits
+    freed = await client.beta.environments.update(made.id, extra_body=cloud(limits={}))
+    assert "limits" not in freed.config.to_dict()
+
+
 async def test_packages_open_the_registries_where_nothing_is_said_of_networking(house: House) -> None:
     made = await house.client().beta.environments.create(
         name="data", config={"type": "cloud", "packages": {"pip": ["pandas"]}}
@@ -156,7 +168,11 @@ async def test_packages_open_the_registries_where_nothing_is_said_of_networking(
         ({"config": {"type": "self_hosted"}}, ["self_hosted", "not built"]),
         (cloud(networking={"type": "limited", "allowed_hosts": ["10.0.0.1"]}), ["config.networking.allowed_hosts"]),
         (cloud(networking={"type": "limited", "allow_mcp_servers": True}), ["config.networking.allow_mcp_servers"]),
-        (cloud(packages={"apt": ["ffmpeg"]}), ["config.packages.apt"]),
+        (cloud(packages={"apt": ["-o=x"]}), ["config.packages.apt"]),
+        (cloud(limits={"memory_bytes": 1 << 60}), ["config.limits.memory_bytes", "must be from"]),
+        (cloud(limits={"processes": 1.5}), ["config.limits.processes", "whole number"]),
+        (cloud(limits={"gpus": 1}), ["config.limits.gpus", "memory_bytes"]),
+        (cloud(limits=[1]), ["config.limits", "object"]),
         (cloud(packages={"pip": ["-r /etc/passwd"]}), ["config.packages.pip"]),
         (
             cloud(packages={"pip": ["pandas"]}, networking={"type": "limited"}),

@@ -14,7 +14,7 @@ from freehold.environments.base import BoxSpec
 from freehold.environments.bubblewrap import Bubblewrap
 from freehold.environments.egress import Egress
 from freehold.environments.launcher import find_program
-from freehold.environments.layers import LayerFailed
+from freehold.environments.layers import LayerFailed, Progress
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from tests.environments.conftest import require_bubblewrap
@@ -35,7 +35,11 @@ async def boxes(tmp_path: Path, index: Index) -> AsyncIterator[Bubblewrap]:
     opened = Bubblewrap(
         tmp_path / "boxes",
         egress=Egress(EgressSettings(egress_private_hosts=("index.test",))),
-        layers=LayerSettings(layer_pip_index=f"{address}/simple/", layer_npm_registry=f"{address}/"),
+        layers=LayerSettings(
+            layer_pip_index=f"{address}/simple/",
+            layer_npm_registry=f"{address}/",
+            layer_apt_sources=(f"deb [trusted=yes] {address}/apt ./",),
+        ),
         clock=HandClock(),
     )
     yield opened
@@ -98,9 +102,58 @@ async def test_what_cannot_be_installed_is_told_in_the_managers_words(boxes: Bub
     assert all(name.endswith(".lock") for name in left), left
 
 
-async def test_a_manager_that_is_not_run_fails_the_opening(boxes: Bubblewrap, tmp_path: Path) -> None:
-    with pytest.raises(LayerFailed, match="apt"):
-        await opened(boxes, tmp_path, apt=["jq"])
+def require_apt() -> None:
+    if find_program("apt-get") is None:
+        pytest.skip("this is no Debian")
+
+
+async def test_a_debian_package_and_what_it_needs_lie_over_the_system_which_nobody_touches(
+    boxes: Bubblewrap, tmp_path: Path, index: Index
+) -> None:
+    require_apt()
+    agent = await opened(boxes, tmp_path, apt=["waver"], pip=["greeting==1.0"])
+    assert await agent.bash("waver; greeting") == "data\nconfigured\nhello from the package"
+    assert await agent.bash("command -v waver; ls /usr/bin/bash /etc/passwd; id -un") == (
+        "/usr/bin/waver\n/etc/passwd\n/usr/bin/bash\nagent"
+    )
+    outcome = await agent.call("bash", command="touch /usr/bin/waver || rm /etc/words.conf || touch /usr/x")
+    assert outcome.is_error
+    assert find_program("waver") is None
+    (kept,) = [layer for layer in await boxes.layers() if layer["manager"] == "apt"]
+    assert kept["resolved"] == ["waver=1.0", "words=2.0"] and kept["packages"] == ["waver"]
+    asked = len(index.asked)
+    await opened(boxes, tmp_path, "sesn_2", apt=["waver"], pip=["greeting==1.0"])
+    assert len(index.asked) == asked
+
+
+async def test_a_box_with_debian_packages_is_as_closed_as_any(boxes: Bubblewrap, tmp_path: Path) -> None:
+    require_apt()
+    agent = await opened(boxes, tmp_path, apt=["words"])
+    status = await agent.bash("grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status | tr -d '\\t'")
+    assert status.splitlines() == ["CapEff:0000000000000000", "NoNewPrivs:1", "Seccomp:2"]
+    assert (await agent.call("bash", command="unshare -Ur true")).is_error
+    assert await agent.bash("cat /proc/1/environ 2>/dev/null | wc -c; ls /sys /root 2>/dev/null | wc -l") == "0\n0"
+
+
+async def test_what_apt_cannot_find_is_told_in_its_words(boxes: Bubblewrap, tmp_path: Path) -> None:
+    require_apt()
+    with pytest.raises(LayerFailed, match=r"(?s)apt could not install no-such-thing.*Unable to locate package"):
+        await opened(boxes, tmp_path, apt=["no-such-thing"])
+
+
+async def test_progress_is_told_manager_by_manager(boxes: Bubblewrap) -> None:
+    seen: list[Progress] = []
+    environment = {"packages": {"npm": ["greeter@1.2.3"], "pip": ["greeting==1.0"]}}
+    if find_program("npm") is None:
+        pytest.skip("npm is not installed")
+    await boxes.install(environment, seen.append)
+    await boxes.install(environment, seen.append)
+    assert [(one.manager, one.state, one.place, one.parts) for one in seen] == [
+        *(("npm", "installing", 1, 2), ("npm", "installed", 1, 2)),
+        *(("pip", "installing", 2, 2), ("pip", "installed", 2, 2)),
+        *(("npm", "ready", 1, 2), ("pip", "ready", 2, 2)),
+    ]
+    assert seen[1].detail == ("greeter@1.2.3",) and seen[3].detail == ("greeting==1.0",)
 
 
 async def test_what_has_no_version_is_resolved_anew_after_some_days(tmp_path: Path, index: Index) -> None:

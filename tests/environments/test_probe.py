@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from freehold.environments import probe
+from freehold.environments.base import Box, BoxFailed, BoxSpec
 from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.command import Fittings
+from freehold.environments.examining import overlays
 from freehold.environments.limits import ProcessLimits
 from freehold.environments.local import Local
 
@@ -16,6 +22,21 @@ async def test_a_real_box_is_found_isolated_with_every_wall(walled: Bubblewrap) 
     walls = {protection.name for protection in found.protections if protection.present}
     assert {"namespaces", "no network", "seccomp filter", "no capabilities", "sealed supervisor"} <= walls
     assert "bubblewrap: isolated" in probe.summary(found)
+
+
+async def test_a_doctor_sees_the_version_and_that_a_layer_can_be_laid_over_the_system(walled: Bubblewrap) -> None:
+    version, laid = await walled.examine()
+    assert version.present and version.detail.startswith("bubblewrap 0.")
+    assert laid.present, laid.detail
+
+
+async def test_a_doctor_tells_why_no_layer_can_be_laid_over(tmp_path: Path) -> None:
+    async def refused(spec: BoxSpec, fitted: Fittings) -> Box:
+        raise BoxFailed("mount: unknown filesystem type 'overlay'")
+
+    found = await overlays(refused, tmp_path)
+    assert not found.present and "unknown filesystem" in found.detail and "5.11" in found.remedy
+    assert os.listdir(tmp_path) == []
 
 
 async def test_no_walls_are_found_where_there_are_none() -> None:

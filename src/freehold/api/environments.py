@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -11,19 +11,22 @@ from starlette.routing import BaseRoute
 from freehold.api.base import Request, answer, route
 from freehold.api.metadata import merged_metadata, new_metadata
 from freehold.clock import Clock, rfc3339
+from freehold.environments.bounds import BoundSettings, check_limits
 from freehold.environments.networking import check_networking
 from freehold.environments.packages import MANAGERS, check_packages
 from freehold.errors import InvalidRequest, NotBuilt
 from freehold.ids import NewId
 from freehold.store.environments import EnvironmentRow, EnvironmentRows
+from freehold.wire.contract.checker import check
 
+T = TypeVar("T")
 MOST_NAME_CHARS = 256
 MOST_DESCRIPTION_CHARS = 2048
 
 
-def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId) -> list[BaseRoute]:
-    """Every route of environments but the work queue's."""
-    environments = _Environments(rows, clock, ids)
+def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId, bounds: BoundSettings | None = None) -> list[BaseRoute]:
+    """Every route of environments but the work queue's. `bounds`: the most that one may ask for."""
+    environments = _Environments(rows, clock, ids, bounds or BoundSettings())
     return [
         route("POST", "/v1/environments", environments.create),
         route("GET", "/v1/environments", environments.list),
@@ -35,21 +38,33 @@ def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId) -> list[BaseRoute
 
 
 class _Environments:
-    def __init__(self, rows: EnvironmentRows, clock: Clock, ids: NewId) -> None:
+    def __init__(self, rows: EnvironmentRows, clock: Clock, ids: NewId, bounds: BoundSettings) -> None:
         self._rows = rows
+        self._bounds = bounds
         self._clock = clock
         self._ids = ids
 
     async def create(self, request: Request) -> Response:
-        body = _created(await request.json("environments.create"))
+        fields = await self._fields(request, "environments.create")
+        body = _created(fields)
         row = await self._rows.create(request.workspace_id, self._ids("env"), body, self._clock.now_us())
         return answer(shown(row))
+
+    async def _fields(self, request: Request, operation: str) -> dict[str, Any]:
+        """The body, checked; `config.limits`, which is ours, beside what the API's contract knows."""
+        fields = await request.json()
+        config = fields.get("config")
+        limits = config.pop("limits", None) if isinstance(config, dict) else None
+        check(operation, fields)
+        if limits is not None:
+            fields["config"]["limits"] = _placed("config", lambda given: check_limits(given, self._bounds), limits)
+        return fields
 
     async def retrieve(self, request: Request) -> Response:
         return answer(shown(await self._rows.get(request.workspace_id, request.path["environment_id"])))
 
     async def update(self, request: Request) -> Response:
-        fields = await request.json("environments.update")
+        fields = await self._fields(request, "environments.update")
         environment_id = request.path["environment_id"]
         row = await self._rows.update(
             request.workspace_id, environment_id, self._clock.now_us(), lambda row: _updated(row, fields)
@@ -155,7 +170,9 @@ def _config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) 
     kept = current or {}
     packages = _packages(given.get("packages") or {}, kept.get("packages") or {})
     networking = _networking(given.get("networking"), kept.get("networking"), any(packages[name] for name in MANAGERS))
-    return {"type": "cloud", "networking": networking, "packages": packages}
+    config = {"type": "cloud", "networking": networking, "packages": packages}
+    limits = given.get("limits", kept.get("limits"))
+    return {**config, "limits": limits} if limits else config
 
 
 def _networking(given: Mapping[str, Any] | None, kept: Mapping[str, Any] | None, with_packages: bool) -> dict[str, Any]:
@@ -199,8 +216,8 @@ def _packages(given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, An
     return {"type": "packages", **packages}
 
 
-def _placed(place: str, check: Callable[[Mapping[str, Any]], None], value: Mapping[str, Any]) -> None:
+def _placed(place: str, check: Callable[[Any], T], value: Any) -> T:
     try:
-        check(value)
+        return check(value)
     except InvalidRequest as error:
         raise type(error)(f"{place}.{error.message}") from error

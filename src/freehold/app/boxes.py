@@ -9,6 +9,7 @@ from pathlib import Path
 from freehold.app.ground import Ground
 from freehold.app.settings import SafetySettings
 from freehold.environments.base import Boxes
+from freehold.environments.bounds import BoundSettings, limits_of
 from freehold.environments.bubblewrap import Bubblewrap
 from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
@@ -45,6 +46,9 @@ class BoxHouse:
         if self._unsafe:
             self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
         self.fleet = Fleet(self.backend, settings, clock)
+        self.installer = self._walled
+        bounds = configuration.section(BoundSettings)
+        self.limits = lambda config: limits_of(config, bounds)
         self.described = "boxes: not looked at"
 
     async def look(self) -> None:

@@ -26,6 +26,7 @@ from freehold.api import (
     files,
     health,
     keys,
+    layers,
     memory_stores,
     metrics,
     models,
@@ -47,6 +48,8 @@ from freehold.api.toolsets import Toolsets
 from freehold.app.console import make_console
 from freehold.app.parts import Parts
 from freehold.batches.deferring import Deferring
+from freehold.environments.bounds import BoundSettings
+from freehold.environments.packages import LayerSettings
 from freehold.gateway.catalogue import Catalogue
 from freehold.gateway.recorder import unpacked
 from freehold.ledger.manage import Budgets
@@ -96,7 +99,14 @@ def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
 
     return [
         *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids, skills=parts.library.skills),
-        *environments.routes(EnvironmentRows(store), clock=clock, ids=ids),
+        *environments.routes(
+            EnvironmentRows(store), clock=clock, ids=ids, bounds=ground.configuration.section(BoundSettings)
+        ),
+        *layers.routes(
+            EnvironmentRows(store),
+            of_sessions.boxes.installer,
+            ground.configuration.section(LayerSettings).layer_kept_days,
+        ),
         *sessions.routes(of_sessions.own, definitions, clock=clock),
         *events.routes(store, of_sessions.inbox, of_sessions.feed),
         *threads.routes(of_sessions.own, store, of_sessions.feed, clock=clock),

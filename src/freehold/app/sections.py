@@ -15,6 +15,7 @@ from freehold.api import (
 from freehold.app.settings import DataSettings, SafetySettings, UpstreamSettings
 from freehold.batches.settings import BatchSettings
 from freehold.console.settings import ConsoleSettings
+from freehold.environments.bounds import BoundSettings
 from freehold.environments.fleet import BoxSettings
 from freehold.environments.history import SnapshotSettings
 from freehold.environments.networking import EgressSettings
@@ -53,6 +54,7 @@ def sections() -> list[type[Any]]:
         ToolboxSettings,
         BoxSettings,
         SnapshotSettings,
+        BoundSettings,
         EgressSettings,
         LayerSettings,
         DriverSettings,

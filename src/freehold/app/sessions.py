@@ -25,7 +25,7 @@ from freehold.app.boxes import BoxHouse
 from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.calls import Handler
-from freehold.environments.base import BoxFailed, Limits
+from freehold.environments.base import BoxFailed
 from freehold.environments.history import History, SnapshotSettings
 from freehold.environments.snapshots import Snapshots
 from freehold.jobs.driver import Driver, DriverSettings
@@ -67,7 +67,7 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
     )
     uploads = Uploads(SessionRows(store), library.files, boxes.workdirs)
     outputs = Outputs(library.files, boxes.workdirs)
-    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, Limits(), provisions)
+    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, boxes.limits, provisions)
 
     async def remove_workdir(session_id: str) -> None:
         uploads.forget(session_id)

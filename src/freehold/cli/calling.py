@@ -73,6 +73,12 @@ class Server:
         except OSError as error:
             raise NoServer(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
 
+    def lines(self, path: str) -> Iterator[dict[str, Any]]:
+        """POST, and each line of JSON of the answer as it comes; raises as `get` does."""
+        with self._open("POST", path, b"{}", timeout_s=_LONG_S) as answer:
+            for line in answer:
+                yield _object(line)
+
     def download(self, path: str, file: Path) -> int:
         """GET into a new file; gives its size. What comes incomplete leaves no file. Raises as `get`, and `Refused`
         where the file cannot be written."""
@@ -108,7 +114,9 @@ class Server:
             return _object(answer.read(_LARGEST_ANSWER_BYTES))
 
     @contextlib.contextmanager
-    def _open(self, method: str, path: str, body: bytes | IO[bytes] | None, *, length: int = 0) -> Iterator[Any]:
+    def _open(
+        self, method: str, path: str, body: bytes | IO[bytes] | None, *, length: int = 0, timeout_s: float = _TIMEOUT_S
+    ) -> Iterator[Any]:
         kind = "application/json" if body is None or isinstance(body, bytes) else "application/x-tar"
         headers = {"authorization": f"Bearer {self.key}", "content-type": kind}
         if length:
@@ -116,7 +124,7 @@ class Server:
         request = urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own server is not behind a proxy
         try:
-            answer = opener.open(request, timeout=_TIMEOUT_S if not length else _LONG_S)
+            answer = opener.open(request, timeout=timeout_s if not length else _LONG_S)
         except urllib.error.HTTPError as error:
             raise Refused(_told(error)) from error
         except OSError as error:

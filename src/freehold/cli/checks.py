@@ -18,6 +18,7 @@ from freehold.app.build import build
 from freehold.app.settings import DataSettings, SafetySettings
 from freehold.config import Configuration
 from freehold.environments.base import Boxes, Capabilities
+from freehold.environments.examining import Examinable
 from freehold.errors import FreeholdError
 from freehold.store.look import look
 from freehold.upstreams.base import ListsModels
@@ -95,7 +96,8 @@ async def _upstream(application: Application) -> Finding:
 async def _boxes(boxes: Boxes, unsafe: bool) -> AsyncIterator[Finding]:
     found = await boxes.probe()
     yield _isolation(found, unsafe)
-    for protection in found.protections:
+    more = await boxes.examine() if found.isolated and isinstance(boxes, Examinable) else ()
+    for protection in (*found.protections, *more):
         level: Level = "ok" if protection.present else "note"
         yield Finding(f"  {protection.name}", level, protection.detail, "" if protection.present else protection.remedy)
 

@@ -17,6 +17,7 @@ from freehold.cli import (
     configuration,
     demo,
     doctor,
+    env,
     keys,
     library,
     route,
@@ -49,6 +50,7 @@ def commands() -> typer.Typer:
     app.command()(simulate.simulate)
     app.command("config")(configuration.config)
     app.add_typer(agents.commands(), name="agents")
+    app.add_typer(env.commands(), name="env")
     app.add_typer(sessions.commands(), name="sessions")
     app.add_typer(workspaces.commands(), name="workspaces")
     app.add_typer(keys.commands(), name="keys")

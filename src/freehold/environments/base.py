@@ -26,6 +26,8 @@ class Limits:
     disk_bytes: int = 2 << 30
     """Soft where there is no quota: a watcher freezes the box and says so."""
     tmp_bytes: int = 64 << 20
+    command_s: float = 3600.0
+    """The longest that a command may take, whatever it was allowed by the model."""
     output_bytes: int = 100 << 10
     """Of one command's output, first and last half are kept; all of it is counted."""
 

@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from freehold.environments import bundle
@@ -35,8 +36,8 @@ class Beginning:
     info: int
     """Where bubblewrap will tell the box's pid."""
 
-    def go(self, user: int | None, options: bytes) -> None:
-        """Become the box with those options, as that user of the host.
+    def go(self, user: int | None, options: bytes, overlays: Sequence[str] = ()) -> None:
+        """Become the box with those options, as that user of the host. `overlays`: see `command.begin`.
 
         Raises:
             BoxFailed: it has ended meanwhile.
@@ -46,7 +47,7 @@ class Beginning:
         assert self.outer.stdin is not None
         try:
             with self.outer.stdin as gate:
-                gate.write(f"{'' if user is None else user}\n".encode())
+                gate.write("".join(f"{line}\n" for line in ("" if user is None else user, *overlays)).encode())
         except BrokenPipeError:
             raise BoxFailed("the process that was to become the box has ended") from None
 

@@ -11,25 +11,26 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from freehold.clock import Clock, SystemClock
-from freehold.environments import journal, probe, users
-from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, ToolOutcome
+from freehold.environments import examining, journal, probe, users
+from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, Protection, ToolOutcome
 from freehold.environments.beginnings import Beginning, Beginnings
 from freehold.environments.channel import LiveBox
 from freehold.environments.chores import Chore, do
-from freehold.environments.command import SYSTEM_PATH, Layout, Mount, environment, options
+from freehold.environments.command import SYSTEM_PATH, Fittings, Layout, Mount, environment, options
 from freehold.environments.disk import DiskWatch, Watched
 from freehold.environments.egress import PORT, Door, Egress
 from freehold.environments.kit import Kit, find_kit
 from freehold.environments.launcher import Launcher
-from freehold.environments.layers import Layers
+from freehold.environments.layers import Layer, Layers, Tell, fittings, unheard
 from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import Limiter, best_limiter
 from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
+from freehold.environments.overlay import Overlay, laid_over, mount_points
 from freehold.environments.packages import MANAGERS, LayerSettings, layer_variables
 from freehold.environments.process import BoxProcess, last_words, pid_of_box
 from freehold.environments.start import start_line
@@ -75,21 +76,35 @@ class Bubblewrap:
         """See `Boxes`."""
         return await probe.of_boxes(self, self._root, await asyncio.to_thread(self._limiter))
 
+    async def examine(self) -> Sequence[Protection]:
+        """See `Examinable`."""
+        return (
+            await asyncio.to_thread(examining.version),
+            await examining.overlays(self._open_with, self._root),
+        )
+
     async def open(self, spec: BoxSpec) -> LiveBox:
         """See `Boxes`. Installs the packages of its environment first, where no box has had them yet."""
         packages = spec.environment.get("packages") or {}
         if not any(packages.get(manager) for manager in MANAGERS):
-            return await self._open_with(spec, ())
-        kit = await self._launcher.run(self._found)
-        found = await self._layers.ready(packages, kit.base.identity)
-        return await self._open_with(spec, [Mount(layer.path, layer.target) for layer in found])
+            return await self._open_with(spec, Fittings())
+        return await self._open_with(spec, fittings(await self.install(spec.environment)))
 
-    async def _open_with(self, spec: BoxSpec, mounts: Sequence[Mount]) -> LiveBox:
+    async def install(self, environment: Mapping[str, Any], tell: Tell = unheard) -> list[Layer]:
+        """See `InstallsPackages`."""
+        kit = await self._launcher.run(self._found)
+        return await self._layers.ready(environment.get("packages") or {}, kit.base.identity, tell)
+
+    async def layers(self) -> list[dict[str, Any]]:
+        """See `InstallsPackages`."""
+        return await asyncio.to_thread(self._layers.kept)
+
+    async def _open_with(self, spec: BoxSpec, fitted: Fittings) -> LiveBox:
         policy = policy_of(spec.environment, spec.mcp_hosts, self._egress.settings)
         with contextlib.closing(Door()) as door:
             way_out = {} if policy.closed else {"egress": door.far.fileno()}
-            box = await self._open_box(spec, mounts, list(way_out.values()))
-            await box.start(self._start_line(spec, mounts, bool(way_out)))
+            box = await self._open_box(spec, fitted, list(way_out.values()))
+            await box.start(self._start_line(spec, fitted, bool(way_out)))
             if self._kit is not None:
                 self._beginnings.refill(self._kit, self._limiter())
             if way_out:
@@ -97,7 +112,7 @@ class Bubblewrap:
                 box.on_end.append(proxy.close)
         return box
 
-    async def _open_box(self, spec: BoxSpec, mounts: Sequence[Mount], way_out: Sequence[int]) -> LiveBox:
+    async def _open_box(self, spec: BoxSpec, fitted: Fittings, way_out: Sequence[int]) -> LiveBox:
         workdir = Workdir(spec.workdir)
         held = await lease(workdir, spec.epoch)
         with contextlib.ExitStack() as on_error:
@@ -106,7 +121,7 @@ class Bubblewrap:
             beginning = await self._beginnings.take(kit, self._limiter(), spec.limits)
             on_error.callback(beginning.end)
             fds = [held.fd, *way_out]
-            await self._launcher.run(lambda: self._become(beginning, spec, workdir, mounts, fds))
+            await self._launcher.run(lambda: self._become(beginning, spec, workdir, fitted, fds))
             process = await asyncio.to_thread(_joined, spec, beginning, held)
             on_error.pop_all()
         box = LiveBox(spec.session_id, beginning.ours, lambda: asyncio.to_thread(process.end))
@@ -116,10 +131,10 @@ class Bubblewrap:
         box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
         return box
 
-    def _start_line(self, spec: BoxSpec, mounts: Sequence[Mount], way_out: bool) -> dict[str, Any]:
+    def _start_line(self, spec: BoxSpec, fitted: Fittings, way_out: bool) -> dict[str, Any]:
         places = [(shown, shown, writable) for shown, writable in PLACES]
         places += [(folder.target, folder.target, folder.writable) for folder in spec.folders]
-        variables = environment(layer_variables({mount.target for mount in mounts}, SYSTEM_PATH))
+        variables = environment(layer_variables({mount.target for mount in fitted.mounts}, SYSTEM_PATH))
         if not way_out:
             return start_line(spec, places, variables, self._limiter())
         return start_line(spec, places, {**variables, **proxy_variables(PORT)}, self._limiter(), {"port": PORT})
@@ -152,13 +167,13 @@ class Bubblewrap:
     # in the launcher's thread
 
     def _become(
-        self, beginning: Beginning, spec: BoxSpec, workdir: Workdir, mounts: Sequence[Mount], fds: Sequence[int]
+        self, beginning: Beginning, spec: BoxSpec, workdir: Workdir, fitted: Fittings, fds: Sequence[int]
     ) -> None:
         """Let it be the box of that session. `fds`: descriptors for its supervisor, after that of the journal."""
         kit = self._found()
         user = users.user_of(workdir)
         workdir.prepare(user)
-        for mount in mounts:
+        for mount in fitted.mounts:
             if mount.writable and not mount.source.exists():
                 make_folder(mount.source, 0o755)
                 give(mount.source, user)
@@ -167,16 +182,27 @@ class Bubblewrap:
             socket.send_fds(beginning.ours, [b"."], [record, *fds])
         finally:
             os.close(record)
-        beginning.go(user, options(self._layout(kit, spec, workdir, mounts)))
+        overlay = self._overlay(kit, fitted.over)
+        mounts = self._mounts(spec, workdir, fitted.mounts)
+        layout = Layout(overlay.base, mounts, spec.limits, WORKSPACE)
+        beginning.go(user, options(layout), overlay.lines)
 
     def _found(self) -> Kit:
         if self._kit is None:
             self._kit = find_kit(self._root)
         return self._kit
 
-    def _layout(self, kit: Kit, spec: BoxSpec, workdir: Workdir, more: Sequence[Mount]) -> Layout:
+    def _overlay(self, kit: Kit, over: Path | None) -> Overlay:
+        """The base as this box has it, and what has to be done for that before bubblewrap."""
+        base = kit.base_for(self._launcher)
+        if over is None:
+            return Overlay(base)
         reach = self._launcher.path
-        mounts = (
+        return laid_over(base, reach(over), reach(mount_points(self._root / ".base" / "over")))
+
+    def _mounts(self, spec: BoxSpec, workdir: Workdir, more: Sequence[Mount]) -> tuple[Mount, ...]:
+        reach = self._launcher.path
+        return (
             *(Mount(reach(mount.source), mount.target, mount.writable) for mount in more),
             Mount(reach(workdir.home), HOME, writable=True),
             Mount(reach(workdir.uploads), UPLOADS),
@@ -184,7 +210,6 @@ class Bubblewrap:
             Mount(reach(workdir.workspace), WORKSPACE, writable=True),
             *(Mount(reach(folder.source), folder.target, folder.writable) for folder in spec.folders),
         )
-        return Layout(kit.base_for(self._launcher), mounts, spec.limits, WORKSPACE)
 
     # in any thread
 

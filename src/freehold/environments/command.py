@@ -16,8 +16,16 @@ OPTIONS_FD = "{options}"
 SECCOMP_FD = "{seccomp}"
 INFO_FD = "{info}"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+_OVERLAYS = (
+    'while IFS= read -r lower && IFS= read -r at; do mount -t overlay overlay -o "ro,lowerdir=$lower" "$at" || exit 1; '
+    'done; exec </dev/null; exec "$@"'
+)
+"""In namespaces of its own, which the box then inherits."""
 _GATE = (
-    "read -r user || exit 0; drop=$1; shift; exec </dev/null; "
+    "read -r user || exit 0; drop=$1; shift; "
+    "if IFS= read -r unshare; then "
+    f'set -- "$unshare" --user --map-root-user --mount -- /bin/sh -c \'{_OVERLAYS}\' overlays "$@"; '
+    "else exec </dev/null; fi; "
     '[ -z "$user" ] || exec "$drop" "--reuid=$user" "--regid=$user" --clear-groups --no-new-privs "$@"; exec "$@"'
 )
 _RUN_BYTES = 16 << 20
@@ -31,6 +39,14 @@ class Mount:
     source: Path
     target: str
     writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fittings:
+    """What an environment adds to a box: mounts, and a folder whose `usr` and `etc` lie over those of the base."""
+
+    mounts: Sequence[Mount] = ()
+    over: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +82,8 @@ def command(bwrap: str, setpriv: str | None, user: int | None, inside: Sequence[
 def begin(bwrap: str, setpriv: str | None, inside: Sequence[str]) -> list[str]:
     """The command line of a box that is not told yet what it is: it waits for the number of its user on a line.
 
-    The line is empty where the server cannot change users. Descriptors as in `command`.
+    The line is empty where the server cannot change users. It may be followed by one with the path of `unshare` and
+    by two for each overlay: its folders as `lowerdir` has them, and where it goes. Descriptors as in `command`.
     """
     return ["/bin/sh", "-c", _GATE, "begin", setpriv or "", *command(bwrap, None, None, inside)]
 

@@ -118,7 +118,7 @@ def used_bytes(workdir: Workdir) -> int:
     """What its files take on the disk: sparse ones what they do, linked ones once, and a little for each name."""
     seen: set[int] = set()
     total = 0
-    for top in (workdir.workspace, workdir.home, workdir.outputs):
+    for top in filter(os.path.isdir, (workdir.workspace, workdir.home, workdir.outputs, workdir.building)):
         for _, folders, files, fd in os.fwalk(top, follow_symlinks=False):
             for name in (*folders, *files):
                 with contextlib.suppress(OSError):

@@ -162,7 +162,7 @@ class Proxy:
                 outgoing = self._tunnelled(name, head.target.port, reader, out)
             else:
                 out.write(head.forwarded(name))
-                outgoing = _copied(body(head, reader), out)
+                outgoing = _copied(body(head, reader), out, end=False)  # some servers take half an end for a whole
             await _both(outgoing, _copied(_pieces(upstream), writer))
 
     def _judged(self, target: Target) -> str:
@@ -250,11 +250,11 @@ async def _pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _copied(pieces: AsyncIterator[bytes], out: asyncio.StreamWriter) -> None:
+async def _copied(pieces: AsyncIterator[bytes], out: asyncio.StreamWriter, *, end: bool = True) -> None:
     async for piece in pieces:
         out.write(piece)
         await out.drain()
-    if out.can_write_eof():
+    if end and out.can_write_eof():
         out.write_eof()
 
 

@@ -18,13 +18,15 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from freehold.clock import Clock
+from freehold.environments.aptsources import AptSources, apt_sources
 from freehold.environments.base import Box, BoxDied, BoxFailed, BoxSpec, Limits
-from freehold.environments.command import Mount
-from freehold.environments.packages import BUILT, MANAGERS, LayerSettings, Manager
+from freehold.environments.command import Fittings, Mount
+from freehold.environments.managers import APT, APT_SOURCES, BUILT, SCRATCH, Manager
+from freehold.environments.packages import LayerSettings
 from freehold.environments.workdirs import Workdir, make_folder
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ _WORDS = 4000
 _DAY_US = 86_400_000_000
 _BUILD_LIMITS = Limits(memory_bytes=2 << 30, processes=512, cpu_cores=2.0, disk_bytes=4 << 30, tmp_bytes=512 << 20)
 
-OpenBox = Callable[[BoxSpec, Sequence[Mount]], Awaitable[Box]]
+OpenBox = Callable[[BoxSpec, Fittings], Awaitable[Box]]
+Tell = Callable[["Progress"], None]
 
 
 class LayerFailed(BoxFailed):
@@ -51,6 +54,50 @@ class Layer:
     resolved: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One layer to be had. `below`: those that were made before it."""
+
+    manager: Manager
+    specs: Sequence[str]
+    base: str
+    below: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One manager's part of an environment: `ready` (it was there), `installing`, `installed` or `failed`.
+
+    `place` of `parts`: 1 is the first. `detail`: what was installed, or the manager's own words.
+    """
+
+    manager: str
+    state: str
+    place: int
+    parts: int
+    detail: tuple[str, ...] = ()
+
+
+def unheard(progress: Progress) -> None:
+    """For those who do not ask."""
+
+
+class InstallsPackages(Protocol):
+    """What can install the packages of an environment ahead of its boxes."""
+
+    async def install(self, environment: Mapping[str, Any], tell: Tell = ...) -> list[Layer]:
+        """The layers of that `config`, built where they are missing. Raises `LayerFailed`."""
+        ...
+
+    async def layers(self) -> list[dict[str, Any]]:
+        """Every layer there is, used last first: id, manager, packages, resolved, size_bytes and used_s."""
+        ...
+
+    async def collect_layers(self, unused_days: float) -> list[str]:
+        """Remove those that no box was opened with for so long; gives their ids."""
+        ...
+
+
 class Layers:
     """All layers of this server, under `root`. Builds have their workdirs beside those of sessions, under `builds`."""
 
@@ -62,77 +109,117 @@ class Layers:
         self._open_box = open_box
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def ready(self, packages: Mapping[str, Any], base: str) -> list[Layer]:
+    async def ready(self, packages: Mapping[str, Any], base: str, tell: Tell = unheard) -> list[Layer]:
         """The layers of those packages, built where they are not there yet, in the order of the managers.
 
-        `base`: what they stand on; another base has other layers.
+        `base`: what they stand on; another base has other layers. What apt brings, those after it stand on.
 
         Raises:
             LayerFailed: one could not be built.
         """
-        found = []
-        for name in MANAGERS:
-            specs = sorted(set(packages.get(name) or []))
-            if specs and name not in BUILT:
-                raise LayerFailed(f"packages.{name} cannot be installed by this server")
-            if specs:
-                found.append(await self._layer(BUILT[name], specs, base))
+        wanted = [(BUILT[name], sorted(set(packages[name]))) for name in BUILT if packages.get(name)]
+        found: list[Layer] = []
+        for place, (manager, specs) in enumerate(wanted, 1):
+
+            def told(state: str, detail: Sequence[str] = (), name: str = manager.name, place: int = place) -> None:
+                tell(Progress(name, state, place, len(wanted), tuple(detail)))
+
+            layer = await self._layer(_Wanted(manager, specs, base, tuple(found)), told)
+            found.append(layer)
+            if manager is APT:
+                base = f"{base} {layer.path.name}"
         return found
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Every layer there is: `{"id", "manager", "packages", "resolved", "size_bytes", "used_s"}`."""
+        notes = sorted(self._root.glob("*.json"), key=lambda note: -note.stat().st_mtime)
+        return [
+            {
+                "id": note.stem,
+                "manager": note.stem.partition("-")[0],
+                **json.loads(note.read_text("utf-8")),
+                "used_s": note.stat().st_mtime,
+            }
+            for note in notes
+        ]
 
     async def collect(self, unused_days: float) -> list[str]:
         """Remove layers that no box was opened with for so long; gives their keys."""
         return await asyncio.to_thread(self._collect, unused_days)
 
-    async def _layer(self, manager: Manager, specs: Sequence[str], base: str) -> Layer:
-        key = self._key(manager, specs, base)
+    async def _layer(self, wanted: _Wanted, tell: Callable[..., None]) -> Layer:
+        manager = wanted.manager
+        sources = await asyncio.to_thread(self._apt_sources) if manager is APT else None
+        key = self._key(wanted, sources)
         note = self._root / f"{key}.json"
         async with self._locked(key):
-            if not note.exists():
-                await self._build(manager, specs, key, note)
+            there = note.exists()
+            if not there:
+                tell("installing", wanted.specs)
+                try:
+                    await self._build(wanted, sources, key, note)
+                except LayerFailed as error:
+                    tell("failed", [str(error)])
+                    raise
             used_s = self._clock.now_us() / 1e6
             os.utime(note, (used_s, used_s))
         resolved = json.loads(note.read_text("utf-8"))["resolved"]
+        tell("ready" if there else "installed", resolved)
         return Layer(manager.name, self._root / key, manager.target, tuple(resolved))
 
-    def _key(self, manager: Manager, specs: Sequence[str], base: str) -> str:
+    def _apt_sources(self) -> AptSources:
+        make_folder(self._root, 0o711)
+        return apt_sources(self._root, self._settings.layer_apt_sources)
+
+    def _key(self, wanted: _Wanted, sources: AptSources | None) -> str:
         """What is not pinned is pinned by the week (or what `layer_fresh_days` says)."""
-        exact = all(manager.exact(spec) for spec in specs)
+        manager = wanted.manager
+        exact = all(manager.exact(spec) for spec in wanted.specs)
         period = 0 if exact else self._clock.now_us() // (_DAY_US * max(1, self._settings.layer_fresh_days))
-        parts = [base, os.uname().machine, manager.name, str(self._source(manager)), str(period), *specs]
+        source = sources.digest if sources else str(self._settings.source(manager.name))
+        parts = [wanted.base, os.uname().machine, manager.name, source, str(period), *wanted.specs]
         return f"{manager.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}"
 
-    async def _build(self, manager: Manager, specs: Sequence[str], key: str, note: Path) -> None:
+    async def _build(self, wanted: _Wanted, sources: AptSources | None, key: str, note: Path) -> None:
+        manager, specs = wanted.manager, wanted.specs
         log.info("installing %s packages: %s", manager.name, ", ".join(specs))
         workdir = Workdir(self._builds / f"building-{key}-{os.urandom(4).hex()}")
-        spec = BoxSpec(workdir.path.name, workdir.path, 1, _BUILD_LIMITS, self._network(manager))
-        inner = workdir.workspace / "layer"
+        spec = BoxSpec(workdir.path.name, workdir.path, 1, _BUILD_LIMITS, self._network(manager, sources))
+        inner = workdir.building
+        below = fittings(wanted.below)
+        mounts = [*below.mounts, Mount(inner, manager.target, writable=True)]
+        if sources:
+            mounts.append(Mount(sources.folder, APT_SOURCES))
         try:
-            box = await self._open_box(spec, [Mount(inner, manager.target, writable=True)])
+            box = await self._open_box(spec, Fittings(mounts, below.over))
             try:
-                await self._run(box, manager, specs, manager.install(specs, self._source(manager)))
-                listed = await self._run(box, manager, specs, manager.listing())
+                command = manager.install(specs, self._settings.source(manager.name))
+                await self._run(box, wanted, f"mkdir -p {SCRATCH}; {command}")
+                listed = await self._run(box, wanted, f"({manager.listing()}) 2>/dev/null")
             finally:
                 await box.close()
-            await asyncio.to_thread(_keep, inner, self._root / key, note, listed.split())
+            told = {"packages": list(specs), "resolved": sorted(listed.split())}
+            await asyncio.to_thread(_keep, inner, self._root / key, note, told)
         except BoxDied as error:
             raise LayerFailed(f"the box of the installation went away: {error}") from error
         finally:
             await asyncio.to_thread(workdir.delete)
 
-    async def _run(self, box: Box, manager: Manager, specs: Sequence[str], command: str) -> str:
+    async def _run(self, box: Box, wanted: _Wanted, command: str) -> str:
         arguments = {"command": f"set -o pipefail; {command}", "timeout_ms": _BUILD_MS}
         outcome = await box.call("bash", arguments, key=os.urandom(8).hex(), epoch=1)
         said = str(outcome.content[0]["text"])
         if outcome.is_error:
-            raise LayerFailed(f"{manager.name} could not install {', '.join(specs)}: {said[-_WORDS:]}")
+            names = ", ".join(wanted.specs)
+            raise LayerFailed(f"{wanted.manager.name} could not install {names}: {said[-_WORDS:]}")
         return said
 
-    def _source(self, manager: Manager) -> str | None:
-        return self._settings.layer_pip_index if manager.name == "pip" else self._settings.layer_npm_registry
-
-    def _network(self, manager: Manager) -> dict[str, Any]:
-        source = self._source(manager)
-        hosts = [f"{part.hostname}:{part.port or _port(part.scheme)}" for part in [urlsplit(source)]] if source else []
+    def _network(self, manager: Manager, sources: AptSources | None) -> dict[str, Any]:
+        """Only the registries; of apt, the hosts of its sources."""
+        source = self._settings.source(manager.name)
+        parts = urlsplit(source.removeprefix("sparse+")) if source else None
+        hosts = [f"{parts.hostname}:{parts.port or _port(parts.scheme)}"] if parts else []
+        hosts += sources.hosts if sources else ()
         return {"networking": {"type": "limited", "allowed_hosts": hosts, "allow_package_managers": not source}}
 
     @contextlib.asynccontextmanager
@@ -162,10 +249,17 @@ def _port(scheme: str) -> int:
     return 80 if scheme == "http" else 443
 
 
-def _keep(inner: Path, layer: Path, note: Path, resolved: Sequence[str]) -> None:
+def fittings(layers: Sequence[Layer]) -> Fittings:
+    """What a box is opened with to have these layers: apt's lies over the base, the others have their own places."""
+    over = next((layer.path for layer in layers if layer.manager == APT.name), None)
+    return Fittings([Mount(layer.path, layer.target) for layer in layers if layer.path != over], over)
+
+
+def _keep(inner: Path, layer: Path, note: Path, told: Mapping[str, Any]) -> None:
     """Into its place in one step; the note beside it says that it is whole."""
     shutil.rmtree(layer, ignore_errors=True)  # of a server that died between the two
     inner.rename(layer)
     fresh = note.with_suffix(".json~")
-    fresh.write_text(json.dumps({"resolved": sorted(resolved)}), "utf-8")
+    size = sum(path.lstat().st_size for path in layer.rglob("*"))
+    fresh.write_text(json.dumps({**told, "size_bytes": size}), "utf-8")
     fresh.replace(note)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from freehold.config import setting
 from freehold.errors import InvalidRequest
 
+_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""A box trusts whom the host trusts; some programs would rather trust a list of their own."""
 _WEB_PORTS = (80, 443)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -144,10 +147,12 @@ def policy_of(environment: Mapping[str, Any], mcp_hosts: Sequence[str], settings
 def proxy_variables(port: int) -> dict[str, str]:
     """What makes the usual clients go through the proxy; each of them reads another one."""
     address = f"http://127.0.0.1:{port}"
+    trusted = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CARGO_HTTP_CAINFO")
     names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     local = "localhost,127.0.0.1,::1"
     return {
         **dict.fromkeys(names, address),
+        **(dict.fromkeys(trusted, _AUTHORITIES) if Path(_AUTHORITIES).exists() else {}),
         "no_proxy": local,
         "NO_PROXY": local,
         "NODE_USE_ENV_PROXY": "1",  # without it Node's fetch ignores all of the above

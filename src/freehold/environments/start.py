@@ -37,5 +37,6 @@ def start_line(
             "address_bytes": None if "memory" in limiter.controls else limits.memory_bytes,
             "output_bytes": limits.output_bytes,
             "file_tool_s": FILE_TOOL_S,
+            "command_s": limits.command_s,
         },
     }

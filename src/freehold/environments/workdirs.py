@@ -87,6 +87,8 @@ class Workdir:
         self.home = path / "home"
         self.uploads = path / "uploads"
         self.outputs = path / "outputs"
+        self.building = path / "layer"
+        """Only where packages are being installed."""
 
     @property
     def journal(self) -> Path:

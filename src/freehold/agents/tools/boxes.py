@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -48,7 +48,7 @@ class BoxFiles(Protocol):
 
 
 class FleetTools:
-    """See `BoxTools`."""
+    """See `BoxTools`. `limits`: what a box with such a `config` may use."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class FleetTools:
         boxes: Boxes,
         workdirs: Workdirs,
         uploads: Uploads,
-        limits: Limits,
+        limits: Callable[[Mapping[str, Any]], Limits],
         provisions: Provisions | None = None,
     ) -> None:
         self._fleet = fleet
@@ -93,7 +93,8 @@ class FleetTools:
 
     def _spec(self, place: Place, folders: Sequence[Folder] = ()) -> BoxSpec:
         path = self._workdirs.of(place.session_id).path
-        return BoxSpec(place.session_id, path, place.epoch, self._limits, place.environment, folders=folders)
+        limits = self._limits(place.environment)
+        return BoxSpec(place.session_id, path, place.epoch, limits, place.environment, folders=folders)
 
 
 class Uploads:

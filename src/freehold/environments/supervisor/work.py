@@ -44,6 +44,7 @@ class Bench:
         self._spawner = spawner
         self._places = Places(start["places"])
         self._file_tool_s: float = start["limits"]["file_tool_s"]
+        self._command_s: float = start["limits"]["command_s"]
         self._forks: dict[int, Fork] = {}
         self._shell = Shell(loop, spawner, self._places.directory, start["limits"]["output_bytes"])
         self._shell.on_timeout = lambda: self._shell.stop(self._at_work(), "timeout")  # type: ignore[method-assign]
@@ -63,7 +64,7 @@ class Bench:
         if order["name"] != "bash":
             self._fork(order["id"], lambda: files.run(order, self._places), done)
             return
-        self._queue.append((order, done))
+        self._queue.append(({**order, "arguments": bash.bounded(order["arguments"], self._command_s)}, done))
         if len(self._queue) == 1:
             self._next_command()
 

@@ -18,6 +18,11 @@ def timeout_s(arguments: dict[str, Any]) -> float:
     return arguments["timeout_ms"] / 1000 if arguments.get("timeout_ms") else DEFAULT_TIMEOUT_S
 
 
+def bounded(arguments: dict[str, Any], most_s: float) -> dict[str, Any]:
+    """The same call, which may take no longer than a command may in this box."""
+    return {**arguments, "timeout_ms": min(timeout_s(arguments), most_s) * 1000}
+
+
 def restarted() -> dict[str, Any]:
     """The answer to `restart`."""
     return answer("The shell was restarted; everything that ran in the box was ended.")

@@ -1,0 +1,60 @@
+"""A box to try an environment in: with its packages, network and limits, and files that nobody keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from freehold.app.settings import DataSettings
+from freehold.config import Configuration
+from freehold.environments.base import Box, BoxSpec, ToolOutcome
+from freehold.environments.bounds import BoundSettings, limits_of
+from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.egress import Egress
+from freehold.environments.networking import EgressSettings
+from freehold.environments.packages import LayerSettings
+from freehold.environments.workdirs import Workdirs
+
+_LONGEST_MS = 3_600_000
+
+
+class TrialBox:
+    """An open one."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+
+    async def run(self, command: str) -> ToolOutcome:
+        """What the command printed, in the one shell of this box. Raises `BoxDied`."""
+        arguments = {"command": command, "timeout_ms": _LONGEST_MS}
+        return await self._box.call("bash", arguments, key=os.urandom(8).hex(), epoch=1)
+
+
+@asynccontextmanager
+async def trial_box(configuration: Configuration, environment: Mapping[str, Any]) -> AsyncIterator[TrialBox]:
+    """Open one with that `config`, on this machine, beside the boxes of the server with the same data folder.
+
+    Raises:
+        BoxFailed: it did not come up.
+    """
+    workdirs = Workdirs(configuration.section(DataSettings).data.absolute() / "sessions")
+    boxes = Bubblewrap(
+        workdirs.root,
+        egress=Egress(configuration.section(EgressSettings)),
+        layers=configuration.section(LayerSettings),
+        warm=0,
+    )
+    workdir = workdirs.of(f"shell_{os.urandom(6).hex()}")
+    limits = limits_of(environment, configuration.section(BoundSettings))
+    try:
+        box = await boxes.open(BoxSpec(workdir.path.name, workdir.path, 1, limits, environment))
+        try:
+            yield TrialBox(box)
+        finally:
+            await box.close()
+    finally:
+        await boxes.close()
+        await asyncio.to_thread(workdir.delete)
