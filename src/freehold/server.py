@@ -30,6 +30,8 @@ from freehold.app.sections import sections as made_here
 from freehold.app.settings import DataSettings
 from freehold.config import Configuration, setting
 from freehold.errors import Misconfigured
+from freehold.telemetry.logs import configure as configure_logs
+from freehold.telemetry.settings import TelemetrySettings
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Parameters of `mallopt` (glibc's malloc.h)."""
@@ -116,6 +118,7 @@ def serve(read: Callable[[], Configuration]) -> int:
     configuration = read()
     listen = configuration.section(ListenSettings)
     listening = _bind(listen)
+    configure_logs(configuration.section(TelemetrySettings).log_format)
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from freehold.app.choosing import Choosing
 from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.app.settings import UpstreamSettings
+from freehold.app.telemetry import make_collector
 from freehold.app.upstreams import spares
 from freehold.calls import Handler
 from freehold.config import Configuration
@@ -20,6 +22,7 @@ from freehold.gateway.middleware.departures import Departures, DepartureSettings
 from freehold.gateway.middleware.files import FilesInMessages
 from freehold.gateway.middleware.limits import Limits, LimitSettings
 from freehold.gateway.middleware.recordings import Recordings
+from freehold.gateway.middleware.traces import Traces
 from freehold.gateway.recorder import Recorder
 from freehold.gateway.recording import Policy, RecordSettings
 from freehold.ledger.bounds import Bounds
@@ -27,6 +30,8 @@ from freehold.ledger.ledger import Hook, Ledger, LedgerSettings
 from freehold.library.message_files import MessageFiles
 from freehold.store.recordings import RecordingRows
 from freehold.telemetry.calls import CallMetrics
+from freehold.telemetry.otlp import Collector
+from freehold.telemetry.settings import TelemetrySettings
 from freehold.upstreams.base import Upstream
 
 
@@ -49,13 +54,16 @@ class Lasting:
     limits: Limits
     recorder: Recorder
     departures: Departures
+    collector: Collector | None
+    """`None`: nothing is traced."""
 
     @classmethod
     def of(cls, ground: Ground) -> Lasting:
         """Made once, at the start."""
         chosen, clock = ground.configuration.section, ground.clock
         recorder = Recorder(RecordingRows(ground.store), chosen(RecordSettings), clock)
-        return cls(Limits(chosen(LimitSettings), clock), recorder, Departures(chosen(DepartureSettings)))
+        departures = Departures(chosen(DepartureSettings))
+        return cls(Limits(chosen(LimitSettings), clock), recorder, departures, make_collector(ground))
 
     def renew(self, fresh: Configuration) -> None:
         """From now on by these settings. Raises `Misconfigured`."""
@@ -67,6 +75,8 @@ class Lasting:
         """Cut what is still drained, write what waits."""
         await self.departures.close()
         await self.recorder.flush()
+        if self.collector is not None:
+            await asyncio.to_thread(self.collector.close)
 
 
 def make_pipeline(
@@ -90,6 +100,7 @@ def make_pipeline(
         clock=ground.clock,
         retries=configuration.section(RetrySettings),
         metrics=measured,
+        traces=_traces(ground, lasting.collector),
         limits=lasting.limits,
         recordings=_recordings(ground, lasting.recorder),
         departures=lasting.departures,
@@ -98,6 +109,11 @@ def make_pipeline(
         caching=choosing.caching,
         files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
     )
+
+
+def _traces(ground: Ground, collector: Collector | None) -> Traces | None:
+    share = ground.configuration.section(TelemetrySettings).trace_share
+    return None if collector is None else Traces(collector, share, ground.clock)
 
 
 def _recordings(ground: Ground, recorder: Recorder) -> Recordings:

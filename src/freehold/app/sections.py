@@ -31,6 +31,7 @@ from freehold.jobs.driver import DriverSettings
 from freehold.jobs.webhooks import WebhookSettings
 from freehold.ledger.ledger import LedgerSettings
 from freehold.library.files import FilesSettings
+from freehold.telemetry.settings import TelemetrySettings
 from freehold.toolboxes.settings import ToolboxSettings
 from freehold.upstreams.network import NetworkSettings
 from freehold.upstreams.settings import UpstreamsSettings
@@ -69,4 +70,5 @@ def sections() -> list[type[Any]]:
         SecretSettings,
         SafetySettings,
         ConsoleSettings,
+        TelemetrySettings,
     ]

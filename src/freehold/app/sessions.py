@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from freehold.agents.compacting import Context, ContextSettings
@@ -12,6 +12,7 @@ from freehold.agents.feed import Feed
 from freehold.agents.forks import Forks
 from freehold.agents.inbox import Inbox
 from freehold.agents.judging import Judge, JudgeSettings
+from freehold.agents.log import Tell
 from freehold.agents.loop import Parts
 from freehold.agents.model import Model
 from freehold.agents.previews import Previews
@@ -32,7 +33,11 @@ from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
 from freehold.ledger.bounds import context_tokens
 from freehold.library.message_files import MessageFiles
+from freehold.store.session_log import NewEvent
 from freehold.store.sessions import SessionRows
+from freehold.telemetry.otlp import Collector
+from freehold.telemetry.settings import TelemetrySettings
+from freehold.telemetry.turns import Turns
 from freehold.toolboxes.base import Toolbox
 
 log = logging.getLogger(__name__)
@@ -57,7 +62,13 @@ class SessionHouse:
         self.owners.close()
 
 
-def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Toolbox], library: Library) -> SessionHouse:
+def make_sessions(
+    ground: Ground,
+    handler: Handler,
+    toolboxes: Mapping[str, Toolbox],
+    library: Library,
+    collector: Collector | None = None,
+) -> SessionHouse:
     """Everything from a client's event to the agent's answer, its tools, and whoever watches."""
     store = ground.store
     clock, ids = ground.clock, ground.ids
@@ -104,6 +115,7 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
     model = Model(handler, clock=clock, ids=ids, price=ground.rates.cost)
+    tell = _tells(ground, feed, collector)
     parts = Parts(
         model=model,
         judge=Judge(model, ground.configuration.section(JudgeSettings)),
@@ -118,10 +130,23 @@ def make_sessions(ground: Ground, handler: Handler, toolboxes: Mapping[str, Tool
         uploads=uploads.refresh,
         given=provisions.given,
         context=Context(ground.configuration.section(ContextSettings), context_tokens),
-        tell=feed.offer,
+        tell=tell,
     )
     owners = Owners(ground.data / "owners", ids)
     settings = ground.configuration.section(DriverSettings)
     driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
-    inbox = Inbox(store, clock=clock, ids=ids, tell=feed.offer, check_files=check_files)
+    inbox = Inbox(store, clock=clock, ids=ids, tell=tell, check_files=check_files)
     return SessionHouse(own, forks, inbox, feed, driver, owners, boxes)
+
+
+def _tells(ground: Ground, feed: Feed, collector: Collector | None) -> Tell:
+    """Who hears of every event that goes into a log: the streams, and where sessions are traced, the collector."""
+    if collector is None:
+        return feed.offer
+    turns = Turns(collector, ground.configuration.section(TelemetrySettings).trace_share)
+
+    def tell(session_id: str, first_seq: int, events: Sequence[NewEvent]) -> None:
+        feed.offer(session_id, first_seq, events)
+        turns(session_id, first_seq, events)
+
+    return tell

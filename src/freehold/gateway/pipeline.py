@@ -1,8 +1,8 @@
 """The pipeline: what a call passes, in order. This list is the gateway's table of contents.
 
-From the outside in: departures → record → keys → recordings → deadlines → limits → files in messages → routing →
-caching → budgets → fallbacks → retries → attempt meter → the upstream. What is switched off has no place in the stack,
-and costs nothing.
+From the outside in: departures → record → traces → keys → recordings → deadlines → limits → files in messages →
+routing → caching → budgets → fallbacks → retries → attempt meter → the upstream. What is switched off has no place
+in the stack, and costs nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from freehold.gateway.middleware.record import Record
 from freehold.gateway.middleware.recordings import Recordings
 from freehold.gateway.middleware.retries import Retries
 from freehold.gateway.middleware.routing import Routing
+from freehold.gateway.middleware.traces import Traces
 from freehold.gateway.retry_budget import RetryBudget
 from freehold.gateway.routes import FallbackSettings, routes_of
 from freehold.ledger.rates import Rates
@@ -60,6 +61,7 @@ def build(
     metrics: CallMetrics | None = None,
     recordings: Recordings | None = None,
     departures: Departures | None = None,
+    traces: Traces | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Handler:
     """The handler of every call: of the HTTP API, of agents, of batches. `chance` is the jitter's source. Without
@@ -91,6 +93,7 @@ def build(
         [
             *([departures] if departures and departures.active else []),
             Record(store, clock, metrics),
+            *([traces] if traces else []),
             KeyCheck(keys),
             *([recordings] if recordings and recordings.policy.active else []),
             Deadlines(clock),
