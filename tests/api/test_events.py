@@ -324,7 +324,7 @@ async def test_what_cannot_be_taken_is_a_400_that_names_it(opens: Opens) -> None
             },
             "not built",
         ),
-        ({"events": [{"type": "system.message", "content": [{"type": "text", "text": "x"}]}]}, "not built"),
+        ({"events": [{"type": "system.message", "content": [{"type": "text", "text": "x"}]}]}, "must follow"),
     ]
     async with house.http() as client:
         for body, named in bad:
