@@ -98,7 +98,9 @@ async def renew(
     for start in range(0, len(pairs), 1000):
         mine = tuple_(sessions.c.id, sessions.c.epoch).in_(pairs[start : start + 1000])
         # One that was given back meanwhile stays free: renewed, it would lie there until the lease had run out.
-        locked = select(sessions.c.id).where(mine, sessions.c.owner.is_not(None)).order_by(sessions.c.id).with_for_update()
+        locked = (
+            select(sessions.c.id).where(mine, sessions.c.owner.is_not(None)).order_by(sessions.c.id).with_for_update()
+        )
         renewed = (
             update(sessions)
             .where(sessions.c.id.in_(locked.scalar_subquery()))
