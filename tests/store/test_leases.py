@@ -132,6 +132,7 @@ async def test_the_end_of_a_turn_gives_the_lease_back_in_the_same_commit(store: 
     assert lease is not None
     end = partial(log.append, session_id=SID, events=[message("sevt_idle")], now_us=NOW_US, epoch=lease.epoch)
     await store.write(partial(end, values={"status": "idle"}, release=True))
+    await store.write(partial(log.renew, held={SID: lease.epoch}, now_us=NOW_US))  # too late: it stays free
     assert await acquire(store, "server_2") is None  # idle: there is nothing to do
     await store.write(partial(log.append, session_id=SID, events=(), now_us=NOW_US, values={"status": "running"}))
     again = await acquire(store, "server_2")
