@@ -108,6 +108,21 @@ async def test_a_session_of_5000_files_is_forked_at_an_event_byte_for_byte_and_g
         assert (await client.get("/diff")).json() == {"data": []}
 
 
+async def test_the_budget_of_a_session_goes_with_its_fork() -> None:
+    limit: Any = {"type": "limit", "max_list_cost": {"amount": "50", "currency": "USD"}}
+    async with play(Script([text("hi")])) as stage:
+        plain = await stage.client.beta.sessions.retrieve(stage.session)
+        capped = await stage.client.beta.sessions.create(
+            agent=plain.agent.id, environment_id=plain.environment_id, budget=limit
+        )
+        session = Play(stage.running, capped.id)
+        await session.turn(1)
+        async with http(session) as client:
+            made = (await client.post("/fork", json={})).json()
+        fork = await stage.client.beta.sessions.retrieve(made["id"])
+        assert fork.budget is not None and fork.budget.max_list_cost.amount == "50"
+
+
 async def test_only_rests_can_be_forked_and_the_nearest_is_named() -> None:
     script = Script([text("hi"), calls(("bash", {"command": "echo x > y"})), text("done")])
     async with play(script) as stage, http(stage) as client:

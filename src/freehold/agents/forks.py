@@ -267,7 +267,6 @@ class Forks:
                 key_id=caller.key_id,
                 title=source.title if title is None else title,
                 thread_id=thread_id,
-                cap_cents=None,
                 status="idle",
                 epoch=0,
                 last_seq=0,
