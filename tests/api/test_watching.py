@@ -7,8 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from freehold.access.audit import AuditLog, AuditSettings
 from freehold.api.traffic import percentile
+from freehold.calls import Caller
+from freehold.clock import HandClock
 from freehold.inprocess import AsgiTransport
+from freehold.store.engine import Store
 from freehold.store.traffic import Group
 from freehold.testing import Running, server
 
@@ -97,3 +101,22 @@ async def test_every_change_is_in_the_audit_log_and_talk_is_not(database_url: st
     assert not [path for _, path, _ in seen if path.startswith("/v1/messages")]
     assert [(entry["path"], entry["status"], entry["role"]) for entry in mine] == [("/freehold/v1/keys", 403, "member")]
     assert agent.id.startswith("agent_")
+
+
+async def test_the_audit_log_forgets_after_its_days_however_many_rows_there_are(store: Store) -> None:
+    clock = HandClock()
+    log = AuditLog(store, clock, AuditSettings(audit_kept_days=30))
+    caller = Caller("wrkspc_1", "apikey_1", "admin")
+    for number in range(2500):
+        log(caller, "POST", "/v1/agents", 200, f"req_{number}")
+    await clock.advance(20 * 86_400)
+    log(caller, "POST", "/v1/agents", 200, "req_younger")
+    await log.tidy()
+    assert len(await log.list(limit=100)) == 101
+    await clock.advance(11 * 86_400)
+    await log.tidy()
+    assert [row.id for row in await log.list(limit=100)] == ["req_younger"]
+    kept = AuditLog(store, clock, AuditSettings(audit_kept_days=0))
+    await clock.advance(400 * 86_400)
+    await kept.tidy()
+    assert len(await kept.list(limit=100)) == 1

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from freehold.calls import Caller
 from freehold.clock import Clock
+from freehold.config import setting
 from freehold.store import audit as rows
 from freehold.store.audit import AuditRow
 from freehold.store.engine import Store
@@ -18,17 +20,28 @@ _SPOKEN = re.compile(r"/v1/sessions/[^/]+/events|/v1/environments/[^/]+/work(/.*
 """Paths whose posts are talk and not changes; batches are changes."""
 _BATCHES = "/v1/messages/batches"
 _PATH_LONGEST = 512
+_DAY_US = 86_400_000_000
+_AT_ONCE = 1000
+"""Rows that one commit deletes: nobody else waits for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """How long it is remembered who changed what."""
+
+    audit_kept_days: int = setting(365, "How long the log of changes is kept; 0: for ever.", least=0, unit="days")
 
 
 class AuditLog:
-    """Takes requests in, and shows them."""
+    """Takes requests in, shows them, and forgets them after their time."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, settings: AuditSettings) -> None:
         self._store = store
+        self._kept_us = settings.audit_kept_days * _DAY_US
         self._clock = clock
 
     def __call__(self, caller: Caller, method: str, path: str, status: int, request_id: str) -> None:
-        """One request whose answer begins; under 5 µs, never waits."""
+        """One request whose answer begins; never waits."""
         if _SPOKEN.fullmatch(path) and not path.startswith(_BATCHES):
             return
         row = AuditRow(
@@ -50,3 +63,11 @@ class AuditLog:
         await self._store.flush()
         async with self._store.read() as conn:
             return await rows.listed(conn, limit=limit, after=after, key_id=key_id)
+
+    async def tidy(self) -> None:
+        """Forget what is older than is wished, in small steps."""
+        if not self._kept_us:
+            return
+        before_us, gone = self._clock.now_us() - self._kept_us, _AT_ONCE
+        while gone == _AT_ONCE:
+            gone = await self._store.write(lambda conn: rows.forget(conn, before_us, _AT_ONCE))

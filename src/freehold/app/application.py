@@ -50,7 +50,13 @@ class Application:
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(
                 _sweep(
-                    [parts.library.tidy, parts.sessions.boxes.tidy, parts.lasting.recorder.tidy, parts.choosing.save],
+                    [
+                        parts.library.tidy,
+                        parts.sessions.boxes.tidy,
+                        parts.lasting.recorder.tidy,
+                        parts.choosing.save,
+                        parts.audit.tidy,
+                    ],
                     parts.ground.clock,
                 ),
                 name="sweep",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
+from freehold.access.audit import AuditLog, AuditSettings
 from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
 from freehold.access.keys import Keys
 from freehold.access.secrets import Secrets, SecretSettings, secret_key
@@ -74,6 +75,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         parts = Parts(
             ground=ground,
             keys=keys,
+            audit=AuditLog(store, ground.clock, configuration.section(AuditSettings)),
             ledger=ledger,
             choosing=choosing,
             upstreams=tuple(upstreams),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from freehold.access.audit import AuditLog
 from freehold.access.keys import Keys
 from freehold.api.mcp_door import McpDoor
 from freehold.app.batches import BatchHouse
@@ -28,6 +29,7 @@ class Parts:
 
     ground: Ground
     keys: Keys
+    audit: AuditLog
     ledger: Ledger
     choosing: Choosing
     upstreams: Sequence[Upstream]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from freehold.access.audit import AuditLog
 from freehold.access.workspaces import Workspaces
 from freehold.agents.tools.web import WebSettings
 from freehold.api import (
@@ -72,21 +71,20 @@ def make_asgi(parts: Parts) -> ASGIApp:
     )
     hot = MessagesRoute(defers(parts.handler), clock=parts.ground.clock, ids=parts.ground.ids)
     bare: dict[str, ASGIApp] = dict.fromkeys(ROUTES, hot)
-    log = AuditLog(parts.ground.store, parts.ground.clock)
     console = make_console(parts.ground, parts.webhooks.secrets, lambda: application)
     application: ASGIApp = base.application(
-        _routes(parts, log),
+        _routes(parts),
         keys=parts.keys,
         clock=parts.ground.clock,
         ids=parts.ground.ids,
         bare=bare,
         under={**console, MCP: parts.mcp},
-        audit=log,
+        audit=parts.audit,
     )
     return application
 
 
-def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
+def _routes(parts: Parts) -> list[BaseRoute]:
     ground, of_sessions = parts.ground, parts.sessions
     store, clock, ids = ground.store, ground.clock, ground.ids
     web = ground.configuration.section(WebSettings).enabled()
@@ -131,7 +129,7 @@ def _routes(parts: Parts, log: AuditLog) -> list[BaseRoute]:
         *budgets.routes(Budgets(store, parts.ledger, clock=clock, ids=ids)),
         *usage_reports.routes(store, clock=clock),
         *traffic.routes(store, clock=clock),
-        *audit.routes(log, parts.keys),
+        *audit.routes(parts.audit, parts.keys),
         *health.routes(ready),
         *metrics.routes(parts.measured.render, ground.configuration.section(metrics.MetricsSettings)),
     ]

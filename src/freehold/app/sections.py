@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from freehold.access.audit import AuditSettings
 from freehold.access.first_start import AdminKeySettings
 from freehold.access.secrets import SecretSettings
 from freehold.agents.compacting import ContextSettings
@@ -67,6 +68,7 @@ def sections() -> list[type[Any]]:
         FilesSettings,
         LedgerSettings,
         AdminKeySettings,
+        AuditSettings,
         SecretSettings,
         SafetySettings,
         ConsoleSettings,
