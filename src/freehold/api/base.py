@@ -7,13 +7,14 @@ envelope here, in one place. `application(routes, …)` makes the ASGI app of th
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -49,6 +50,7 @@ Door = Literal["open", "member", "admin"]
 BODY_PATIENCE_S = 30.0
 """How long the next piece of a body may take; a phone on a train is faster, a stuck client is not."""
 _EXCHANGE = "freehold.exchange"
+_PIECE_BYTES = 1 << 18
 
 
 class ChecksKeys(Protocol):
@@ -112,6 +114,19 @@ class Request:
         """The caller's; every row a handler reads or writes belongs to it."""
         return self.caller.workspace_id
 
+    def workspaces(self, asked: str | None) -> list[str]:
+        """Whose rows a report of the caller is about: its own workspace; for an admin the one asked for, or all of
+        them, which is an empty list.
+
+        Raises:
+            PermissionDenied: a member asks for another workspace than its own.
+        """
+        if self.caller.role != "admin":
+            if asked is not None and asked != self.workspace_id:
+                raise PermissionDenied("workspace_id: only an admin key sees another workspace.")
+            return [self.workspace_id]
+        return [] if asked is None else [asked]
+
     @property
     def request_id(self) -> str:
         """`req_…`, as in the answer's `request-id`."""
@@ -164,6 +179,15 @@ class Request:
 def answer(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer. `answer(None)` is `null`, which is how this API says "nothing" (the SDK breaks on 204)."""
     return Response(msgspec.json.encode(value), status, dict(headers or {}), media_type="application/json")
+
+
+async def pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """A file's content for a streamed answer, read in a thread; it is closed at the end, or when the client leaves."""
+    try:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
+    finally:
+        file.close()
 
 
 def route(method: str, path: str, handler: Handler, *, door: Door = "member") -> BaseRoute:

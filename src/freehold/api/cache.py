@@ -10,7 +10,6 @@ from starlette.routing import BaseRoute
 
 from freehold.api.base import Request, answer, route
 from freehold.clock import rfc3339
-from freehold.errors import PermissionDenied
 from freehold.store.cache_misses import CacheMisses
 from freehold.store.engine import Store
 from freehold.store.usage_reports import Span, report
@@ -28,7 +27,7 @@ def routes(store: Store, misses: CacheMisses) -> list[BaseRoute]:
         query = request.query
         width = query.one_of("by", ("day", "hour"), "day")
         within = query.times("started_at", ("gte", "lt"))
-        workspaces = _workspaces(query.text("workspace_id"), request)
+        workspaces = request.workspaces(query.text("workspace_id"))
         query.refuse_others()
         await store.flush()
         span = Span(within.gte, within.lt, _WIDTHS[width])
@@ -45,14 +44,6 @@ def routes(store: Store, misses: CacheMisses) -> list[BaseRoute]:
         )
 
     return [route("GET", "/freehold/v1/cache/report", cache_report)]
-
-
-def _workspaces(asked: str | None, request: Request) -> list[str]:
-    if request.caller.role != "admin":
-        if asked is not None and asked != request.workspace_id:
-            raise PermissionDenied("workspace_id: only an admin key sees another workspace.")
-        return [request.workspace_id]
-    return [] if asked is None else [asked]
 
 
 def _route(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ folder's disk: whatever goes wrong is known before the answer begins, and nothin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import IO
 
@@ -15,14 +15,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from freehold.access.workspaces import Workspaces
-from freehold.api.base import Request, answer, route
+from freehold.api.base import Request, answer, pieces, route
 from freehold.api.files import download
 from freehold.library.exports import Export
 from freehold.library.imports import Import
 
 MOST_BYTES = 1 << 40
 """Of one import; the disk's floor ends it sooner."""
-_READ_BYTES = 256 << 10
 _LOOK_EVERY_BYTES = 64 << 20
 """How often it is seen whether the disk still has room."""
 Scratch = Callable[[], IO[bytes]]
@@ -55,7 +54,7 @@ class _Library:
         except BaseException:
             file.close()
             raise
-        return download(_pieces(file), size, "application/x-tar", f"{workspace_id}.tar")
+        return download(pieces(file), size, "application/x-tar", f"{workspace_id}.tar")
 
     async def read(self, request: Request) -> Response:
         workspace_id = await self._workspace(request)
@@ -73,11 +72,3 @@ class _Library:
         """The one that was asked for, else the key's own. Raises `NotFound`."""
         asked = request.query.text("workspace_id")
         return request.workspace_id if asked is None else (await self._workspaces.get(asked)).id
-
-
-async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    try:
-        while piece := await asyncio.to_thread(file.read, _READ_BYTES):
-            yield piece
-    finally:
-        file.close()

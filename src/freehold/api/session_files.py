@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -19,14 +19,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from freehold.agents.forks import Forks, Point
-from freehold.api.base import Request, answer, route
+from freehold.api.base import Request, answer, pieces, route
 from freehold.api.files import download
 from freehold.clock import rfc3339
 from freehold.errors import InvalidRequest
 
 MOST_ARCHIVE_BYTES = 1 << 30
 MOST_TITLE_CHARS = 1000
-_READ_BYTES = 256 << 10
 Scratch = Callable[[], IO[bytes]]
 """Gives a file without a name. Raises `Unavailable` when the disk is nearly full."""
 
@@ -71,7 +70,7 @@ class _SessionFiles:
         session_id, event_id = request.path["session_id"], request.query.text("event_id")
         file = await self._forks.export(request.workspace_id, session_id, event_id)
         size = os.fstat(file.fileno()).st_size
-        return download(_pieces(file), size, "application/zstd", f"{session_id}.tar.zst")
+        return download(pieces(file), size, "application/zstd", f"{session_id}.tar.zst")
 
     async def take_in(self, request: Request) -> Response:
         with self._scratch() as file:
@@ -92,11 +91,3 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
 
 def _shown(point: Point) -> dict[str, Any]:
     return {"event_id": point.event_id, "at": rfc3339(point.at_us), "has_files": point.snapshot is not None}
-
-
-async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    try:
-        while piece := await asyncio.to_thread(file.read, _READ_BYTES):
-            yield piece
-    finally:
-        file.close()

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute
 from freehold.api.base import Request, answer, route
 from freehold.api.queries import Query, Window
 from freehold.clock import Clock, parse_rfc3339, rfc3339
-from freehold.errors import InvalidRequest, NotBuilt, PermissionDenied
+from freehold.errors import InvalidRequest, NotBuilt
 from freehold.store.engine import Store
 from freehold.store.usage_reports import COUNTED, DIMENSIONS, SUMMED, Span, report
 
@@ -187,7 +187,7 @@ async def _usage_of_ours(store: Store, request: Request) -> Response:
     by = query.texts("by", most=len(DIMENSIONS) + 1)
     form = query.one_of("format", ("json", "csv"), "json")
     within = query.times("started_at", ("gte", "lt"))
-    only = {"workspace": _workspaces(query.text("workspace_id"), request)}
+    only = {"workspace": request.workspaces(query.text("workspace_id"))}
     for name in ("key", "model", "session", "user", "task_type"):
         only[name] = query.texts(f"{name}s", most=_MOST_VALUES)
     query.refuse_others()
@@ -206,14 +206,6 @@ async def _usage_of_ours(store: Store, request: Request) -> Response:
         return Response(as_csv(columns, data), media_type="text/csv; charset=utf-8")
     total = {name: sum(row[name] for row in data) for name in (*COUNTED, *SUMMED)}
     return answer({"type": "usage", "total": total, "data": data})
-
-
-def _workspaces(asked: str | None, request: Request) -> list[str]:
-    if request.caller.role != "admin":
-        if asked is not None and asked != request.workspace_id:
-            raise PermissionDenied("workspace_id: only an admin key sees another workspace.")
-        return [request.workspace_id]
-    return [] if asked is None else [asked]
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
