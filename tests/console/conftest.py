@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -78,7 +77,3 @@ def post(web: httpx2.Client, path: str, values: dict[str, str], token: str | Non
     """A form as our own page sends it."""
     known = token_of(web.get("/console/agents/new").text) if token is None else token
     return web.post(path, data={"token": known, **values}, headers={"origin": str(web.base_url).rstrip("/")})
-
-
-def kept(path: Path) -> str:
-    return path.read_text("utf-8")

@@ -38,9 +38,8 @@ class Rendering:
         def say(text: str) -> str:
             return translated(text, language)
 
-        told = visit.request.cookies.get("freehold_told", "").encode("ascii", "ignore").decode("unicode_escape")
         return self._environment.get_template(template).render(
-            visit=visit, _=say, language=language, theme=visit.preferences.theme, told=told, **values
+            visit=visit, _=say, language=language, theme=visit.preferences.theme, told=visit.told, **values
         )
 
     def part(self, template: str, language: str, values: Mapping[str, Any]) -> str:

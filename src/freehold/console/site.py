@@ -25,7 +25,7 @@ from freehold.console.door import COOKIE, Door, Login, Seals, Tries, same
 from freehold.console.public import Api, Refused
 from freehold.console.rendering import Rendering
 from freehold.console.settings import PATH, ConsoleSettings
-from freehold.console.visit import PREFERENCES, SAFE, Visit, preferences_of
+from freehold.console.visit import SAFE, TOLD, Visit, preferences_of
 
 log = logging.getLogger(__name__)
 
@@ -133,16 +133,21 @@ class Site:
             api = Api(self._api, login.key)
             try:
                 visit = self._visit(request, login, api, await api.get("/freehold/v1/me"))
-            except Refused:  # the key was revoked
-                return _out(_to_login(request))
+            except Refused as error:
+                if error.status != 401:
+                    raise HTTPException(error.status) from error
+                return _out(_to_login(request))  # the key was revoked
             if request.method == "POST" and not await self._is_ours(request, login):
                 return visit.refused(Refused(403, "This form did not come from a page of this login. Open it again."))
             try:
                 response = await page(visit)
             except Refused as error:
                 response = visit.refused(error)
-            if request.cookies.get("freehold_told") and response.media_type == "text/html":
-                response.delete_cookie("freehold_told", path=PATH)
+            except Exception:  # the outer edge of a request
+                log.exception("the console's page %s failed", request.url.path)
+                response = visit.refused(Refused(500, "Something went wrong in the server; its log says what."))
+            if TOLD in request.cookies and response.media_type == "text/html":
+                response.delete_cookie(TOLD, path=PATH)
             return response
 
         return run
@@ -216,6 +221,3 @@ def _static(name: str, kind: str) -> Static:
     content = files("freehold.console").joinpath("static", name).read_bytes()
     stem, _, ending = name.partition(".")
     return Static(f"{PATH}/{stem}-{hashlib.sha256(content).hexdigest()[:12]}.{ending}", content, kind)
-
-
-__all__ = ["PREFERENCES", "Site"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -20,6 +21,8 @@ from freehold.console.rendering import Rendering
 THEMES = ("auto", "light", "dark")
 LANGUAGES = ("en", "zh")
 PREFERENCES = "freehold_preferences"
+TOLD = "freehold_told"
+"""What the next page says first."""
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -64,6 +67,11 @@ class Visit:
         """Runs the whole server."""
         return self.me.get("role") == "admin"
 
+    @property
+    def told(self) -> str:
+        """What the page before has left to be said."""
+        return unquote(self.request.cookies.get(TOLD, ""))
+
     def asked(self, name: str, otherwise: str = "") -> str:
         """A query parameter."""
         return self.request.query_params.get(name, otherwise)[:500]
@@ -84,7 +92,7 @@ class Visit:
         """On to another page of ours, which first says `told`."""
         response = RedirectResponse(path, 303, SAFE)
         if told:
-            response.set_cookie("freehold_told", _ascii(told), 30, path="/console", httponly=True, samesite="strict")
+            response.set_cookie(TOLD, quote(told[:300]), 30, path="/console", httponly=True, samesite="strict")
         return response
 
     def refused(self, error: Refused) -> Response:
@@ -98,7 +106,3 @@ def preferences_of(request: Request) -> Preferences:
     if language not in LANGUAGES:
         language = "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
     return Preferences(language, theme if theme in THEMES else "auto")
-
-
-def _ascii(text: str) -> str:
-    return text[:300].encode("unicode_escape").decode("ascii").replace(";", ",").replace('"', "'")
