@@ -20,17 +20,19 @@ from freehold.errors import Misconfigured
 
 _MOST_LINE_BYTES = 64 << 20
 _ETC = (
-    *(
-        "alternatives",
-        "group",
-        "hosts",
-        "ld.so.cache",
-        "localtime",
-        "nsswitch.conf",
-        "passwd",
-        "pki/ca-trust/extracted",
-    ),
-    *("pki/tls/certs", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf"),
+    "alternatives",
+    "group",
+    "hosts",
+    "ld.so.cache",
+    "localtime",
+    "nsswitch.conf",
+    "passwd",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+    "resolv.conf",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
 )
 """What names, times and certificates need; no keys and no settings of services."""
 
