@@ -254,8 +254,8 @@ def _toolset(**other: Any) -> dict[str, Any]:
             ["mcp_servers.0.url", "nope", "company"],
         ),
         (
-            {"mcp_servers": [{**COMPANY_SERVER, "url": "https://mcp.example.com"}], "tools": [COMPANY_TOOLS]},
-            ["mcp_servers.0.url", "not built"],
+            {"mcp_servers": [{**COMPANY_SERVER, "url": "http://mcp.example.com"}], "tools": [COMPANY_TOOLS]},
+            ["mcp_servers.0.url", "https://"],
         ),
         ({"mcp_servers": [COMPANY_SERVER, COMPANY_SERVER], "tools": [COMPANY_TOOLS]}, ["mcp_servers", "'shop'"]),
         ({"mcp_servers": [COMPANY_SERVER], "tools": [COMPANY_TOOLS, COMPANY_TOOLS]}, ["tools", "'shop'"]),

@@ -34,7 +34,7 @@ async def test_an_environment_without_a_config_is_a_cloud_one_without_network_or
     config = environment.config
     assert config.type == "cloud" and config.networking.type == "limited"
     assert config.networking.allowed_hosts == []
-    assert not config.networking.allow_mcp_servers and not config.networking.allow_package_managers
+    assert config.networking.allow_mcp_servers and not config.networking.allow_package_managers
     assert (config.packages.pip, config.packages.apt) == ([], [])
     assert await house.client().beta.environments.retrieve(environment.id) == environment
 
@@ -167,7 +167,6 @@ async def test_packages_open_the_registries_where_nothing_is_said_of_networking(
         ({"name": ""}, ["name"]),
         ({"config": {"type": "self_hosted"}}, ["self_hosted", "not built"]),
         (cloud(networking={"type": "limited", "allowed_hosts": ["10.0.0.1"]}), ["config.networking.allowed_hosts"]),
-        (cloud(networking={"type": "limited", "allow_mcp_servers": True}), ["config.networking.allow_mcp_servers"]),
         (cloud(packages={"apt": ["-o=x"]}), ["config.packages.apt"]),
         (cloud(limits={"memory_bytes": 1 << 60}), ["config.limits.memory_bytes", "must be from"]),
         (cloud(limits={"processes": 1.5}), ["config.limits.processes", "whole number"]),

@@ -153,6 +153,9 @@ ROWS: dict[str, Row] = {
     "GET /v1/organizations/cost_report": Row("admin"),
     "GET /freehold/v1/export": Row("admin"),
     "POST /freehold/v1/import": Row("admin"),
+    "POST /freehold/v1/mcp_credentials": Row("made", {"url": "https://example.com/mine", "headers": {"a": "b"}}),
+    "GET /freehold/v1/mcp_credentials": LISTED,
+    "DELETE /freehold/v1/mcp_credentials/{credential_id}": HIDDEN,
     "POST /freehold/v1/webhooks": Row("made", {"url": "https://example.com/mine"}),
     "GET /freehold/v1/webhooks": LISTED,
     "DELETE /freehold/v1/webhooks/{webhook_id}": HIDDEN,
@@ -352,6 +355,8 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         body={"url": "https://example.com/secret", "events": ["agent.archived"]},
         cast_to=dict[str, Any],
     )
+    shown = {"url": "https://example.com/secret", "headers": {"authorization": "secret"}}
+    credential = await client.post("/freehold/v1/mcp_credentials", body=shown, cast_to=dict[str, Any])
     [resource] = [one async for one in client.beta.sessions.resources.list(session.id) if one.type == "file"]
     [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
     return {
@@ -370,6 +375,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "memory_id": memory.id,
         "memory_version_id": memory.memory_version_id,
         "webhook_id": hook["id"],
+        "credential_id": credential["id"],
         "workspace_id": key["workspace_id"],
         "key_id": key["id"],
         "budget_id": budget["id"],

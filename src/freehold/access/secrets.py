@@ -78,6 +78,12 @@ class Secrets:
             sealed = await rows.get(conn, workspace_id, name)
         return None if sealed is None else self.open(workspace_id, name, sealed)
 
+    async def named(self, workspace_id: str, prefix: str) -> list[bytes]:
+        """The secrets of a workspace whose names begin so."""
+        async with self._store.read() as conn:
+            found = await rows.named(conn, workspace_id, prefix)
+        return [self.open(workspace_id, name, sealed) for name, sealed in found]
+
     async def remove(self, workspace_id: str, name: str) -> bool:
         """Forget a secret; false if there was none."""
         return await self._store.write(lambda conn: rows.remove(conn, workspace_id, name))

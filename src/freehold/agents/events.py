@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from freehold.agents import caps
@@ -82,6 +82,11 @@ class Voice:
         """Something went wrong; `retry` says whether the server goes on by itself."""
         error = {"type": kind, "message": message, "retry_status": {"type": retry}}
         return self.event("session.error", {"error": error})
+
+    def trouble(self, kind: str, message: str, server: str) -> Draft:
+        """An MCP server failed. The turn goes on without it, and the next one asks it again."""
+        draft = self.error(kind, message, "retrying")
+        return replace(draft, fields={"error": {**draft.fields["error"], "mcp_server_name": server}})
 
     def result(self, call: ToolCall, content: Sequence[Mapping[str, Any]], is_error: bool) -> Draft:
         """The answer to a call, in the type that fits it."""

@@ -96,6 +96,8 @@ class Loop:
         self._place = Place(log.id, row.workspace_id, log.epoch, row.environment_config, row.agent.get("skills") or ())
         self._work = ToolWork(parts.execution, self._place, row.agent, log, self._voice)
         self._catalog = catalog(row.agent, parts.execution.built_in(), parts.execution.offered(row.agent), {})
+        self._met = not parts.execution.has_remote(row.agent)
+        """Its MCP servers elsewhere have been asked what they offer in this turn."""
         self._begun: reply.Ids | None = None
         """Of a model request whose start is in the log already."""
         self._uploads: Sequence[str] | None = None
@@ -134,6 +136,8 @@ class Loop:
         match step:
             case Rest():
                 return False
+            case Ask() if not self._met:
+                await self._meet()
             case Ask() if self._too_long or self._is_long(self.session):
                 await self._compact()
             case Ask():
@@ -149,6 +153,23 @@ class Loop:
                 values: dict[str, str | int | None] = {"status": "running", "wake_at_us": None}
                 await self._log.write(Change(self._voice.running(), values=values))
         return self.session.status == "running"
+
+    async def _meet(self) -> None:
+        """Ask the agent's MCP servers what they offer. One that fails is told in the log; the turn goes on without."""
+        asking = asyncio.create_task(self._parts.execution.meet(self._place, self._agent), name=f"meet {self._log.id}")
+        try:
+            while not asking.done() and not self._must_leave:
+                await self._until([asking])
+            if not asking.done():
+                return
+            met = asking.result()
+        finally:
+            await _cancelled(asking)
+        self._met = True
+        self._catalog = catalog(self._agent, self._parts.execution.built_in(), met.offered, {})
+        if met.troubles:
+            told = [self._voice.trouble(one.kind, one.message, one.server) for one in met.troubles]
+            await self._log.write(Change(told))
 
     # The model.
 
@@ -378,6 +399,7 @@ class Loop:
             begin=self._voice.running(),
             values={"usage": usage, "wake_at_us": None},
         )
+        self._met = not self._parts.execution.has_remote(self._agent)
         chaos.point("before_idle")
         await self._log.write_idle(change, idle, whole=whole)
         chaos.point("after_idle")

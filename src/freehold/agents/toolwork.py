@@ -105,6 +105,9 @@ class ToolWork:
 
     def _drafts(self, call: ToolCall, ran: Ran) -> list[Draft]:
         result = self._voice.result(call, ran.result.content, ran.result.is_error)
+        if ran.trouble is not None:
+            trouble = ran.trouble
+            return [result, self._voice.trouble(trouble.kind, trouble.message, trouble.server)]
         if ran.known:
             return [result]
         text = f"The outcome of {call.name} ({call.id}) is unknown. It is not repeated; the agent was told to verify."

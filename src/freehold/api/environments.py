@@ -176,34 +176,32 @@ def _config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) 
 
 
 def _networking(given: Mapping[str, Any] | None, kept: Mapping[str, Any] | None, with_packages: bool) -> dict[str, Any]:
-    """What was never said is closed, but for the package registries where there are packages to install."""
+    """What was never said is closed, but for the package registries where there are packages to install.
+
+    `allow_mcp_servers` is about calls that this server makes for the agent; a box reaches no MCP server by it.
+    """
     if given is None:
         if kept is None:
-            return _limited(with_packages, ())
+            return _limited(with_packages, (), True)
         given = kept
     if given["type"] == "unrestricted":
         return {"type": "unrestricted"}
     before = kept if kept is not None and kept["type"] == "limited" else {}
     said = {**before, **{key: value for key, value in given.items() if value is not None}}
-    if said.get("allow_mcp_servers"):
-        raise NotBuilt(
-            "config.networking.allow_mcp_servers: no MCP server is called from a box; toolboxes run in the server and "
-            "need no network. Leave it out."
-        )
     _placed("config.networking", check_networking, said)
     managers = bool(said.get("allow_package_managers"))
     if with_packages and not managers:
         raise InvalidRequest(
             "config.networking.allow_package_managers: must be true, because packages are to be installed."
         )
-    return _limited(managers, said.get("allowed_hosts") or ())
+    return _limited(managers, said.get("allowed_hosts") or (), bool(said.get("allow_mcp_servers")))
 
 
-def _limited(managers: bool, hosts: Sequence[str]) -> dict[str, Any]:
+def _limited(managers: bool, hosts: Sequence[str], mcp_servers: bool) -> dict[str, Any]:
     return {
         "type": "limited",
         "allowed_hosts": list(hosts),
-        "allow_mcp_servers": False,
+        "allow_mcp_servers": mcp_servers,
         "allow_package_managers": managers,
     }
 

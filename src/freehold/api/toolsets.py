@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from freehold.errors import InvalidRequest, NotBuilt
 from freehold.toolboxes.base import Toolbox
@@ -19,6 +20,8 @@ BUILT_IN = ("bash", "edit", "read", "write", "glob", "grep", "web_fetch", "web_s
 WEB = ("web_fetch", "web_search")
 MOST_TOOLS = 256
 MOST_SERVERS = 20
+MOST_URL_CHARS = 2048
+_SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MOST_DOMAINS = 64
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
@@ -31,14 +34,21 @@ class Toolsets:
     """Expands and checks tools under what this server has.
 
     `toolboxes`: those loaded, by name. `web`: the web tools that have a provider; the others are shown disabled.
+    `private_hosts`: hosts of MCP servers that may be named by http:// too.
     """
 
-    def __init__(self, toolboxes: Mapping[str, Toolbox], web: frozenset[str] = frozenset()) -> None:
-        self._toolboxes = dict(toolboxes)
+    def __init__(
+        self,
+        toolboxes: Mapping[str, Toolbox],
+        web: frozenset[str] = frozenset(),
+        private_hosts: Collection[str] = (),
+    ) -> None:
+        self._toolboxes = toolboxes
         self._web = web
+        self._private_hosts = frozenset(private_hosts)
 
     def servers(self, given: Iterable[Mapping[str, Any]]) -> list[Entry]:
-        """The MCP servers as stored: each a toolbox of this server. Raises `InvalidRequest`, naming the field."""
+        """The MCP servers as stored: toolboxes here, and others by address. Raises `InvalidRequest`, naming it."""
         servers = [self._server(f"mcp_servers.{index}", server) for index, server in enumerate(given)]
         if len(servers) > MOST_SERVERS:
             raise InvalidRequest(f"mcp_servers: {len(servers)} servers, at most {MOST_SERVERS} are taken.")
@@ -67,10 +77,7 @@ class Toolsets:
     def _server(self, place: str, server: Mapping[str, Any]) -> Entry:
         name, url = str(server.get("name", "")), str(server.get("url", ""))
         if not url.startswith(TOOLBOX_SCHEME):
-            raise NotBuilt(
-                f"{place}.url: remote MCP servers are not built yet. Load your functions into the server with "
-                f"`freehold serve --tools FILE` and name them as toolbox:NAME."
-            )
+            return self._elsewhere(place, name, url)
         box = url.removeprefix(TOOLBOX_SCHEME)
         if box not in self._toolboxes:
             loaded = ", ".join(sorted(self._toolboxes)) or "none; `freehold serve --tools FILE` loads one"
@@ -81,6 +88,26 @@ class Toolsets:
             raise InvalidRequest(
                 f"{place}.name: must be 1 to {most} letters, digits, underscores or hyphens, so that the model can "
                 f"be shown its tools as mcp__NAME__TOOL."
+            )
+        return {"type": "url", "name": name, "url": url}
+
+    def _elsewhere(self, place: str, name: str, url: str) -> Entry:
+        if not _SERVER_NAME.fullmatch(name):
+            raise InvalidRequest(f"{place}.name: must be 1 to 64 letters, digits, underscores or hyphens.")
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError as error:
+            raise InvalidRequest(f"{place}.url: cannot be read: {error}.") from error
+        if not host or len(url) > MOST_URL_CHARS or parts.fragment or parts.username is not None or not url.isascii():
+            raise InvalidRequest(
+                f"{place}.url: must be https://HOST/PATH of an MCP server (at most {MOST_URL_CHARS} characters, no "
+                "user, no fragment), or toolbox:NAME for functions of this server."
+            )
+        if parts.scheme != "https" and not (parts.scheme == "http" and host in self._private_hosts):
+            raise InvalidRequest(
+                f"{place}.url: must begin with https://. The operator can allow http:// for a host with "
+                "mcp_private_hosts; functions of this server are named as toolbox:NAME."
             )
         return {"type": "url", "name": name, "url": url}
 

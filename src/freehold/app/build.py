@@ -84,7 +84,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             toolboxes=toolboxes,
             mcp=McpDoor(toolboxes, keys, ground.ids),
             library=library,
-            sessions=make_sessions(ground, handler, toolboxes, library, lasting.collector),
+            sessions=make_sessions(ground, handler, toolboxes, library, secrets, lasting.collector),
             batches=make_batches(ground, calls, upstreams[0], interactive, library, payers),
             payers=payers,
             webhooks=make_webhooks(ground, secrets),

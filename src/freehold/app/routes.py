@@ -5,7 +5,9 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from freehold.access.mcp_credentials import McpCredentials
 from freehold.access.workspaces import Workspaces
+from freehold.agents.tools.remote.servers import RemoteSettings
 from freehold.agents.tools.web import WebSettings
 from freehold.api import (
     agents,
@@ -26,6 +28,7 @@ from freehold.api import (
     health,
     keys,
     layers,
+    mcp_credentials,
     memory_stores,
     metrics,
     models,
@@ -88,7 +91,8 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     ground, of_sessions = parts.ground, parts.sessions
     store, clock, ids = ground.store, ground.clock, ground.ids
     web = ground.configuration.section(WebSettings).enabled()
-    definitions = Definitions(Toolsets(parts.toolboxes, web), skills=True)
+    private_hosts = ground.configuration.section(RemoteSettings).mcp_private_hosts
+    definitions = Definitions(Toolsets(parts.toolboxes, web, private_hosts), skills=True)
 
     tenants = Workspaces(store, clock=clock, ids=ids)
 
@@ -122,6 +126,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *batches.routes(parts.batches.own),
         *deferred.routes(parts.batches.deferred),
         *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
+        *mcp_credentials.routes(McpCredentials(parts.webhooks.secrets)),
         *cache.routes(store, CacheMisses(store)),
         *routing.routes(RouteDecisions(store)),
         *bills.routes(store),

@@ -9,6 +9,7 @@ from freehold.access.first_start import AdminKeySettings
 from freehold.access.secrets import SecretSettings
 from freehold.agents.compacting import ContextSettings
 from freehold.agents.judging import JudgeSettings
+from freehold.agents.tools.remote.servers import RemoteSettings
 from freehold.agents.tools.web import WebSettings
 from freehold.api import (
     metrics,
@@ -63,6 +64,7 @@ def sections() -> list[type[Any]]:
         ContextSettings,
         JudgeSettings,
         WebSettings,
+        RemoteSettings,
         BatchSettings,
         WebhookSettings,
         FilesSettings,

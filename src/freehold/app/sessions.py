@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from freehold.access.mcp_credentials import McpCredentials
+from freehold.access.secrets import Secrets
 from freehold.agents.compacting import Context, ContextSettings
 from freehold.agents.feed import Feed
 from freehold.agents.forks import Forks
@@ -21,6 +23,7 @@ from freehold.agents.sessions import Sessions
 from freehold.agents.tools.boxes import FleetTools, Outputs, Spilled, Uploads
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.tools.provisions import Provisions
+from freehold.agents.tools.remote.servers import RemoteServers, RemoteSettings
 from freehold.agents.tools.web import Web, WebSettings
 from freehold.app.boxes import BoxHouse
 from freehold.app.ground import Ground
@@ -39,6 +42,8 @@ from freehold.telemetry.otlp import Collector
 from freehold.telemetry.settings import TelemetrySettings
 from freehold.telemetry.turns import Turns
 from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.results import Sizes
+from freehold.toolboxes.settings import ToolboxSettings
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +59,13 @@ class SessionHouse:
     driver: Driver
     owners: Owners
     boxes: BoxHouse
+    remote: RemoteServers
 
     async def close(self) -> None:
         """Hand sessions over, end the boxes, give our name back."""
         await self.driver.stop()
         await self.boxes.fleet.close()
+        await self.remote.close()
         self.owners.close()
 
 
@@ -67,6 +74,7 @@ def make_sessions(
     handler: Handler,
     toolboxes: Mapping[str, Toolbox],
     library: Library,
+    secrets: Secrets,
     collector: Collector | None = None,
 ) -> SessionHouse:
     """Everything from a client's event to the agent's answer, its tools, and whoever watches."""
@@ -112,6 +120,10 @@ def make_sessions(
         priced=lambda model: ground.rates.card(model) is not None,
     )
     forks = Forks(store, library.files, history, boxes.workdirs, close_box=boxes.fleet.end, clock=clock, ids=ids)
+    toolbox_settings = ground.configuration.section(ToolboxSettings)
+    sizes = Sizes(toolbox_settings.tool_result_bytes, toolbox_settings.tool_media_bytes)
+    remote_settings = ground.configuration.section(RemoteSettings)
+    remote = RemoteServers(remote_settings, sizes, McpCredentials(secrets).headers)
     previews = Previews()
     feed = Feed(store, previews, clock=clock)
     model = Model(handler, clock=clock, ids=ids, price=ground.rates.cost)
@@ -120,7 +132,7 @@ def make_sessions(
         model=model,
         judge=Judge(model, ground.configuration.section(JudgeSettings)),
         execution=Execution(
-            tools, toolboxes, Spilled(boxes.workdirs).keep, Web(ground.configuration.section(WebSettings))
+            tools, toolboxes, Spilled(boxes.workdirs).keep, Web(ground.configuration.section(WebSettings)), remote
         ),
         previews=previews,
         clock=clock,
@@ -136,7 +148,7 @@ def make_sessions(
     settings = ground.configuration.section(DriverSettings)
     driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
     inbox = Inbox(store, clock=clock, ids=ids, tell=tell, check_files=check_files)
-    return SessionHouse(own, forks, inbox, feed, driver, owners, boxes)
+    return SessionHouse(own, forks, inbox, feed, driver, owners, boxes, remote)
 
 
 def _tells(ground: Ground, feed: Feed, collector: Collector | None) -> Tell:

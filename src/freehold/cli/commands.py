@@ -20,6 +20,7 @@ from freehold.cli import (
     env,
     keys,
     library,
+    mcp,
     route,
     run,
     serve,
@@ -58,6 +59,7 @@ def commands() -> typer.Typer:
     app.add_typer(calls.commands(), name="calls")
     app.add_typer(batch.commands(), name="batch")
     app.add_typer(webhooks.commands(), name="webhooks")
+    app.add_typer(mcp.commands(), name="mcp")
     app.add_typer(route.commands(), name="route")
     app.add_typer(cache.commands(), name="cache")
     app.command()(usage.usage)

@@ -5,12 +5,14 @@ An SDK that builds and signs its own requests gets this; nothing of it is loaded
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import httpx2
 
+from freehold.calls import Attempted
 from freehold.outbound.client import Answer, Client, Exchange
 from freehold.outbound.dial import Origin, parse_url
+from freehold.outbound.failures import BrokenOff
 
 ANSWER = httpx2.Response
 """The type of an answer as it is before an SDK has looked at it."""
@@ -20,11 +22,13 @@ MakeClient = Callable[[Origin], Client]
 class OutboundTransport(httpx2.AsyncBaseTransport):
     """A client of ours for each origin that is asked. Raises `WayOutFailed`, which an SDK wraps as its cause.
 
-    Headers leave as they are, signed ones among them; nothing is decoded, so ask for `accept-encoding: identity`.
+    Headers leave as they are, signed ones among them; nothing is decoded, so ask for `accept-encoding: identity`. An
+    answer of more than `most_bytes` is broken off.
     """
 
-    def __init__(self, make: MakeClient) -> None:
+    def __init__(self, make: MakeClient, most_bytes: int | None = None) -> None:
         self._make = make
+        self._most_bytes = most_bytes
         self._clients: dict[Origin, Client] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -33,7 +37,7 @@ class OutboundTransport(httpx2.AsyncBaseTransport):
         head = _head(request, len(body))
         exchange = self._client_for(request).exchange(head, body, streamed=True)
         answer = await exchange.__aenter__()
-        stream = _Stream(answer, exchange)
+        stream = _Stream(answer, exchange, self._most_bytes)
         return httpx2.Response(answer.status, headers=answer.headers, stream=stream, request=request)
 
     async def aclose(self) -> None:
@@ -50,21 +54,32 @@ class OutboundTransport(httpx2.AsyncBaseTransport):
 
 
 class _Stream(httpx2.AsyncByteStream):
-    def __init__(self, answer: Answer, exchange: Exchange) -> None:
+    def __init__(self, answer: Answer, exchange: Exchange, most_bytes: int | None) -> None:
         self._answer = answer
         self._exchange = exchange
+        self._left_bytes = most_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while data := await self._answer.read():
+            if self._left_bytes is not None:
+                self._left_bytes -= len(data)
+                if self._left_bytes < 0:
+                    raise BrokenOff("the answer is larger than this server takes", attempted=Attempted.UNANSWERED)
             yield data
 
     async def aclose(self) -> None:
         await self._exchange.__aexit__(None, None, None)
 
 
-def http_client(make: MakeClient) -> httpx2.AsyncClient:
-    """For the `http_client` of an SDK's client. Time-outs are those of our limits."""
-    return httpx2.AsyncClient(transport=OutboundTransport(make), timeout=None, trust_env=False)
+def http_client(
+    make: MakeClient, headers: Mapping[str, str] | None = None, most_bytes: int | None = None
+) -> httpx2.AsyncClient:
+    """For the `http_client` of an SDK's client. `headers` go along with every request, `most_bytes` bounds an answer;
+    time-outs are those of our limits.
+    """
+    given = {"accept-encoding": "identity", **(headers or {})}
+    transport = OutboundTransport(make, most_bytes)
+    return httpx2.AsyncClient(transport=transport, headers=given, timeout=None, trust_env=False)
 
 
 def _head(request: httpx2.Request, body_bytes: int) -> bytes:

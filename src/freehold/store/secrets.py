@@ -22,6 +22,15 @@ async def get(conn: AsyncConnection, workspace_id: str, name: str) -> bytes | No
     return sealed
 
 
+async def named(conn: AsyncConnection, workspace_id: str, prefix: str) -> list[tuple[str, bytes]]:
+    """Those of a workspace whose names begin so, still sealed, by name."""
+    begins = sealed_secrets.c.name.startswith(prefix, autoescape=True)
+    which = select(sealed_secrets.c.name, sealed_secrets.c.sealed).where(
+        sealed_secrets.c.workspace_id == workspace_id, begins
+    )
+    return [(row.name, row.sealed) for row in await conn.execute(which.order_by(sealed_secrets.c.name))]
+
+
 async def remove(conn: AsyncConnection, workspace_id: str, name: str) -> bool:
     """Forget one; false if there was none."""
     which = (sealed_secrets.c.workspace_id == workspace_id, sealed_secrets.c.name == name)

@@ -5,6 +5,7 @@ It knows neither the log nor permissions: whoever calls it has written down that
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,12 +15,14 @@ from typing import Any, Protocol
 from freehold.agents.events import UNKNOWN_OUTCOME
 from freehold.agents.session import Result, ToolCall
 from freehold.agents.tools.catalog import TOOLBOX_SCHEME, Spec, configured, is_in_box
+from freehold.agents.tools.remote.failures import ServerFailed
 from freehold.context import spilling
 from freehold.environments.base import BoxDied, BoxFailed, Fenced, ToolOutcome
 from freehold.errors import FreeholdError
-from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.base import Toolbox, ToolResult
 
 log = logging.getLogger(__name__)
+_UNKNOWN_THERE = "Whether the call took effect is not known; verify before repeating it."
 
 _SHOWN = frozenset({"text", "image", "document", "search_result"})
 """Blocks that a result event may hold (SDK `beta_managed_agents_agent_tool_result_event.py`)."""
@@ -66,6 +69,35 @@ class WebTools(Protocol):
         ...
 
 
+class RemoteTools(Protocol):
+    """The tools of MCP servers elsewhere, as they are reached for a session."""
+
+    async def tools(self, place: Place, server: Mapping[str, Any]) -> Sequence[Spec]:
+        """What a server offers. Raises `ServerFailed`."""
+        ...
+
+    async def call(self, place: Place, url: str, tool: str, arguments: Mapping[str, Any]) -> ToolResult:
+        """Call one. Raises `ServerFailed`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An MCP server that failed its session: the type of its `session.error`, and what that says."""
+
+    kind: str
+    server: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The MCP servers of an agent: what each offers, and those that could not be asked."""
+
+    offered: Mapping[str, Sequence[Spec]]
+    troubles: Sequence[Trouble] = ()
+
+
 Spill = Callable[[Place, str, str], Awaitable[str]]
 """Keeps a text for the tools of a session, under the id of the call that it came from; gives the path in its box."""
 
@@ -76,6 +108,8 @@ class Ran:
 
     result: Result
     known: bool = True
+    trouble: Trouble | None = None
+    """The server behind the tool failed."""
 
 
 class Execution:
@@ -87,9 +121,11 @@ class Execution:
         toolboxes: Mapping[str, Toolbox],
         spill: Spill | None = None,
         web: WebTools | None = None,
+        remote: RemoteTools | None = None,
     ) -> None:
         """`spill` keeps what is too long to be read whole."""
         self._web = web
+        self._remote = remote
         self._boxes = boxes
         self._toolboxes = dict(toolboxes)
         self._spill = spill
@@ -99,13 +135,41 @@ class Execution:
         return [*self._boxes.specs(), *(self._web.specs() if self._web is not None else ())]
 
     def offered(self, agent: Mapping[str, Any]) -> dict[str, Sequence[Spec]]:
-        """What each MCP server of an agent offers, by the server's name."""
+        """What each toolbox among an agent's MCP servers offers, by the server's name. The others: `meet`."""
         found: dict[str, Sequence[Spec]] = {}
         for server in agent["mcp_servers"]:
             toolbox = self._toolbox(agent, server["name"])
             if toolbox is not None:
                 found[server["name"]] = toolbox.tools()
         return found
+
+    def has_remote(self, agent: Mapping[str, Any]) -> bool:
+        """Some MCP server of the agent stands elsewhere."""
+        return any(is_remote(server["url"]) for server in agent["mcp_servers"])
+
+    async def meet(self, place: Place, agent: Mapping[str, Any]) -> Met:
+        """Ask every MCP server of an agent what it offers, side by side. It raises nothing."""
+        servers = [server for server in agent["mcp_servers"] if is_remote(server["url"])]
+        answers = await asyncio.gather(*(self._ask(place, server) for server in servers))
+        offered = self.offered(agent)
+        troubles = []
+        for server, answer in zip(servers, answers, strict=True):
+            if isinstance(answer, Trouble):
+                troubles.append(answer)
+            else:
+                offered[server["name"]] = answer
+        return Met(offered, troubles)
+
+    async def _ask(self, place: Place, server: Mapping[str, Any]) -> Sequence[Spec] | Trouble:
+        try:
+            if self._remote is None:
+                raise ServerFailed("this server calls no MCP servers elsewhere", sent=False)
+            return await self._remote.tools(place, server)
+        except ServerFailed as error:
+            return _trouble(server["name"], error)
+        except Exception as error:  # the outer edge of what a stranger's server may do
+            log.exception("the MCP server %s of %s failed inside this server", server["name"], place.session_id)
+            return _trouble(server["name"], ServerFailed(f"it failed here ({type(error).__name__})", sent=False))
 
     async def run(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
         """Run it. Raises `Fenced` and nothing else."""
@@ -116,7 +180,10 @@ class Execution:
     async def _run(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
         try:
             if call.kind == "toolbox":
-                return await self._in_toolbox(place, agent, call)
+                url = _url(agent, call.server or "")
+                return await (
+                    self._elsewhere(place, url, call) if is_remote(url) else self._in_toolbox(place, agent, call)
+                )
             if not is_in_box(call.kind, call.name):
                 return Ran(await self._on_the_web(agent, call))
             outcome = await self._boxes.call(place, call.name, call.input, key=call.id)
@@ -164,13 +231,37 @@ class Execution:
         given = await toolbox.call(call.name, call.input, key=call.id, session_id=place.session_id)
         return Ran(_result(given.content, given.is_error))
 
+    async def _elsewhere(self, place: Place, url: str, call: ToolCall) -> Ran:
+        try:
+            if self._remote is None:
+                raise ServerFailed("this server calls no MCP servers elsewhere", sent=False)
+            given = await self._remote.call(place, url, call.name, call.input)
+        except ServerFailed as error:
+            end = f" {_UNKNOWN_THERE}" if error.sent else " The call was not made."
+            told = f"The MCP server {call.server} failed: {error}.{end}"
+            return Ran(_failed(told), not error.sent, _trouble(call.server or "", error))
+        return Ran(_result(given.content, given.is_error))
+
     async def _after_death(self, place: Place, call: ToolCall) -> Ran:
         known = await self.recall(place, call)
         return Ran(known) if known is not None else Ran(_failed(UNKNOWN_OUTCOME), known=False)
 
     def _toolbox(self, agent: Mapping[str, Any], server: str) -> Toolbox | None:
-        url = next((entry["url"] for entry in agent["mcp_servers"] if entry["name"] == server), "")
-        return self._toolboxes.get(url.removeprefix(TOOLBOX_SCHEME))
+        url = _url(agent, server)
+        return None if is_remote(url) else self._toolboxes.get(url.removeprefix(TOOLBOX_SCHEME))
+
+
+def is_remote(url: str) -> bool:
+    """Whether that address of an MCP server is not one of this server's toolboxes."""
+    return bool(url) and not url.startswith(TOOLBOX_SCHEME)
+
+
+def _url(agent: Mapping[str, Any], server: str) -> str:
+    return next((str(entry["url"]) for entry in agent["mcp_servers"] if entry["name"] == server), "")
+
+
+def _trouble(server: str, error: ServerFailed) -> Trouble:
+    return Trouble(error.kind, server, f"The MCP server {server} failed: {error}.")
 
 
 def _result(content: Sequence[Mapping[str, Any]], is_error: bool) -> Result:
