@@ -219,6 +219,7 @@ async def test_a_workspace_shows_its_credential_and_it_is_seen_nowhere(
         assert SECRET not in str(events) and SECRET not in "\n".join(lines)
         kept = b"".join(file.read_bytes() for file in play.running.data.rglob("freehold.db*"))
         assert SECRET.encode() not in kept
+        wrong: Json
         for wrong in ({"url": "ftp://x"}, {"headers": {}}, {"headers": {"host": "x"}}, {"headers": {"a": "b\r\nc: d"}}):
             with pytest.raises(BadRequestError):
                 await play.client.post(path, cast_to=object, body={**body, **wrong})

@@ -14,6 +14,7 @@ from freehold.outbound.client import Answer, Client, Exchange
 from freehold.outbound.dial import Origin, parse_url
 from freehold.outbound.failures import BrokenOff
 
+HttpClient = httpx2.AsyncClient
 ANSWER = httpx2.Response
 """The type of an answer as it is before an SDK has looked at it."""
 MakeClient = Callable[[Origin], Client]

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-import httpx2
 import mcp_types as types
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -21,7 +20,7 @@ from freehold import __version__
 from freehold.agents.tools.remote.failures import ServerFailed
 from freehold.calls import Attempted
 from freehold.outbound.failures import WayOutFailed
-from freehold.outbound.sdk_http import MakeClient, http_client
+from freehold.outbound.sdk_http import ANSWER, HttpClient, MakeClient, http_client
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ _WORDS = 500
 class McpConnection:
     """Made by `open`; ends by `close`, after a time of rest, or when the far end goes away."""
 
-    def __init__(self, url: str, http: httpx2.AsyncClient, answer_bytes: int, idle_s: float) -> None:
+    def __init__(self, url: str, http: HttpClient, answer_bytes: int, idle_s: float) -> None:
         self._url = url
         self._http = http
         self._answer_bytes = answer_bytes
@@ -157,7 +156,7 @@ class McpConnection:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def _answered(self, response: httpx2.Response) -> None:
+    async def _answered(self, response: ANSWER) -> None:
         self._status = response.status_code
 
     @property
