@@ -166,7 +166,7 @@ def bound(traffic: Sequence[Sent]) -> int:
     sizes: dict[bytes, int] = {}
     rest = 0
     for sent in traffic:
-        _, prompt = claude._read(sent.body(), "messages.create")
+        prompt = claude._read(sent.body(), "messages.create").prompt
         before = 0
         for position in prompt.positions:
             times.setdefault(position.digest, []).append(sent.at_s)

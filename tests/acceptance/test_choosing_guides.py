@@ -1,4 +1,4 @@
-"""The guides on caching and on routing: every Python block is a file under docs_src; every file and command runs."""
+"""The guides on caching, routing and long conversations: every Python block is a file under docs_src; every file and command runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from freehold.launch import ServerProcess
 
 _ROOT = Path(__file__).parents[2]
-_PAGES = [_ROOT / "docs" / "guides" / name for name in ("caching.md", "routing.md")]
+_PAGES = [_ROOT / "docs" / "guides" / name for name in ("caching.md", "routing.md", "context.md")]
 _SOURCES = _ROOT / "docs_src" / "choosing"
 _BLOCK = re.compile(r"(?:<!-- (docs_src/[\w/.]+) -->\n)?^```(\w*)\n(.*?)^```$", re.S | re.M)
 _CHAPTER = _ROOT / "examples" / "chapter"
@@ -52,7 +52,8 @@ def test_every_python_block_is_a_tested_file() -> None:
             assert bool(path) is (language == "python"), f"a block without a file: {text[:60]}"
             if path:
                 found[path] = text
-    assert set(found) == {f"docs_src/choosing/{path.name}" for path in _SOURCES.glob("*.py")}
+    sources = [*_SOURCES.glob("*.py"), *(_SOURCES.parent / "context").glob("*.py")]
+    assert set(found) == {str(path.relative_to(_ROOT)) for path in sources}
     for path, text in found.items():
         assert (_ROOT / path).read_text("utf-8").rstrip() == text.rstrip(), path
 
@@ -82,6 +83,12 @@ def test_the_system_prompt_is_written_once_and_a_clock_in_it_is_found(server: Se
     report = _freehold(server, "cache", "report")
     assert "the system prompt has changed at system.0" in report
     assert "before: " in report and "after: " in report
+
+
+def test_old_results_of_tools_are_cleared_and_the_answer_tells(server: ServerProcess) -> None:
+    edited, seen = _run(server, str(_SOURCES.parent / "context" / "edits.py")).splitlines()
+    assert re.fullmatch(r"clear_tool_uses_20250919 cleared 9 results: [1-9]\d{3,4} tokens", edited)
+    assert re.fullmatch(r"seen: [1-9]\d{3,4} tokens", seen)
 
 
 @pytest.mark.parametrize(

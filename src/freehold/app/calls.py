@@ -106,6 +106,7 @@ def make_pipeline(
         departures=lasting.departures,
         budgets=_paying(ground, ledger),
         routing=choosing.routing,
+        context_edits=choosing.context_edits,
         caching=choosing.caching,
         files=FilesInMessages(MessageFiles(library.files), knows_files=upstream.name == "claude"),
     )

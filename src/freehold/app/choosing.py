@@ -1,4 +1,4 @@
-"""Makes what chooses for a call: its model where that is left to us, and what of it is kept in Claude's cache.
+"""Makes what chooses for a call: its model where that is left to us, what of it is seen, what of it is cached.
 
 What is learned outlives a new configuration, so it is made once.
 """
@@ -14,6 +14,7 @@ from freehold.gateway.caching.cacher import Cacher, CachingSettings
 from freehold.gateway.caching.doctor import Doctor
 from freehold.gateway.caching.keeping import Keeping
 from freehold.gateway.middleware.caching import Caching, Watching
+from freehold.gateway.middleware.context_edits import ContextEdits, ContextEditSettings
 from freehold.gateway.middleware.routing import Judging, Routing
 from freehold.gateway.routing.asking import Asking, Shadows
 from freehold.gateway.routing.estimate import Estimates
@@ -30,6 +31,7 @@ class Choosing:
     """The middleware that choose, and what they have learned."""
 
     routing: Routing
+    context_edits: ContextEdits
     caching: Caching
     judging: Judging
     habits: Keeping
@@ -37,6 +39,7 @@ class Choosing:
     def ask_by(self, handler: Handler) -> None:
         """Requests of their own go through the whole pipeline."""
         self.caching.ask = handler
+        self.context_edits.ask = handler
         self.judging.asking.handler = handler
 
     async def start(self) -> None:
@@ -65,6 +68,7 @@ def make_choosing(ground: Ground) -> Choosing:
     caching = _caching(ground, ground.configuration.section(CachingSettings))
     return Choosing(
         Routing(router, RouteDecisions(ground.store), ground.clock, judging),
+        ContextEdits(ground.configuration.section(ContextEditSettings), ground.clock, ground.ids),
         caching,
         judging,
         Keeping(caching.cacher.memory, HabitRows(ground.store), ground.clock),

@@ -24,6 +24,7 @@ from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.caching.cacher import CachingSettings
+from freehold.gateway.middleware.context_edits import ContextEditSettings
 from freehold.gateway.middleware.departures import DepartureSettings
 from freehold.gateway.middleware.limits import LimitSettings
 from freehold.gateway.recording import RecordSettings
@@ -53,6 +54,7 @@ def sections() -> list[type[Any]]:
         RecordSettings,
         RoutingSettings,
         CachingSettings,
+        ContextEditSettings,
         metrics.MetricsSettings,
         ToolboxSettings,
         BoxSettings,

@@ -64,11 +64,59 @@ def compacted(messages: Sequence[Json], said: str, *, keep_last: bool) -> list[J
     """The conversation that goes on, beginning with the summary. What systems said stands word for word behind it, if
     a message follows; else the caller adds `system_blocks` behind what the user says next.
     """
-    first = {"role": "user", "content": [{"type": "text", "text": _FRAME.format(summary=said)}]}
+    first = _framed(said)
     if not keep_last:
         return [first]
     system = system_blocks(messages[:-1])
     return [first, *([{"role": "system", "content": system}] if system else []), messages[-1]]
+
+
+def continued(messages: Sequence[Json], said: str) -> list[Json]:
+    """The same request after its conversation was summarised: the summary, then what the model must answer now, word
+    for word: what the user said last, or the calls and results that belong together."""
+    turn = max(index for index, message in enumerate(messages) if message["role"] == "user")
+    asked = _as_blocks(messages[turn]["content"])
+    answers = any(block.get("type") == "tool_result" for block in asked)
+    system = system_blocks(messages if not answers or turn == 0 else messages[: turn - 1])
+    told = [{"role": "system", "content": system}] if system else []
+    if answers and turn:
+        return [_framed(said), *told, *messages[turn - 1 :]]
+    return [_framed(said, asked), *told]
+
+
+def resumed(messages: Sequence[Json]) -> list[Json]:
+    """A conversation with compaction blocks as the model sees it: the last summary stands for all before it.
+
+    Blocks without content are of summaries that failed, and stand for nothing.
+    """
+    found = [(index, at) for index, message in enumerate(messages) for at, _ in _summaries(message)]
+    if not found:
+        return [_without_blocks(message) for message in messages]
+    index, at = found[-1]
+    blocks = _as_blocks(messages[index]["content"])
+    rest, role = blocks[at + 1 :], messages[index]["role"]
+    frame = _framed(blocks[at]["content"], rest if role == "user" else (), blocks[at].get("cache_control"))
+    system = system_blocks(messages[:index]) if role == "assistant" and rest else []
+    told = [{"role": "system", "content": system}] if system else []
+    answer = [{"role": role, "content": rest}] if role == "assistant" and rest else []
+    return [frame, *told, *answer, *(_without_blocks(message) for message in messages[index + 1 :])]
+
+
+def _framed(said: str, blocks: Sequence[Json] = (), cache_control: Json | None = None) -> Json:
+    text: Json = {"type": "text", "text": _FRAME.format(summary=said)}
+    return {"role": "user", "content": [text | ({"cache_control": cache_control} if cache_control else {}), *blocks]}
+
+
+def _summaries(message: Json) -> list[tuple[int, Json]]:
+    content = message["content"]
+    blocks = content if isinstance(content, list) else []
+    return [(at, one) for at, one in enumerate(blocks) if one.get("type") == "compaction" and one.get("content")]
+
+
+def _without_blocks(message: Json) -> Json:
+    content = message["content"]
+    kept = content if isinstance(content, str) else [one for one in content if one.get("type") != "compaction"]
+    return message if len(kept) == len(content) else {**message, "content": kept}
 
 
 def system_blocks(messages: Sequence[Json]) -> list[Json]:

@@ -92,10 +92,18 @@ def _cleared(message: Json, results: Collection[str], inputs: Collection[str]) -
 def _cleared_block(block: Json, results: Collection[str], inputs: Collection[str]) -> Json:
     kind = block.get("type")
     if kind == "tool_result" and block["tool_use_id"] in results and block.get("content") != _PLACEHOLDER:
-        return {**block, "content": _PLACEHOLDER}
+        return {**block, "content": _PLACEHOLDER} | _mark_inside(block)
     if kind == "tool_use" and block["id"] in inputs:
         return {**block, "input": {}}
     return block
+
+
+def _mark_inside(block: Json) -> Json:
+    """A breakpoint of the prompt cache inside what is cleared moves to the result itself: the prefix stays cached."""
+    content = block.get("content")
+    inner = [part.get("cache_control") for part in content] if isinstance(content, list) else []
+    mark = next((mark for mark in reversed(inner) if mark), None)
+    return {"cache_control": mark} if mark and not block.get("cache_control") else {}
 
 
 _PLACEHOLDER = [{"type": "text", "text": CLEARED}]

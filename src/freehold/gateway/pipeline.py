@@ -1,8 +1,8 @@
 """The pipeline: what a call passes, in order. This list is the gateway's table of contents.
 
 From the outside in: departures → record → traces → keys → recordings → deadlines → limits → files in messages →
-routing → caching → budgets → fallbacks → retries → attempt meter → the upstream. What is switched off has no place
-in the stack, and costs nothing.
+routing → context edits → caching → budgets → fallbacks → retries → attempt meter → the upstream. What is switched off
+has no place in the stack, and costs nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.middleware.attempt_meter import AttemptMeter
 from freehold.gateway.middleware.budgets import Budgets
 from freehold.gateway.middleware.caching import Caching
+from freehold.gateway.middleware.context_edits import ContextEdits
 from freehold.gateway.middleware.deadlines import Deadlines
 from freehold.gateway.middleware.departures import Departures
 from freehold.gateway.middleware.fallbacks import Fallbacks, Way
@@ -57,6 +58,7 @@ def build(
     budgets: Budgets | None = None,
     files: FilesInMessages | None = None,
     routing: Routing | None = None,
+    context_edits: ContextEdits | None = None,
     caching: Caching | None = None,
     metrics: CallMetrics | None = None,
     recordings: Recordings | None = None,
@@ -100,6 +102,7 @@ def build(
             *([limits] if limits and limits.active else []),
             *([files] if files else []),
             *([routing] if routing else []),
+            *([context_edits] if context_edits and context_edits.active else []),
             *([caching] if caching and caching.active else []),
             *([budgets] if budgets else []),
         ],

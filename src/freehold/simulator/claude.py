@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from freehold.context import compaction
 from freehold.errors import FreeholdError, InvalidRequest
-from freehold.simulator import answers
+from freehold.simulator import answers, contexts
 from freehold.simulator.account import Account, Line
 from freehold.simulator.brains.base import Brain, Fail
 from freehold.simulator.brains.echo import Echo
@@ -57,6 +58,7 @@ class Outcome:
     """Only for requests that opted in to cache diagnostics."""
     started_us: int
     waited_s: float = 0.0
+    compacted: contexts.Compacted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +114,18 @@ class Claude:
             raise
 
     def _message(self, asked: Asked, now_us: int) -> Outcome:
-        request, prompt = self._read(asked.body, "messages.create")
+        reading = self._read(asked.body, "messages.create")
+        compacted = None
+        if reading.compact is not None and reading.prompt.tokens >= reading.compact.at:
+            reading, compacted = self._compact(asked, reading, now_us)
+        request, prompt = reading.request, reading.prompt
         most = check_context(request, prompt.tokens)
-        points = breakpoints(request, prompt)
-        plan = self.cache.plan(asked.workspace, prompt, points, request.model.cache_minimum, now_us)
+        plan = self._planned(asked, request, prompt, now_us)
         if self.limits and not asked.batch:
             self.limits.admit(asked.workspace, request.model, prompt.tokens - plan.read, now_us)
         brain = self.character.brains.get(request.asked_model, self.character.brain)
-        steps = brain.answer(request)
+        pauses = compacted is not None and reading.compact is not None and reading.compact.pause
+        steps = [] if pauses else brain.answer(request)
         failure, waited_s = answers.first_failure(steps)
         if failure is not None:
             raise _failed(failure)
@@ -127,7 +133,33 @@ class Claude:
         mark = fingerprint(request, prompt) if request.diagnose else None
         if mark is not None:
             answer.message["diagnostics"] = self._diagnoses.diagnose(asked.workspace, request.previous_message_id, mark)
-        return Outcome(asked, request, answer, plan, mark, now_us, waited_s)
+        contexts.told(answer, reading, compacted)
+        if compacted is not None and pauses:
+            contexts.paused(answer, compacted)
+            plan = Plan(0, 0, 0, 0)
+        return Outcome(asked, request, answer, plan, mark, now_us, waited_s, compacted)
+
+    def _planned(self, asked: Asked, request: Request, prompt: Prompt, now_us: int) -> Plan:
+        points = breakpoints(request, prompt)
+        return self.cache.plan(asked.workspace, prompt, points, request.model.cache_minimum, now_us)
+
+    def _compact(
+        self, asked: Asked, reading: contexts.Reading, now_us: int
+    ) -> tuple[contexts.Reading, contexts.Compacted]:
+        """Have the brain summarise; a summary that fails leaves the conversation as it is."""
+        request, prompt = self._seen(contexts.summarising(reading))
+        most = check_context(request, prompt.tokens)
+        plan = self._planned(asked, request, prompt, now_us)
+        brain = self.character.brains.get(request.asked_model, self.character.brain)
+        steps = brain.answer(contexts.quiet(request))
+        failure, _ = answers.first_failure(steps)
+        if failure is not None:
+            raise _failed(failure)
+        made = answers.compose(request, steps, asked.ids, self.character.seed, plan, most)
+        said = compaction.summary(made.message)
+        if said is not None:
+            reading = contexts.continuing(reading, said, self._seen)
+        return reading, contexts.Compacted(plan, made.output_tokens, said)
 
     def begun(self, outcome: Outcome, now_us: int) -> None:
         """The reply begins: from now on others see what it wrote into the cache."""
@@ -138,9 +170,15 @@ class Claude:
     def billed(self, outcome: Outcome, output_tokens: int, now_us: int, fault: str | None = None) -> None:
         """The reply is over, or broke off after so many tokens of output: put it on the bill."""
         request, plan, asked = outcome.request, outcome.plan, outcome.asked
-        used = prices.Tokens(plan.uncached, output_tokens, plan.write_5m, plan.write_1h, plan.read)
-        cost = prices.bill(
-            request.model.id, used, outcome.started_us, batch=asked.batch, geo=request.geo, speed=request.speed
+        passes = [prices.Tokens(plan.uncached, output_tokens, plan.write_5m, plan.write_1h, plan.read)]
+        if outcome.compacted is not None:
+            summed, own = outcome.compacted.plan, outcome.compacted.output_tokens
+            passes.append(prices.Tokens(summed.uncached, own, summed.write_5m, summed.write_1h, summed.read))
+        cost = sum(
+            prices.bill(
+                request.model.id, one, outcome.started_us, batch=asked.batch, geo=request.geo, speed=request.speed
+            )
+            for one in passes
         )
         if self.limits and not asked.batch:
             self.limits.spend_output(asked.workspace, request.model, output_tokens, now_us)
@@ -151,11 +189,11 @@ class Claude:
                 workspace=asked.workspace,
                 at_us=outcome.started_us,
                 model=request.model.id,
-                input_tokens=plan.uncached,
-                output_tokens=output_tokens,
-                cache_read_tokens=plan.read,
-                cache_write_5m_tokens=plan.write_5m,
-                cache_write_1h_tokens=plan.write_1h,
+                input_tokens=sum(one.uncached for one in passes),
+                output_tokens=sum(one.output for one in passes),
+                cache_read_tokens=sum(one.read for one in passes),
+                cache_write_5m_tokens=sum(one.write_5m for one in passes),
+                cache_write_1h_tokens=sum(one.write_1h for one in passes),
                 nanodollars=cost,
                 batch=asked.batch,
                 message_id=outcome.answer.message["id"],
@@ -163,39 +201,50 @@ class Claude:
             )
         )
 
-    def count(self, asked: Asked, now_us: int) -> int:
+    def count(self, asked: Asked, now_us: int) -> dict[str, Any]:
         """What `count_tokens` answers: free, with a limit of its own, and off by up to 3 % unless told to be exact.
+
+        Edits of the context are made and told of; nothing is compacted.
 
         Raises:
             FreeholdError: what `message` would refuse too.
         """
         try:
-            request, prompt = self._read(asked.body, "messages.count_tokens")
+            reading = self._read(asked.body, "messages.count_tokens")
             if self.limits:
-                self.limits.admit_count(asked.workspace, request.model, now_us)
+                self.limits.admit_count(asked.workspace, reading.request.model, now_us)
         except FreeholdError as error:
             self.note_error(asked, error, "count_tokens", now_us)
             raise
-        if self.character.exact_counts:
-            return prompt.tokens
-        return tokens.deviate(prompt.tokens, self.character.seed, asked.body)
+        counted = {"input_tokens": self._told(reading.prompt.tokens, asked)}
+        if reading.applied is not None:
+            original = self._told(reading.original_tokens, asked)
+            return counted | {"context_management": {"original_input_tokens": original}}
+        return counted
 
-    def _read(self, raw: bytes, operation: str) -> tuple[Request, Prompt]:
+    def _told(self, exact: int, asked: Asked) -> int:
+        return exact if self.character.exact_counts else tokens.deviate(exact, self.character.seed, asked.body)
+
+    def _read(self, raw: bytes, operation: str) -> contexts.Reading:
         body = _parse(raw)
         name = body.get("model")
         if not isinstance(name, str):
             raise InvalidRequest("model: Field required" if name is None else "model: Input should be a valid string")
         try:
             contract.check(operation, body)
-            request = requests.read(body, catalog.find(name))
-            seed = self.character.seed
-            dropped = thinking.unreadable(request, seed)
-            if dropped:
-                request = msgspec.structs.replace(request, dropped=dropped)
-            rules.check(request, seed)
-            return request, lay_out(request, seed=seed, file_bytes=self.character.file_bytes)
+            return contexts.read(*self._seen(body), self._seen)
         except RecursionError:
             raise InvalidRequest(_TOO_DEEP) from None
+
+    def _seen(self, body: Mapping[str, Any]) -> tuple[Request, Prompt]:
+        """A body whose shape is right, read and checked against the rules."""
+        request = requests.read(body, catalog.find(body["model"]))
+        seed = self.character.seed
+        dropped = thinking.unreadable(request, seed)
+        if dropped:
+            request = msgspec.structs.replace(request, dropped=dropped)
+        rules.check(request, seed)
+        return request, lay_out(request, seed=seed, file_bytes=self.character.file_bytes)
 
     def note_error(self, asked: Asked, error: FreeholdError, route: str, now_us: int, fault: str | None = None) -> None:
         """Put a request that failed on the bill, at no cost."""

@@ -41,7 +41,10 @@ def _message_start(message: Mapping[str, Any]) -> bytes:
         "output_tokens": min(1, message["usage"]["output_tokens"]),
         "output_tokens_details": None,
     }
+    usage.pop("iterations", None)
     empty = {"stop_reason": None, "stop_sequence": None, "stop_details": None, "content": [], "usage": usage}
+    if "context_management" in message:
+        empty["context_management"] = None
     begun = {"type": "message_start", "message": {**message, **empty}}
     return b"event: message_start\ndata: %s\n\n" % _encode(begun)
 
@@ -58,8 +61,10 @@ def _message_delta(message: Mapping[str, Any]) -> bytes:
     ended = {
         "type": "message_delta",
         "delta": {key: message[key] for key in ("stop_reason", "stop_sequence", "stop_details")},
-        "usage": {key: usage[key] for key in late},
+        "usage": {key: usage[key] for key in (*late, "iterations") if key in usage},
     }
+    if message.get("context_management") is not None:
+        ended["context_management"] = message["context_management"]
     return b"event: message_delta\ndata: %s\n\n" % _encode(ended)
 
 
@@ -74,6 +79,9 @@ def _block(index: int, block: Mapping[str, Any]) -> Iterator[tuple[bytes, int, i
         case "tool_use":
             deltas = _input(index, block["input"])
             empty = {**block, "input": {}}
+        case "compaction":
+            deltas = _summary(index, block)
+            empty = {**block, "content": None, "encrypted_content": None}
         case _:
             deltas, empty = iter(()), dict(block)
     yield _START % (index, _encode(empty)), index, 0
@@ -101,6 +109,13 @@ def _input(index: int, value: Mapping[str, Any]) -> Iterator[tuple[bytes, int, i
     for at in range(0, len(written), _INPUT_CHARACTERS):
         piece = written[at : at + _INPUT_CHARACTERS]
         yield _DELTA % (index, b"input_json_delta", b"partial_json", _encode(piece)), index, 4
+
+
+def _summary(index: int, block: Mapping[str, Any]) -> Iterator[tuple[bytes, int, int]]:
+    """All of a summary comes in one delta."""
+    delta = {"type": "compaction_delta", "content": block["content"], "encrypted_content": block["encrypted_content"]}
+    event = {"type": "content_block_delta", "index": index, "delta": delta}
+    yield b"event: content_block_delta\ndata: %s\n\n" % _encode(event), index, 0
 
 
 def error_event(kind: str, message: str, request_id: str) -> bytes:

@@ -140,7 +140,7 @@ class Simulator:
 
     def _count(self, asked: Asked, call: Call) -> Reply:
         now_us = self._clock.now_us()
-        body = {"input_tokens": self.claude.count(asked, now_us)}
+        body = self.claude.count(asked, now_us)
         return Reply(200, self._headers(_JSON, asked, call.model), whole=msgspec.json.encode(body))
 
     async def _whole(self, outcome: Outcome, pace: Drawn, fault: Fault | None) -> Reply:

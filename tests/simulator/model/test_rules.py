@@ -184,7 +184,7 @@ _BROKEN: list[tuple[dict[str, Any], str]] = [
         body("a", mcp_servers=[{"type": "url", "name": "a", "url": "https://a"}]),
         "mcp_servers: the simulator does not play",
     ),
-    (body("a", context_management={"edits": []}), "context_management: the simulator does not play"),
+    (body("a", compaction={"type": "summarize"}), "compaction: the simulator does not play"),
     (body("a", container="c"), "container: the simulator does not play"),
 ]
 

@@ -300,10 +300,10 @@ def _capabilities(model: Model) -> dict[str, Any]:
         "citations": yes,
         "code_execution": no,
         "context_management": {
-            "supported": False,
-            "clear_thinking_20251015": no,
-            "clear_tool_uses_20250919": no,
-            "compact_20260112": no,
+            "supported": True,
+            "clear_thinking_20251015": yes,
+            "clear_tool_uses_20250919": yes,
+            "compact_20260112": yes,
         },
         "effort": {"supported": bool(model.efforts)}
         | {level: {"supported": level in model.efforts} for level in EFFORTS},

@@ -12,13 +12,13 @@ _NOT_PLAYED = (
     "billing_policy",
     "compaction",
     "container",
-    "context_management",
     "fallback_credit_token",
     "fallbacks",
     "mcp_servers",
 )
 _PLAYED = (
     "cache_control",
+    "context_management",
     "diagnostics",
     "inference_geo",
     "max_tokens",
