@@ -66,7 +66,13 @@ def conversation(calls: int, *, thinking: bool = False) -> list[dict[str, Any]]:
     for number in range(calls):
         use = {"type": "tool_use", "id": f"toolu_{number}", "name": "read" if number % 2 else "search"}
         use["input"] = {"path": f"/data/{number}.txt", "why": "because it may be there " * 4}
-        text = [{"type": "text", "text": f"The measurements of station {number} were taken before sunrise and after heavy rainfall. " * 8}]
+        text = [
+            {
+                "type": "text",
+                "text": f"The measurements of station {number} were taken before sunrise and after heavy rainfall. "
+                * 8,
+            }
+        ]
         result = {"type": "tool_result", "tool_use_id": f"toolu_{number}", "content": text}
         before = [thought(number)] if thinking else []
         made += [{"role": "assistant", "content": [*before, use]}, {"role": "user", "content": [result]}]
