@@ -21,4 +21,3 @@ answer = client.beta.messages.create(
 )
 for edit in answer.context_management.applied_edits:
     print(edit.type, "cleared", edit.cleared_tool_uses, "results:", edit.cleared_input_tokens, "tokens")
-print("seen:", answer.usage.input_tokens, "tokens")
