@@ -1,4 +1,4 @@
-"""The guides on caching, routing and long conversations: every Python block is a file under docs_src; every file and command runs."""
+"""The guides on caching, routing and long conversations: every Python block is a file under docs_src, and runs."""
 
 from __future__ import annotations
 
