@@ -64,7 +64,7 @@ def conversation(calls: int, *, thinking: bool = False) -> list[dict[str, Any]]:
     """A question, and so many calls with their results."""
     made: list[dict[str, Any]] = [{"role": "user", "content": "Find the answer."}]
     for number in range(calls):
-        use = {"type": "tool_use", "id": f"toolu_{number}", "name": "read" if number % 2 else "search"}
+        use: dict[str, Any] = {"type": "tool_use", "id": f"toolu_{number}", "name": "read" if number % 2 else "search"}
         use["input"] = {"path": f"/data/{number}.txt", "why": "because it may be there " * 4}
         text = [
             {
@@ -159,8 +159,9 @@ async def test_counting_tells_what_there_was_before() -> None:
     for settings in (None, {"context_management": "here"}):
         async with listening(settings) as (client, _, _):
             given: Any = {"model": MODEL, "messages": conversation(6), "tools": TOOLS, "betas": BETAS}
+            edited_by: Any = {"edits": [uses()]}
             plain = await client.beta.messages.count_tokens(**given)
-            edited = await client.beta.messages.count_tokens(**given, context_management={"edits": [uses()]})
+            edited = await client.beta.messages.count_tokens(**given, context_management=edited_by)
             assert edited.context_management is not None
             assert edited.context_management.original_input_tokens == plain.input_tokens > edited.input_tokens
             counts.append((plain.input_tokens, edited.input_tokens))
