@@ -26,9 +26,10 @@ from freehold.clock import HandClock
 from freehold.errors import BillingRefused, FreeholdError
 from freehold.inprocess import AsgiTransport
 from freehold.money import nanodollars
+from freehold.store.call_sums import SUMMED
 from freehold.store.engine import Store
 from freehold.store.tables import calls
-from freehold.store.usage_reports import DIMENSIONS, SUMMED, Span, report
+from freehold.store.usage_reports import DIMENSIONS, Span, report
 from tests.ledger.kit import WORKSPACE, Kit, make_workspace, opened
 
 MODELS = ["claude-haiku-4-5", "claude-haiku-5-5", "claude-sonnet-5-5", "no-such-model"]

@@ -15,8 +15,9 @@ from starlette.routing import BaseRoute
 from freehold.api.base import Request, answer, route
 from freehold.clock import Clock, parse_rfc3339, rfc3339
 from freehold.errors import InvalidRequest, PermissionDenied
+from freehold.store.call_sums import LATENCY_CLASSES_MS
 from freehold.store.engine import Store
-from freehold.store.traffic import LATENCY_CLASSES_MS, Group, groups
+from freehold.store.traffic import Group, groups
 
 WIDTHS_S = {"1m": 60, "10m": 600, "1h": 3_600, "1d": 86_400}
 MOST_BUCKETS = 200

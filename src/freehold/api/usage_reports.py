@@ -21,8 +21,9 @@ from freehold.api.base import Request, answer, route
 from freehold.api.queries import Query, Window
 from freehold.clock import Clock, parse_rfc3339, rfc3339
 from freehold.errors import InvalidRequest, NotBuilt
+from freehold.store.call_sums import COUNTED, SUMMED
 from freehold.store.engine import Store
-from freehold.store.usage_reports import COUNTED, DIMENSIONS, SUMMED, Span, report
+from freehold.store.usage_reports import DIMENSIONS, Span, report
 
 MOST_ROWS = 10_000
 """Of one answer; more is a 400 that says to ask for less."""
@@ -182,7 +183,8 @@ def cents(nanodollars: int) -> str:
 
 
 async def _usage_of_ours(store: Store, request: Request) -> Response:
-    """One table. A member sees its workspace, an admin all of them or the one it names."""
+    """One table, with `limit` the first or the dearest of it; `total` is always of all. A member sees its workspace, an
+    admin all of them or the one it names."""
     query = request.query
     by = query.texts("by", most=len(DIMENSIONS) + 1)
     form = query.one_of("format", ("json", "csv"), "json")
@@ -190,6 +192,8 @@ async def _usage_of_ours(store: Store, request: Request) -> Response:
     only = {"workspace": request.workspaces(query.text("workspace_id"))}
     for name in ("key", "model", "session", "user", "task_type"):
         only[name] = query.texts(f"{name}s", most=_MOST_VALUES)
+    dearest = query.one_of("order", ("name", "cost"), "name") == "cost"
+    limit = query.whole("limit", least=1, most=MOST_ROWS)
     query.refuse_others()
     known = ("day", *DIMENSIONS)
     if unknown := [name for name in by if name not in known]:
@@ -198,14 +202,17 @@ async def _usage_of_ours(store: Store, request: Request) -> Response:
     groups = [name for name in dict.fromkeys(by) if name != "day"]
     span = Span(within.gte, within.lt, _DAY_US if "day" in by else None)
     async with store.read() as conn:
-        rows = _not_too_many(await report(conn, span, groups, only=only, limit=MOST_ROWS))
+        rows = await report(conn, span, groups, only=only, limit=limit or MOST_ROWS, dearest=dearest)
+        more = limit is not None and len(rows) > limit
+        rows = rows[:limit] if more else _not_too_many(rows)
+        whole = await report(conn, Span(within.gte, within.lt), [], only=only) if more else rows
     columns = [*(["day"] if "day" in by else []), *groups, *COUNTED, *SUMMED]
     shown = [{**row, **({"day": rfc3339(row["bucket_us"])[:10]} if "day" in by else {})} for row in rows]
     data = [{name: row[name] for name in columns} for row in shown]
     if form == "csv":
         return Response(as_csv(columns, data), media_type="text/csv; charset=utf-8")
-    total = {name: sum(row[name] for row in data) for name in (*COUNTED, *SUMMED)}
-    return answer({"type": "usage", "total": total, "data": data})
+    total = {name: sum(row[name] for row in whole) for name in (*COUNTED, *SUMMED)}
+    return answer({"type": "usage", "total": total, "has_more": more, "data": data})
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

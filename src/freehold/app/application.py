@@ -56,6 +56,7 @@ class Application:
                         parts.lasting.recorder.tidy,
                         parts.choosing.save,
                         parts.audit.tidy,
+                        parts.summing.tidy,
                     ],
                     parts.ground.clock,
                 ),

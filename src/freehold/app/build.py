@@ -31,6 +31,7 @@ from freehold.config import Configuration
 from freehold.gateway.switch import Switch
 from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
+from freehold.store.call_summing import CallSumming
 from freehold.store.engine import Store
 from freehold.telemetry.calls import CallMetrics
 from freehold.toolboxes.settings import ToolboxSettings
@@ -76,6 +77,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             ground=ground,
             keys=keys,
             audit=AuditLog(store, ground.clock, configuration.section(AuditSettings)),
+            summing=CallSumming(store, ground.clock),
             ledger=ledger,
             choosing=choosing,
             upstreams=tuple(upstreams),

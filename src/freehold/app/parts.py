@@ -18,6 +18,7 @@ from freehold.app.webhooks import WebhookHouse
 from freehold.batches.payers import Payers
 from freehold.calls import Handler
 from freehold.ledger.ledger import Ledger
+from freehold.store.call_summing import CallSumming
 from freehold.telemetry.calls import CallMetrics
 from freehold.toolboxes.base import Toolbox
 from freehold.upstreams.base import Upstream
@@ -30,6 +31,7 @@ class Parts:
     ground: Ground
     keys: Keys
     audit: AuditLog
+    summing: CallSumming
     ledger: Ledger
     choosing: Choosing
     upstreams: Sequence[Upstream]

@@ -8,26 +8,68 @@ from typing import Any
 from starlette.responses import Response
 
 from freehold.console.public import Query, Refused
+from freehold.console.spans import SPANS
 from freehold.console.visit import Visit
 
 KNOWN = ("day", "model", "key", "session", "user", "task_type", "source", "upstream")
 """What calls can be summed by."""
+MOST_ROWS = 100
+"""Of a table of usage: the dearest."""
 _SOUGHT = ("model", "user_id", "session_id", "key_id", "task_type", "error_type", "status", "failed", "recorded")
 
 
 async def listed(visit: Visit) -> Response:
     """The newest calls that fit what is sought."""
     sought = {name: visit.asked(name) for name in _SOUGHT}
-    query: Query = {**sought, "limit": 50, "page": visit.asked("page")}
+    within, since = _within(visit, sought)
+    query: Query = {**sought, "started_at[gte]": since, "limit": 50, "page": visit.asked("page")}
     page = await visit.api.get("/freehold/v1/calls", query)
-    return visit.show("requests.html", calls=page["data"], sought=sought, next_page=page.get("next_page"))
+    return visit.show(
+        "requests.html",
+        calls=page["data"],
+        sought=sought,
+        within=within,
+        since=since,
+        spans=list(SPANS),
+        next_page=page.get("next_page"),
+    )
+
+
+def _within(visit: Visit, sought: dict[str, str]) -> tuple[str, str]:
+    """How far back is looked, and since when exactly: a search looks through a day unless it is told to go on, for what
+    is rare would be sought through all calls there are. A further page keeps the time of the first."""
+    searched = any(value for name, value in sought.items() if name != "session_id")
+    within = visit.asked("within") or ("day" if searched else "all")
+    if within not in SPANS:
+        return "all", ""
+    return within, visit.asked("since") if visit.asked("page") else SPANS[within].since()
 
 
 async def summed(visit: Visit) -> Response:
-    """All calls, by one thing that their rows know."""
+    """Calls by one thing that their rows know, since the beginning of a day."""
     by = visit.asked("by", "model")
-    usage = await visit.api.get("/freehold/v1/usage", {"by[]": by if by in KNOWN else "model"})
-    return visit.show("usage.html", by=by, rows=usage["data"], total=usage["total"], known=KNOWN)
+    by = by if by in KNOWN else "model"
+    within = visit.asked("within") if visit.asked("within") in (*SPANS, "all") else "month"
+    since = SPANS[within].since()[:10] + "T00:00:00Z" if within in SPANS else ""
+    query: Query = {
+        "by[]": by,
+        "started_at[gte]": since,
+        "order": "name" if by == "day" else "cost",
+        "limit": 400 if by == "day" else MOST_ROWS,
+    }
+    usage = await visit.api.get("/freehold/v1/usage", query)
+    rows, total = usage["data"], usage["total"]
+    return visit.show(
+        "usage.html",
+        by=by,
+        within=within,
+        spans=[*(name for name in SPANS if name != "hour"), "all"],
+        since=since[:10],
+        rows=rows,
+        total=total,
+        more=usage["has_more"],
+        known=KNOWN,
+    )
 
 
 async def show(visit: Visit) -> Response:

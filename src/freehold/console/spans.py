@@ -20,9 +20,12 @@ class Span:
 
     def query(self, visit: Visit) -> Mapping[str, str]:
         """What asks `/freehold/v1/traffic` for it; an admin sees all workspaces."""
-        start = datetime.now(UTC) - timedelta(seconds=self.seconds)
         whose = "all" if visit.admin else "own"
-        return {"starting_at": start.strftime("%Y-%m-%dT%H:%M:%SZ"), "bucket_width": self.width, "workspaces": whose}
+        return {"starting_at": self.since(), "bucket_width": self.width, "workspaces": whose}
+
+    def since(self) -> str:
+        """When it began, if it ends now."""
+        return (datetime.now(UTC) - timedelta(seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 SPANS: Mapping[str, Span] = {

@@ -52,6 +52,8 @@ ZH: dict[str, str] = {
     "cached": "缓存",
     "output": "输出",
     "no calls": "没有调用",
+    "since": "自",
+    "The dearest are shown; the sum is of all.": "仅列出费用最高的条目；合计包含全部。",
     "Cache hits": "缓存命中",
     "of prompt tokens": "（占提示令牌）",
     "Models": "模型",

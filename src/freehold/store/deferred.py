@@ -38,6 +38,8 @@ from freehold.store.webhooks import announce
 WAKE = "deferred"
 KIND = "deferred"
 """The kind of the batches that are made of such calls."""
+_SLICE = 500
+"""Calls forgotten at once."""
 LEASE_S = 20.0
 """Whoever asks renews it at each look."""
 
@@ -261,12 +263,16 @@ class DeferredRows:
             return int((await connection.execute(query)).scalar_one())
 
     async def forget(self, before_us: int) -> None:
-        """Delete calls that ended before then."""
+        """Delete calls that ended before then, a slice at a time."""
+        call = deferred_calls.c
+        old = select(call.id).where(call.ended_us < before_us).limit(_SLICE)
 
-        async def op(connection: AsyncConnection) -> None:
-            await connection.execute(delete(deferred_calls).where(deferred_calls.c.ended_us < before_us))
+        async def op(connection: AsyncConnection) -> int:
+            some = delete(deferred_calls).where(call.id.in_(old.scalar_subquery()))
+            return (await connection.execute(some)).rowcount
 
-        await self._store.write(op)
+        while await self._store.write(op) == _SLICE:
+            pass
 
     async def _change(self, call_id: str, **values: object) -> None:
         async def op(connection: AsyncConnection) -> None:

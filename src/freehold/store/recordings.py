@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.store.call_sums import unname as unname_sums
 from freehold.store.engine import Store
 from freehold.store.tables import calls, recordings
 
@@ -56,6 +57,7 @@ class RecordingRows:
 
         async def unname(connection: AsyncConnection) -> int:
             theirs = (calls.c.workspace_id == workspace_id) & (calls.c.user_id == user_id)
+            await unname_sums(connection, workspace_id, user_id)
             return (await connection.execute(update(calls).where(theirs).values(user_id=None))).rowcount
 
         return deleted, await self._store.write(unname)

@@ -125,6 +125,39 @@ calls = Table(
     Index(None, "started_us"),
 )
 
+call_sums = Table(  # what calls of an hour or a day add up to, by one thing that their rows know; `store/call_sums.py`
+    "call_sums",
+    metadata,
+    Column("dimension", String(16), nullable=False),
+    Column("width_us", BigInteger, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("workspace_id", String(64), nullable=False),
+    Column("value", String(512), nullable=False),  # empty: the rows know none
+    Column("calls", BigInteger, nullable=False),
+    Column("failed_calls", BigInteger, nullable=False),
+    Column("unpriced_calls", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_write_5m_tokens", BigInteger, nullable=False),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("web_searches", BigInteger, nullable=False),
+    Column("cost_nanodollars", BigInteger, nullable=False),
+    Column("settled_nanodollars", BigInteger, nullable=False),
+    Column("latency_us", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    PrimaryKeyConstraint("dimension", "width_us", "from_us", "workspace_id", "value"),
+)
+
+call_sums_made = Table(  # which hours and days stand in `call_sums` whole, and of how many calls they were made
+    "call_sums_made",
+    metadata,
+    Column("width_us", BigInteger, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    PrimaryKeyConstraint("width_us", "from_us"),
+)
+
 recordings = Table(
     "recordings",
     metadata,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.store.tables import calls
-
-_C = calls.c
-LATENCY_CLASSES_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
-"""Upper ends; a last class holds what took longer."""
+from freehold.store.call_sums import HOUR_US, SEPARATOR, Stretch, added_up, stretches
 
 
 class Group(NamedTuple):
@@ -37,30 +34,19 @@ async def groups(
     """Calls that started from `from_us` to before `to_us`, by bucket, model, outcome and latency class. `None`: of all
     workspaces.
     """
-    bucket = (_C.started_us // width_us * width_us).label("bucket_us")
-    model = func.coalesce(_C.model_answered, _C.model_asked).label("model")
-    latency = case(
-        *((_C.latency_us < most * 1000, place) for place, most in enumerate(LATENCY_CLASSES_MS)),
-        else_=len(LATENCY_CLASSES_MS),
-    ).label("latency_class")
-    keys = [bucket, model, _C.status, _C.error_type, latency]
-    found = (
-        select(
-            *keys,
-            func.count().label("calls"),
-            _sum(_C.cost_nanodollars),
-            _sum(_C.input_tokens),
-            _sum(_C.output_tokens),
-            _sum(_C.cache_read_tokens),
-            _sum(_C.cache_write_5m_tokens + _C.cache_write_1h_tokens),
-        )
-        .where(_C.started_us >= from_us, _C.started_us < to_us)
-        .group_by("bucket_us", "model", _C.status, _C.error_type, "latency_class")
-    )
-    owned = _C.workspace_id.is_not(None) if workspace_id is None else _C.workspace_id == workspace_id
-    rows = await conn.execute(found.where(owned))
-    return [Group(*row[:5], *(int(value) for value in row[5:])) for row in rows]
+    whole = width_us % HOUR_US == 0
+    found = await stretches(conn, from_us, to_us, widest_us=width_us) if whole else [Stretch(from_us, to_us, 0)]
+    workspaces = None if workspace_id is None else [workspace_id]
+    parts = added_up(found, "outcome", width_us=width_us, workspaces=workspaces)
+    column = parts.c
+    names = ("calls", "cost_nanodollars", "input_tokens", "output_tokens", "cache_read_tokens")
+    written = func.sum(column.cache_write_5m_tokens + column.cache_write_1h_tokens)
+    query = select(column.bucket_us, column.value, *(func.sum(column[name]) for name in names), written)
+    rows = await conn.execute(query.group_by(column.bucket_us, column.value))
+    return [Group(int(row[0]), *_outcome(row[1]), *(int(value) for value in row[2:])) for row in rows]
 
 
-def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(column), 0)
+@lru_cache(maxsize=4096)
+def _outcome(text: str) -> tuple[str | None, int, str | None, int]:
+    model, status, error_type, latency = text.split(SEPARATOR)
+    return model or None, int(status), error_type or None, int(latency)

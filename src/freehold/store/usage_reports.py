@@ -6,31 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Select, case, desc, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.store.call_sums import COUNTED, DAY_US, HOUR_US, MODEL, SUMMED, added_up, stretches
+from freehold.store.call_sums import DIMENSIONS as KEPT
 from freehold.store.tables import calls
 
 _C = calls.c
 LONG_CONTEXT_TOKENS = 200_000
-SUMMED = (
-    "input_tokens",
-    "output_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "cache_read_tokens",
-    "web_searches",
-    "cost_nanodollars",
-    "settled_nanodollars",
-    "latency_us",
-    "attempts",
-)
-COUNTED = ("calls", "failed_calls", "unpriced_calls")
 _PROMPT = func.coalesce(_C.input_tokens + _C.cache_write_5m_tokens + _C.cache_write_1h_tokens + _C.cache_read_tokens, 0)
 DIMENSIONS: Mapping[str, ColumnElement[Any]] = {
     "workspace": _C.workspace_id,
     "key": _C.key_id,
-    "model": func.coalesce(_C.model_answered, _C.model_asked),
+    "model": MODEL,
     "session": _C.session_id,
     "user": _C.user_id,
     "task_type": _C.task_type,
@@ -58,11 +47,52 @@ async def report(
     *,
     only: Mapping[str, Sequence[str]] | None = None,
     limit: int = 10_000,
+    dearest: bool = False,
 ) -> list[dict[str, Any]]:
-    """One mapping a group: its dimensions (and `bucket_us`), counts and sums, in their order; `limit` and one more.
+    """One mapping a group: its dimensions (and `bucket_us`), counts and sums; `limit` and one more. In the order of the
+    dimensions, or with `dearest` by what they cost.
 
-    `only` restricts dimensions to values. Calls without a valid key belong to no workspace and are in no report.
+    `only` restricts dimensions to values. Calls without a valid key belong to no workspace and are in no report. What
+    asks for one dimension, in whole hours, comes from sums that were made before (`store/call_sums.py`).
     """
+    restricted = {name: values for name, values in (only or {}).items() if values}
+    dimension = _kept(span, by, restricted)
+    if dimension is None:
+        query, keys = _of_rows(span, by, restricted)
+    else:
+        query, keys = await _of_sums(conn, span, by, dimension, restricted)
+    if keys:
+        # The labels, not the expressions: PostgreSQL must see that they are the same.
+        query = query.group_by(*keys)
+        query = query.order_by(desc("cost_nanodollars"), *keys) if dearest else query.order_by(*keys)
+    rows = (await conn.execute(query.limit(limit + 1))).mappings().all()
+    return [{name: _plain(value) for name, value in row.items()} for row in rows if row["calls"]]
+
+
+def _kept(span: Span, by: Sequence[str], only: Mapping[str, Sequence[str]]) -> str | None:
+    """The dimension whose sums answer it, or `None`."""
+    asked = [name for name in by if name != "workspace"]
+    whole = span.width_us is None or span.width_us % HOUR_US == 0
+    if len(asked) > 1 or not whole or not set(only) <= {"workspace"}:
+        return None
+    return (asked[0] if asked[0] in KEPT else None) if asked else "model"
+
+
+async def _of_sums(
+    conn: AsyncConnection, span: Span, by: Sequence[str], dimension: str, only: Mapping[str, Sequence[str]]
+) -> tuple[Select[Any], list[str]]:
+    widest_us = DAY_US if span.width_us is None or span.width_us % DAY_US == 0 else HOUR_US
+    found = await stretches(conn, span.from_us, span.to_us, widest_us=widest_us)
+    parts = added_up(found, dimension, width_us=span.width_us, workspaces=only.get("workspace"))
+    named = {"workspace": parts.c.workspace, dimension: func.nullif(parts.c.value, "")}
+    keys = [named[name].label(name) for name in by]
+    if span.width_us is not None:
+        keys.insert(0, parts.c.bucket_us.label("bucket_us"))
+    sums = [func.coalesce(func.sum(parts.c[name]), 0).label(name) for name in (*COUNTED, *SUMMED)]
+    return select(*keys, *sums), [key.name for key in keys]
+
+
+def _of_rows(span: Span, by: Sequence[str], only: Mapping[str, Sequence[str]]) -> tuple[Select[Any], list[str]]:
     keys = [DIMENSIONS[name].label(name) for name in by]
     if span.width_us is not None:
         keys.insert(0, (_C.started_us // span.width_us * span.width_us).label("bucket_us"))
@@ -73,12 +103,7 @@ async def report(
         func.count().filter(_C.status >= 400).label("failed_calls"),
         func.count().filter(unpriced).label("unpriced_calls"),
     ]
-    found = select(*keys, *counts, *sums).where(*_conditions(span, only or {}))
-    if keys:
-        # The labels, not the expressions: PostgreSQL must see that they are the same.
-        found = found.group_by(*(key.name for key in keys)).order_by(*(key.name for key in keys))
-    rows = (await conn.execute(found.limit(limit + 1))).mappings().all()
-    return [{name: _plain(value) for name, value in row.items()} for row in rows if row["calls"]]
+    return select(*keys, *counts, *sums).where(*_conditions(span, only)), [key.name for key in keys]
 
 
 def _conditions(span: Span, only: Mapping[str, Sequence[str]]) -> list[ColumnElement[bool]]:

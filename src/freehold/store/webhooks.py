@@ -25,6 +25,8 @@ WAKE = "webhooks"
 """The key that is signalled when a delivery waits."""
 MOST_WEBHOOKS = 20
 """In one workspace; each event of it is written once for each."""
+_SLICE = 500
+"""Deliveries forgotten at once."""
 ORGANIZATION_ID = "org_freehold"
 
 
@@ -201,12 +203,16 @@ class WebhookRows:
         await self._store.write(op, wake=[WAKE] if wake else [])
 
     async def forget(self, before_us: int) -> None:
-        """Delete deliveries that ended before then."""
+        """Delete deliveries that ended before then, a slice at a time."""
+        row = webhook_deliveries.c
+        old = select(row.id).where(row.state != "waiting", row.ended_us < before_us).limit(_SLICE)
 
-        async def op(connection: AsyncConnection) -> None:
-            await connection.execute(delete(webhook_deliveries).where(webhook_deliveries.c.ended_us < before_us))
+        async def op(connection: AsyncConnection) -> int:
+            some = delete(webhook_deliveries).where(row.id.in_(old.scalar_subquery()))
+            return (await connection.execute(some)).rowcount
 
-        await self._store.write(op)
+        while await self._store.write(op) == _SLICE:
+            pass
 
 
 async def _find(connection: AsyncConnection, workspace_id: str, webhook_id: str) -> WebhookRow:

@@ -77,6 +77,35 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_cache_misses_workspace_id_at_us"), "cache_misses", ["workspace_id", "at_us"], unique=False)
     op.create_table(
+        "call_sums",
+        sa.Column("dimension", sa.String(length=16), nullable=False),
+        sa.Column("width_us", sa.BigInteger(), nullable=False),
+        sa.Column("from_us", sa.BigInteger(), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.String(length=512), nullable=False),
+        sa.Column("calls", sa.BigInteger(), nullable=False),
+        sa.Column("failed_calls", sa.BigInteger(), nullable=False),
+        sa.Column("unpriced_calls", sa.BigInteger(), nullable=False),
+        sa.Column("input_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("output_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cache_write_5m_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cache_write_1h_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cache_read_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("web_searches", sa.BigInteger(), nullable=False),
+        sa.Column("cost_nanodollars", sa.BigInteger(), nullable=False),
+        sa.Column("settled_nanodollars", sa.BigInteger(), nullable=False),
+        sa.Column("latency_us", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("dimension", "width_us", "from_us", "workspace_id", "value", name=op.f("pk_call_sums")),
+    )
+    op.create_table(
+        "call_sums_made",
+        sa.Column("width_us", sa.BigInteger(), nullable=False),
+        sa.Column("from_us", sa.BigInteger(), nullable=False),
+        sa.Column("calls", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("width_us", "from_us", name=op.f("pk_call_sums_made")),
+    )
+    op.create_table(
         "calls",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("workspace_id", sa.String(length=64), nullable=True),
