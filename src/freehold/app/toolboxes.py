@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack
 
 from freehold.clock import Clock
 from freehold.environments.toolprocess import ToolProcesses
+from freehold.errors import Misconfigured
 from freehold.toolboxes.base import Toolbox
 from freehold.toolboxes.isolated import IsolatedToolbox
 from freehold.toolboxes.load import load_toolboxes, named_files
+from freehold.toolboxes.ready.declared import ready_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
 
 
@@ -21,6 +23,10 @@ async def make_toolboxes(settings: ToolboxSettings, clock: Clock, on_error: Asyn
     """
     toolboxes: dict[str, Toolbox] = dict(load_toolboxes(settings, clock))
     files = named_files(settings)
+    for name, ready in ready_toolboxes(settings, clock).items():
+        if name in files:
+            raise Misconfigured(f"toolboxes.{name}: there is a tools file of that name; rename one of them")
+        toolboxes[name] = ready
     if not settings.isolate:
         return toolboxes
     processes = ToolProcesses(variables=settings.isolate_variables, paths=settings.isolate_paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from freehold.config import setting
 
@@ -12,6 +13,11 @@ class ToolboxSettings:
     """Read once at start."""
 
     tools: tuple[str, ...] = setting((), "Python files of tool functions; each is a toolbox named after its file")
+    toolboxes: dict[str, Any] = setting(
+        {},
+        "Ready toolboxes, as `[toolboxes.NAME]` with `kind` sql, openapi or folder: see the guide of own tools.",
+        secret=True,
+    )
     tool_timeout_s: float = setting(120.0, "how long one toolbox function may take", unit="s", least=0.001)
     tool_threads: int = setting(64, "how many sync functions of one toolbox run at once; further ones wait", least=1)
     max_stuck: int = setting(
