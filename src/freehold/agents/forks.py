@@ -18,6 +18,7 @@ from freehold.calls import Caller
 from freehold.clock import Clock
 from freehold.environments.base import BoxFailed
 from freehold.environments.history import History
+from freehold.environments.site import host_of
 from freehold.environments.snapshots import NOTHING, Change
 from freehold.environments.workdirs import Workdir, Workdirs
 from freehold.errors import Conflict, FreeholdError, InvalidRequest
@@ -35,6 +36,7 @@ from freehold.store.sessions import (
     insert_session,
     read_resources,
     read_session,
+    update_session,
 )
 from freehold.store.webhooks import announce
 
@@ -78,7 +80,9 @@ class Forks:
         close_box: Callable[[str], Awaitable[None]],
         clock: Clock,
         ids: NewId,
+        site: str | None = None,
     ) -> None:
+        """`site`: where the files are that can be reached from here."""
         self._store = store
         self._files = files
         self._history = history
@@ -86,6 +90,7 @@ class Forks:
         self._close_box = close_box
         self._clock = clock
         self._ids = ids
+        self._site = site
 
     async def points(self, workspace_id: str, session_id: str) -> list[Point]:
         """Where that session can be forked, oldest first.
@@ -94,7 +99,7 @@ class Forks:
             NotFound: no such session.
         """
         async with self._store.read() as connection:
-            row = await read_session(connection, workspace_id, session_id)
+            row = self._reached(await read_session(connection, workspace_id, session_id))
             events = await session_log.after(connection, row.id, 0)
         rests = {rest.seq: rest.snapshot for rest in await self._history.rests(self._workdirs.of(session_id))}
         found: list[Point] = []
@@ -207,10 +212,22 @@ class Forks:
         with _told():
             await self._history.snapshots.import_archive(workdir, archive)
             await self._history.keep(workdir, row.last_seq)
+        site = self._site
+
+        async def op(connection: Connection) -> None:
+            await update_session(connection, session_id, {"files_at": site})
+
+        await self._store.write(op)
 
     async def _row(self, workspace_id: str, session_id: str) -> SessionRow:
         async with self._store.read() as connection:
-            return await read_session(connection, workspace_id, session_id)
+            return self._reached(await read_session(connection, workspace_id, session_id))
+
+    def _reached(self, row: SessionRow) -> SessionRow:
+        """The session, if its files can be reached from here. Raises `InvalidRequest`."""
+        if row.files_at is not None and self._site is not None and row.files_at != self._site:
+            raise InvalidRequest(f"The files of {row.id} are on {host_of(row.files_at)}; ask a server there.")
+        return row
 
     async def _packed(self, workdir: Workdir) -> IO[bytes]:
         archive = self._workdirs.root / f".{self._ids('export')}.tar.zst"

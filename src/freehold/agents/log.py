@@ -113,6 +113,7 @@ class Log:
         self.journal: dict[str, session_log.ToolCall] = {}
         """Calls without an end as the journal had them when it was loaded, by event id."""
         self._seen = -1
+        self._also: Values = {}
 
     @classmethod
     async def load(cls, parts: LogParts, lease: Lease, folded: Session | None) -> Log | None:
@@ -165,6 +166,10 @@ class Log:
         self._seen = self._store.wakes.version(inbox(self.id))
         known = self.session.seq
         self._take(await self._reads.look(lambda connection: _new(connection, self.id, known)))
+
+    def also(self, values: Values) -> None:
+        """Set these columns of the session with its next commit."""
+        self._also = values
 
     async def write(self, change: Change) -> None:
         """Commit. Raises `Fenced`: then nothing was written, and nothing more may be."""
@@ -224,13 +229,14 @@ class Log:
             events,
             now_us=now_us,
             epoch=self.epoch,
-            values=change.values,
+            values={**self._also, **change.values},
             tool_calls=change.calls,
             release=change.release,
         )
         return _Written(appended, drafts, events)
 
     async def _fold(self, written: _Written, now_us: int) -> None:
+        self._also = {}
         first_seq = written.appended.first_seq
         self._tell(self.id, first_seq, written.events)
         if first_seq != self.session.seq + 1:

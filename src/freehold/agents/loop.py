@@ -81,6 +81,8 @@ class Parts:
     rested: Rested = remembers_nothing
     tell: Tell = unheard
     """Hears of every event that is written; see `feed.Feed.offer`."""
+    site: str | None = None
+    """Where the files of sessions are that run here; written down with the first commit of one that may have some."""
 
 
 class Loop:
@@ -96,6 +98,8 @@ class Loop:
         self._place = Place(log.id, row.workspace_id, log.epoch, row.environment_config, row.agent.get("skills") or ())
         self._work = ToolWork(parts.execution, self._place, row.agent, log, self._voice)
         self._catalog = catalog(row.agent, parts.execution.built_in(), parts.execution.offered(row.agent), {})
+        if parts.site is not None and row.files_at is None and self._catalog.uses_box:
+            log.also({"files_at": parts.site})
         self._met = not parts.execution.has_remote(row.agent)
         """Its MCP servers elsewhere have been asked what they offer in this turn."""
         self._begun: reply.Ids | None = None

@@ -48,6 +48,7 @@ class Application:
         await parts.choosing.start()
         self._tasks = [
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
+            asyncio.create_task(parts.sessions.stranded.run(), name="sessions whose files are elsewhere"),
             asyncio.create_task(
                 _sweep(
                     [

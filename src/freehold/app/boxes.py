@@ -18,6 +18,7 @@ from freehold.environments.fleet import BoxSettings, Fleet
 from freehold.environments.local import Local
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
+from freehold.environments.site import site_of
 from freehold.environments.workdirs import Workdirs
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class BoxHouse:
     def __init__(self, ground: Ground, shared: Sequence[Path]) -> None:
         configuration, clock = ground.configuration, ground.clock
         self.workdirs = Workdirs(ground.data / "sessions")
+        self.site = site_of(self.workdirs.root)
         settings = configuration.section(BoxSettings)
         self._layers = configuration.section(LayerSettings)
         self.denials = Denials(self.workdirs, clock)

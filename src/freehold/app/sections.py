@@ -18,6 +18,7 @@ from freehold.app.settings import DataSettings, SafetySettings, UpstreamSettings
 from freehold.batches.settings import BatchSettings
 from freehold.console.settings import ConsoleSettings
 from freehold.environments.bounds import BoundSettings
+from freehold.environments.copies import CopySettings
 from freehold.environments.fleet import BoxSettings
 from freehold.environments.history import SnapshotSettings
 from freehold.environments.networking import EgressSettings
@@ -58,6 +59,7 @@ def sections() -> list[type[Any]]:
         metrics.MetricsSettings,
         ToolboxSettings,
         BoxSettings,
+        CopySettings,
         SnapshotSettings,
         BoundSettings,
         EgressSettings,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from freehold.access.mcp_credentials import McpCredentials
 from freehold.access.secrets import Secrets
@@ -20,6 +21,7 @@ from freehold.agents.model import Model
 from freehold.agents.previews import Previews
 from freehold.agents.runner import Runner
 from freehold.agents.sessions import Sessions
+from freehold.agents.stranded import Rescue, Stranded
 from freehold.agents.tools.boxes import FleetTools, Outputs, Spilled, Uploads
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.tools.provisions import Provisions
@@ -30,6 +32,7 @@ from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.calls import Handler
 from freehold.environments.base import BoxFailed
+from freehold.environments.copies import Copies, Copy, CopySettings
 from freehold.environments.history import History, SnapshotSettings
 from freehold.environments.snapshots import Snapshots
 from freehold.jobs.driver import Driver, DriverSettings
@@ -60,6 +63,7 @@ class SessionHouse:
     owners: Owners
     boxes: BoxHouse
     remote: RemoteServers
+    stranded: Stranded
 
     async def close(self) -> None:
         """Hand sessions over, end the boxes, give our name back."""
@@ -93,6 +97,8 @@ def make_sessions(
         outputs.forget(session_id)
         provisions.forget(session_id)
         await asyncio.to_thread(boxes.workdirs.of(session_id).delete)
+        if copies is not None:
+            await copies.forget(session_id)
 
     check_files = MessageFiles(library.files).check
 
@@ -100,11 +106,16 @@ def make_sessions(
         await provisions.settle(place)
         await outputs.collect(place)
 
-    history = History(Snapshots(boxes.chores), ground.configuration.section(SnapshotSettings), clock)
+    snapshots = Snapshots(boxes.chores)
+    history = History(snapshots, ground.configuration.section(SnapshotSettings), clock)
+    copying = ground.configuration.section(CopySettings)
+    copies = Copies(Path(copying.file_copies), snapshots, clock) if copying.file_copies else None
 
     async def rested(place: Place, seq: int) -> None:
         try:
             await history.keep(boxes.workdirs.of(place.session_id), seq)
+            if copies is not None:
+                await copies.keep(place.session_id, boxes.workdirs.of(place.session_id), seq)
         except (BoxFailed, OSError) as error:
             log.warning("the files of %s were not kept as they are: %s", place.session_id, error)
 
@@ -119,7 +130,9 @@ def make_sessions(
         check_files=check_files,
         priced=lambda model: ground.rates.card(model) is not None,
     )
-    forks = Forks(store, library.files, history, boxes.workdirs, close_box=boxes.fleet.end, clock=clock, ids=ids)
+    forks = Forks(
+        store, library.files, history, boxes.workdirs, close_box=boxes.fleet.end, clock=clock, ids=ids, site=boxes.site
+    )
     toolbox_settings = ground.configuration.section(ToolboxSettings)
     sizes = Sizes(toolbox_settings.tool_result_bytes, toolbox_settings.tool_media_bytes)
     remote_settings = ground.configuration.section(RemoteSettings)
@@ -143,12 +156,28 @@ def make_sessions(
         given=provisions.given,
         context=Context(ground.configuration.section(ContextSettings), context_tokens),
         tell=tell,
+        site=boxes.site,
     )
     owners = Owners(ground.data / "owners", ids)
     settings = ground.configuration.section(DriverSettings)
-    driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings)
+    driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=settings, site=boxes.site)
     inbox = Inbox(store, clock=clock, ids=ids, tell=tell, check_files=check_files)
-    return SessionHouse(own, forks, inbox, feed, driver, owners, boxes, remote)
+    stranded = Stranded(store, boxes.site, rescue=_rescue(copying, copies, boxes), clock=clock, ids=ids)
+    return SessionHouse(own, forks, inbox, feed, driver, owners, boxes, remote, stranded)
+
+
+def _rescue(settings: CopySettings, copies: Copies | None, boxes: BoxHouse) -> Rescue | None:
+    """How files come here whose own machine is gone, where that was asked for."""
+    if copies is None or not settings.take_over_files:
+        return None
+
+    async def rescue(session_id: str) -> Copy | None:
+        workdir = boxes.workdirs.of(session_id)
+        copy = await copies.restore(session_id, workdir)
+        await asyncio.to_thread(workdir.remember, epoch=0)  # the model is told that the shell it knew is gone
+        return copy
+
+    return rescue
 
 
 def _tells(ground: Ground, feed: Feed, collector: Collector | None) -> Tell:

@@ -19,6 +19,7 @@ from freehold.app.settings import DataSettings, SafetySettings
 from freehold.config import Configuration
 from freehold.environments.base import Boxes, Capabilities
 from freehold.environments.examining import Examinable
+from freehold.environments.site import host_of, site_in
 from freehold.errors import FreeholdError
 from freehold.store.look import look
 from freehold.upstreams.base import ListsModels
@@ -61,6 +62,16 @@ async def database(settings: DataSettings) -> Finding:
         seen = await look(settings.database or f"sqlite:///{settings.data.resolve() / 'freehold.db'}")
     except FreeholdError as error:
         return Finding("database", "bad", error.message, "Check --database.")
+    here = site_in(settings.data / "sessions")
+    elsewhere = {host_of(place): count for place, count in seen.places.items() if place != here}
+    if elsewhere:
+        told = ", ".join(f"{count} on {host}" for host, count in sorted(elsewhere.items()))
+        return Finding(
+            "database",
+            "note",
+            f"{seen.dialect} answers; it has sessions whose files are elsewhere: {told}",
+            "Only servers there can go on with them; or share the data folder, or set file_copies and take_over_files.",
+        )
     if seen.schema == seen.newest:
         return Finding("database", "ok", f"{seen.dialect} answers, its schema is up to date")
     return Finding("database", "ok", f"{seen.dialect} answers; the next start brings its schema to {seen.newest}")

@@ -82,14 +82,17 @@ class Driver:
         clock: Clock,
         settings: DriverSettings,
         pause_s: float = 2.0,
+        site: str | None = None,
     ) -> None:
-        """`pause_s`: how long a session whose work has failed is left alone; doubled with every failure in a row."""
+        """`pause_s`: how long a session whose work has failed is left alone; doubled with every failure in a row.
+        `site`: which files can be reached from here; a session with files elsewhere is not taken."""
         self._store = store
         self._owners = owners
         self._make = make
         self._clock = clock
         self._settings = settings
         self._pause_s = pause_s
+        self._site = site
         self._held: dict[str, _Held] = {}
         self._failures: dict[str, int] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -140,7 +143,7 @@ class Driver:
     async def _anything(self) -> bool:
         """Some session needs an owner. Asked before a sweep, so that a quiet server does not write every second."""
         async with self._store.read() as connection:
-            return bool(await session_log.runnable(connection, 1, now_us=self._clock.now_us()))
+            return bool(await session_log.runnable(connection, 1, now_us=self._clock.now_us(), site=self._site))
 
     async def _take(self) -> bool:
         """Take what needs an owner; whether there may be more."""
@@ -148,7 +151,7 @@ class Driver:
 
         async def op(connection: Connection) -> list[Lease]:
             now_us = self._clock.now_us()
-            return await session_log.acquire_some(connection, self._owners.name, room, now_us=now_us)
+            return await session_log.acquire_some(connection, self._owners.name, room, now_us=now_us, site=self._site)
 
         leases = await self._store.write(op) if room > 0 else []
         for lease in leases:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     String,
     bindparam,
+    func,
     literal,
     literal_column,
     or_,
@@ -59,15 +60,21 @@ class Lease:
 
 
 async def acquire(
-    conn: AsyncConnection, owner: str, *, now_us: int, session_id: str | None = None, lease_s: float = LEASE_S
+    conn: AsyncConnection,
+    owner: str,
+    *,
+    now_us: int,
+    session_id: str | None = None,
+    lease_s: float = LEASE_S,
+    site: str | None = None,
 ) -> Lease | None:
     """Take a session that needs an owner, or `None` if there is none: that one, or else the one that waits longest.
 
     It needs one when it is running or rescheduling, its `wake_at_us` has come, and nobody's lease runs. Two processes
     never get the same epoch of the same session. Without `session_id`, rows that another process is just taking are
-    passed over (PostgreSQL: SKIP LOCKED).
+    passed over (PostgreSQL: SKIP LOCKED). `site`: only one whose files are there, or that has none; `None`: any.
     """
-    wanted = _runnable(conn, now_us).limit(1)
+    wanted = _runnable(conn, now_us, site).limit(1)
     if session_id is not None:
         wanted = wanted.where(sessions.c.id == session_id)
     taken = (
@@ -81,11 +88,12 @@ async def acquire(
 
 
 async def acquire_some(
-    conn: AsyncConnection, owner: str, most: int, *, now_us: int, lease_s: float = LEASE_S
+    conn: AsyncConnection, owner: str, most: int, *, now_us: int, lease_s: float = LEASE_S, site: str | None = None
 ) -> list[Lease]:
     """Take up to `most` sessions that need an owner, those that wait longest, in one statement; see `acquire`."""
-    bound = {"taker": owner, "most": most, "now": now_us, "lease": round(lease_s * 1_000_000)}
-    rows = await conn.execute(_taking(conn.dialect.name), bound)
+    bound: dict[str, object] = {"taker": owner, "most": most, "now": now_us, "lease": round(lease_s * 1_000_000)}
+    placed = site is not None
+    rows = await conn.execute(_taking(conn.dialect.name, placed), bound | ({"site": site} if placed else {}))
     return [Lease(row.id, row.workspace_id, owner, row.epoch, row.status, row.last_seq) for row in rows]
 
 
@@ -142,13 +150,38 @@ async def owners(conn: AsyncConnection) -> list[str]:
     return [str(owner) for owner in (await conn.execute(named)).scalars()]
 
 
-async def runnable(conn: AsyncConnection, limit: int, *, now_us: int) -> list[str]:
-    """Ids of sessions that need an owner now, longest waiting first: what a sweep looks for."""
-    return [str(row.id) for row in await conn.execute(_runnable(conn, now_us).limit(limit))]
+async def runnable(conn: AsyncConnection, limit: int, *, now_us: int, site: str | None = None) -> list[str]:
+    """Ids of sessions that need an owner now, longest waiting first: what a sweep looks for. `site`: see `acquire`."""
+    return [str(row.id) for row in await conn.execute(_runnable(conn, now_us, site).limit(limit))]
 
 
-@lru_cache(maxsize=2)
-def _taking(dialect: str) -> ReturningUpdate[Any]:
+async def stranded(
+    conn: AsyncConnection, site: str, limit: int, *, now_us: int, silent_us: int
+) -> list[tuple[str, str]]:
+    """Sessions that have needed an owner for so long and whose files are at another place: their ids and the place."""
+    since = _now(conn, now_us - silent_us) if conn.dialect.name != "postgresql" else _now(conn, now_us) - silent_us
+    waiting = (
+        select(sessions.c.id, sessions.c.files_at)
+        .where(sessions.c.status.in_(RUNNABLE), sessions.c.lease_until_us <= since, sessions.c.updated_us <= since)
+        .where(sessions.c.files_at.is_not(None), sessions.c.files_at != site)
+        .order_by(sessions.c.lease_until_us, sessions.c.id)
+        .limit(limit)
+    )
+    return [(str(row.id), str(row.files_at)) for row in await conn.execute(waiting)]
+
+
+async def places(conn: AsyncConnection) -> dict[str, int]:
+    """How many sessions that are not archived have their files at each place."""
+    counted = (
+        select(sessions.c.files_at, func.count())
+        .where(sessions.c.files_at.is_not(None), sessions.c.archived_us.is_(None))
+        .group_by(sessions.c.files_at)
+    )
+    return {str(place): int(count) for place, count in (await conn.execute(counted)).all()}
+
+
+@lru_cache(maxsize=4)
+def _taking(dialect: str, placed: bool) -> ReturningUpdate[Any]:
     """The rows are picked in a part of its own (`WITH`), which PostgreSQL runs once: as a subquery it could be run for
     every row, and take more than it should.
     """
@@ -158,6 +191,7 @@ def _taking(dialect: str) -> ReturningUpdate[Any]:
     picked = (
         select(sessions.c.id)
         .where(sessions.c.status.in_(RUNNABLE), sessions.c.lease_until_us <= now, due)
+        .where(*([_reached(bindparam("site", type_=String()))] if placed else []))
         .order_by(sessions.c.lease_until_us, sessions.c.id)
         .limit(bindparam("most", type_=Integer()))
         .with_for_update(skip_locked=True)
@@ -183,11 +217,17 @@ def _lease_end(conn: AsyncConnection, now_us: int, lease_s: float) -> ColumnElem
     return _now(conn, now_us) + round(lease_s * 1_000_000)
 
 
-def _runnable(conn: AsyncConnection, now_us: int) -> Select[tuple[str]]:
+def _reached(site: ColumnElement[str]) -> ColumnElement[bool]:
+    """The files are there, or there are none yet."""
+    return or_(sessions.c.files_at.is_(None), sessions.c.files_at == site)
+
+
+def _runnable(conn: AsyncConnection, now_us: int, site: str | None = None) -> Select[tuple[str]]:
     due = or_(sessions.c.wake_at_us.is_(None), sessions.c.wake_at_us <= now_us)
     return (
         select(sessions.c.id)
         .where(sessions.c.status.in_(RUNNABLE), sessions.c.lease_until_us <= _now(conn, now_us), due)
+        .where(*([] if site is None else [_reached(literal(site))]))
         .order_by(sessions.c.lease_until_us, sessions.c.id)
     )
 

@@ -44,9 +44,11 @@ from freehold.store.leases import (
     acquire_some,
     database_now,
     owners,
+    places,
     release,
     renew,
     runnable,
+    stranded,
 )
 from freehold.store.session_news import announce_events, is_news
 from freehold.store.tables import events as events_table
@@ -80,11 +82,13 @@ __all__ = [
     "open_calls",
     "owners",
     "page",
+    "places",
     "queue",
     "release",
     "renew",
     "runnable",
     "start",
+    "stranded",
     "take_waiting",
     "tool_calls",
     "waiting",

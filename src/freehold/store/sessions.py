@@ -44,6 +44,8 @@ class SessionRow:
     created_us: int
     updated_us: int
     archived_us: int | None
+    files_at: str | None = None
+    """Which place holds its files (`environments.site`); `None`: it has none yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,6 +302,7 @@ sessions = Table(
     Column("usage", Text, nullable=False),  # running totals, written with the events they come from
     Column("cap_cents", BigInteger),  # the session's own budget, at list prices
     Column("status", String(16), nullable=False),  # idle | running | rescheduling | terminated
+    Column("files_at", String(80)),  # which place holds its files; null: it has none yet
     Column("owner", String(64)),  # the server process that holds the lease
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("lease_until_us", BigInteger, nullable=False, server_default=text("0")),

@@ -64,6 +64,11 @@ class Catalog:
         return [dict(tool.definition) for tool in self._tools.values()]
 
     @property
+    def uses_box(self) -> bool:
+        """Whether any of them runs in a box."""
+        return any(is_in_box(tool.kind, tool.name) for tool in self._tools.values())
+
+    @property
     def names(self) -> list[str]:
         """What the model may say."""
         return list(self._tools)

@@ -560,6 +560,7 @@ def upgrade() -> None:
         sa.Column("usage", sa.Text(), nullable=False),
         sa.Column("cap_cents", sa.BigInteger(), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("files_at", sa.String(length=80), nullable=True),
         sa.Column("owner", sa.String(length=64), nullable=True),
         sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("lease_until_us", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
