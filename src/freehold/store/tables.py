@@ -606,6 +606,67 @@ deferred_calls = Table(  # single calls with a deadline, which a batch may answe
     Index(None, "ended_us"),
 )
 
+# --- knowledge: documents that agents search ---------------------------------------------------------
+
+knowledge_collections = Table(
+    "knowledge_collections",
+    metadata,
+    Column("id", String(64), primary_key=True),  # kcol_…; the words of its chunks stand in tables of their own
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("name", String(64), nullable=False),  # of one that goes: its id
+    Column("description", Text, nullable=False),
+    Column("embedding", String(128), nullable=False),  # what makes its vectors; empty: it has none
+    Column("next_number", BigInteger, nullable=False),  # of its chunks
+    Column("indexed_chunks", BigInteger, nullable=False),  # those of documents on their way in or out too
+    Column("indexed_words", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),  # grows with every change of its chunks
+    Column("gone", Boolean, nullable=False),  # deleted; its rows are on their way out
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    UniqueConstraint("workspace_id", "name"),
+    Index(None, "workspace_id", "created_us", "id"),
+)
+
+knowledge_documents = Table(
+    "knowledge_documents",
+    metadata,
+    Column("id", String(64), primary_key=True),  # kdoc_…: one version of what has that name
+    Column("collection_id", ForeignKey("knowledge_collections.id"), nullable=False),
+    Column("name", Text, nullable=False),  # a path or an address
+    Column("title", Text, nullable=False),
+    Column("media_type", String(255), nullable=False),
+    Column("sha256", String(64), nullable=False),  # of the bytes that it was read from
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # indexing | ready | gone
+    Column("created_us", BigInteger, nullable=False),
+    Index(None, "collection_id", "state", "name"),
+    Index(None, "collection_id", "created_us", "id"),
+    Index(None, "state", "created_us"),
+)
+
+knowledge_chunks = Table(
+    "knowledge_chunks",
+    metadata,
+    Column("collection_id", String(64), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("document_id", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("heading", Text, nullable=False),  # those above it, outermost first
+    Column("place", Text, nullable=False),  # JSON: page, start, end, first_line, last_line
+    PrimaryKeyConstraint("collection_id", "number"),
+    Index(None, "document_id", "number"),
+)
+
+knowledge_vectors = Table(
+    "knowledge_vectors",
+    metadata,
+    Column("collection_id", String(64), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # float16, little-endian, of length 1
+    PrimaryKeyConstraint("collection_id", "number"),
+)
+
 # --- webhooks --------------------------------------------------------------------------------------------
 
 cache_misses = Table(

@@ -1,0 +1,194 @@
+"""Finding passages: BM25 and, where a collection has vectors, nearness of meaning; merged by reciprocal rank.
+
+The most telling word is looked up first; with each one more it is known better who can still be among the best. When
+nobody unseen can, the common words need not be gone through, and BM25 is worked out for the few that are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from freehold.errors import InvalidRequest, NotFound
+from freehold.knowledge.words import asked
+from freehold.store.knowledge import CollectionRow, KnowledgeRows
+from freehold.store.knowledge_chunks import FoundChunk, KnowledgeChunks, Looking
+
+MOST_QUERY = 4_000
+MOST_RESULTS = 50
+_CANDIDATES = 300
+"""Chunks for which BM25 is worked out, at least; as many more as are level with the last of them."""
+_MOST_CANDIDATES = 3_000
+_DEPTH = 60
+"""Of each list that is merged."""
+_RRF = 60
+"""What a first place is ahead of a second: the usual constant of reciprocal rank fusion."""
+_MOST_COLLECTIONS = 50
+
+Key = tuple[str, int]
+"""A chunk: its collection's id and its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One passage that was found."""
+
+    collection: str
+    document_id: str
+    name: str
+    title: str
+    heading: str
+    text: str
+    place: Mapping[str, int]
+    score: float
+    """Of this search only: more is better."""
+
+
+class Near(Protocol):
+    """Finds chunks by nearness of meaning."""
+
+    async def nearest(self, collection: CollectionRow, query: str, limit: int) -> list[tuple[int, float]]:
+        """Numbers of the nearest chunks, nearest first, with how near they are. Raises `FreeholdError`."""
+        ...
+
+
+class Reranks(Protocol):
+    """Puts passages into a better order."""
+
+    async def order(self, query: str, texts: Sequence[str]) -> list[int]:
+        """Their places in the order of how well they answer. Raises `FreeholdError`."""
+        ...
+
+
+class Search:
+    """Searches the collections of a workspace."""
+
+    def __init__(
+        self, rows: KnowledgeRows, chunks: KnowledgeChunks, near: Near | None = None, reranks: Reranks | None = None
+    ) -> None:
+        self._rows = rows
+        self._chunks = chunks
+        self._near = near
+        self._reranks = reranks
+
+    async def find(
+        self, workspace_id: str, query: str, collections: Sequence[str] | None, limit: int, mode: str = "hybrid"
+    ) -> list[Passage]:
+        """The best passages, best first. `collections` by name, all of the workspace's for `None`.
+
+        `mode`: `hybrid`, or `words` for BM25 alone.
+
+        Raises:
+            InvalidRequest: the query is empty or too long, or `limit` is not from 1 to 50.
+            NotFound: there is no such collection.
+        """
+        if not query.strip() or len(query) > MOST_QUERY:
+            raise InvalidRequest(f"query: must have 1 to {MOST_QUERY:,} characters.")
+        if not 1 <= limit <= MOST_RESULTS:
+            raise InvalidRequest(f"limit: must be from 1 to {MOST_RESULTS}.")
+        rows = await self._searched(workspace_id, collections)
+        by_words = await self._by_words(rows, query)
+        by_meaning = await self._by_meaning(rows, query) if mode == "hybrid" else []
+        merged = fused([by_words, by_meaning]) if by_meaning else dict(by_words)
+        return await self._passages(rows, merged, query, limit)
+
+    async def _searched(self, workspace_id: str, names: Sequence[str] | None) -> list[CollectionRow]:
+        rows = await self._rows.named(workspace_id, names, _MOST_COLLECTIONS + 1)
+        if missing := set(names or ()) - {row.name for row in rows}:
+            raise NotFound(f"There is no collection {', '.join(sorted(missing))[:200]}.")
+        if len(rows) > _MOST_COLLECTIONS:
+            raise InvalidRequest(f"collections: name those to be searched, at most {_MOST_COLLECTIONS} at once.")
+        return rows
+
+    async def _by_words(self, rows: Sequence[CollectionRow], query: str) -> list[tuple[Key, float]]:
+        wanted = asked(query)
+        if not wanted:
+            return []
+        found = await asyncio.gather(
+            *(self._chunks.look(row, lambda looking: best(looking, wanted)) for row in rows)
+        )
+        every = [((row.id, number), score) for row, scores in zip(rows, found, strict=True) for number, score in scores]
+        return heapq.nlargest(_DEPTH, every, key=lambda one: one[1])
+
+    async def _by_meaning(self, rows: Sequence[CollectionRow], query: str) -> list[tuple[Key, float]]:
+        near = self._near
+        if near is None:
+            return []
+        having = [row for row in rows if row.embedding]
+        found = await asyncio.gather(*(near.nearest(row, query, _DEPTH) for row in having))
+        every = [((row.id, number), score) for row, some in zip(having, found, strict=True) for number, score in some]
+        return heapq.nlargest(_DEPTH, every, key=lambda one: one[1])
+
+    async def _passages(
+        self, rows: Sequence[CollectionRow], merged: Mapping[Key, float], query: str, limit: int
+    ) -> list[Passage]:
+        named = {row.id: row for row in rows}
+        wanted: dict[str, list[int]] = defaultdict(list)
+        for collection_id, number in merged:
+            wanted[collection_id].append(number)
+        texts: dict[Key, FoundChunk] = {}
+        for collection_id, numbers in wanted.items():
+            found = await self._chunks.look(
+                named[collection_id], lambda looking, numbers=numbers: looking.chunks(numbers)  # type: ignore[misc]
+            )
+            texts.update({(collection_id, number): chunk for number, chunk in found.items()})
+        ranked = sorted((key for key in merged if key in texts), key=lambda key: (-merged[key], key))
+        ranked = await self._reordered(query, ranked, texts)
+        return [_passage(named[key[0]].name, texts[key], merged[key]) for key in ranked[:limit]]
+
+    async def _reordered(self, query: str, ranked: list[Key], texts: Mapping[Key, FoundChunk]) -> list[Key]:
+        if self._reranks is None or not ranked:
+            return ranked
+        order = await self._reranks.order(query, [f"{texts[key].heading}\n{texts[key].text}" for key in ranked])
+        return [ranked[place] for place in order]
+
+
+async def best(looking: Looking, words: Sequence[str]) -> list[tuple[int, float]]:
+    """The best chunks of one collection for these words by BM25, best first; at most `_DEPTH` and some in reserve."""
+    counts = await looking.counts(words)
+    chunks = max(looking.size.chunks, *counts.values()) if counts else 0
+    weights = {word: math.log(1 + (chunks - count + 0.5) / (count + 0.5)) for word, count in counts.items()}
+    totals: defaultdict[int, float] = defaultdict(float)
+    left, least = sum(weights.values()), 0.0
+    for word in sorted(weights, key=lambda word: -weights[word]):
+        left -= weights[word]
+        for number in await looking.holders(word):
+            totals[number] += weights[word]
+        least = _last_of(totals.values(), _CANDIDATES)
+        if least > left:
+            break
+    candidates = [number for number, total in totals.items() if total >= least]
+    if len(candidates) > _MOST_CANDIDATES:
+        candidates = heapq.nlargest(_MOST_CANDIDATES, candidates, key=lambda number: totals[number])
+    if not candidates:
+        return []
+    scores = await looking.scores(list(weights), candidates)
+    return heapq.nlargest(2 * _DEPTH, scores.items(), key=lambda one: one[1])
+
+
+def fused(lists: Iterable[Sequence[tuple[Key, float]]]) -> dict[Key, float]:
+    """Reciprocal rank fusion: what stands high in several lists stands highest."""
+    merged: defaultdict[Key, float] = defaultdict(float)
+    for ranked in lists:
+        for place, (key, _) in enumerate(ranked, 1):
+            merged[key] += 1 / (_RRF + place)
+    return dict(merged)
+
+
+def _last_of(totals: Iterable[float], most: int) -> float:
+    """The total of the last of the `most` best; 0 if there are fewer."""
+    top = heapq.nlargest(most, totals)
+    return top[-1] if len(top) == most else 0.0
+
+
+def _passage(collection: str, chunk: FoundChunk, score: float) -> Passage:
+    place = json.loads(chunk.place)
+    return Passage(
+        collection, chunk.document_id, chunk.name, chunk.title, chunk.heading, chunk.text, place, round(score, 6)
+    )

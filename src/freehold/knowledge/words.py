@@ -1,0 +1,91 @@
+"""The words by which chunks are found: small letters, stems of English, pairs of characters where no spaces stand. Pure.
+
+Chinese, Japanese and Korean runs become overlapping pairs (`年假天` → `年假 假天`). Measured against a dictionary's words
+in `benchmarks/knowledge.py`: pairs find more, need no dictionary, and cost a twentieth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_RUN = re.compile(rf"[a-z0-9]+|[{_UNSPACED}]+|[^\W_a-z0-9{_UNSPACED}]+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_LONGEST = 64
+_MOST_STEMS = 500_000
+"""Remembered at most; a text of random letters must not fill the memory."""
+
+COMMON = frozenset(
+    """a about an and any are as at be been but by can could did do does for from had has have he her here him his how i
+    if in into is it its me my no not of on or our out she should so some than that the their them then there these they
+    this those to up us was we were what when where which who whom why will with would you your 什么 怎么 么样 如何 哪些 哪个
+    是否 可以 为什 多少 请问 有没 没有 有哪 是什 以及""".split()
+)
+"""Words of questions that say nothing of the answer; they are looked for only if there is nothing else."""
+
+
+def words(text: str) -> list[str]:
+    """All words of a text, in order. `snake_case`, `camelCase` and `dotted.names` are taken apart."""
+    if not text.islower():
+        text = _HUMP.sub(" ", text).lower()
+    if text.isascii():
+        return [_STEMS[run] for run in _RUN.findall(text)]
+    return [word for run in _RUN.findall(text) for word in _of_run(run)]
+
+
+def asked(query: str) -> list[str]:
+    """The different words of a query that are worth looking for, at most 32."""
+    every = list(dict.fromkeys(words(query)))
+    telling = [word for word in every if word not in _COMMON_STEMS]
+    return (telling or every)[:32]
+
+
+def _of_run(run: str) -> Iterator[str]:
+    if run.isascii():
+        yield _STEMS[run]
+    elif not _is_unspaced(run[0]):
+        yield run[:_LONGEST]
+    elif len(run) == 1:
+        yield run
+    else:
+        yield from map("".join, zip(run, run[1:], strict=False))
+
+
+def _is_unspaced(character: str) -> bool:
+    return re.match(rf"[{_UNSPACED}]", character) is not None
+
+
+class _Stems(dict[str, str]):
+    """From a word to its stem, found once."""
+
+    stem: Any = None
+
+    def __missing__(self, word: str) -> str:
+        if self.stem is None:
+            import snowballstemmer  # 20 ms, which only those pay who look for something
+
+            self.stem = snowballstemmer.stemmer("english").stemWord
+        if len(self) > _MOST_STEMS:
+            self.clear()
+        stem = self[word] = str(self.stem(word[:_LONGEST]))
+        return stem
+
+
+_STEMS = _Stems()
+
+
+class _CommonStems:
+    """Membership of the stems of `COMMON`, made when first asked."""
+
+    def __init__(self) -> None:
+        self._stems: frozenset[str] | None = None
+
+    def __contains__(self, word: str) -> bool:
+        if self._stems is None:
+            self._stems = frozenset(word for common in COMMON for word in words(common))
+        return word in self._stems
+
+
+_COMMON_STEMS = _CommonStems()
