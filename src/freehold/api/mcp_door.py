@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from freehold.api.base import ChecksKeys
-from freehold.errors import FreeholdError, NotFound, PermissionDenied, Unauthenticated
+from freehold.errors import FreeholdError, InvalidRequest, NotFound, PermissionDenied, Unauthenticated
 from freehold.ids import NewId
-from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.base import Shared, Toolbox
 from freehold.wire.envelopes import error_body
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class McpDoor:
         self._toolboxes = toolboxes
         self._keys = keys
         self._ids = ids
-        self._servers: dict[str, McpServer] = {}
+        self._servers: dict[tuple[str, str], McpServer] = {}
         self._running: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,15 +61,25 @@ class McpDoor:
         if name not in self._toolboxes:
             known = ", ".join(sorted(self._toolboxes)) or "none; give it one with `freehold serve --tools FILE.py`"
             raise NotFound(f"There is no toolbox {name[:80]!r} here. Loaded: {known}.")
-        if name not in self._servers:
-            await self._start(name)
-        return self._servers[name]
+        key, toolbox = self._of(name, caller.workspace_id, scope.get("query_string", b""))
+        if key not in self._servers:
+            await self._start(key, toolbox)
+        return self._servers[key]
 
-    async def _start(self, name: str) -> None:
+    def _of(self, name: str, workspace_id: str, query: bytes) -> tuple[tuple[str, str], Toolbox]:
+        """The toolbox as the caller's workspace has it, and under what its server is kept."""
+        toolbox = self._toolboxes[name]
+        if not isinstance(toolbox, Shared):
+            return (name, ""), toolbox
+        if query:
+            raise InvalidRequest(f"{PATH}/{name} takes no options: the tool's own arguments say what is wanted.")
+        return (name, workspace_id), toolbox.within(workspace_id, "")
+
+    async def _start(self, key: tuple[str, str], toolbox: Toolbox) -> None:
         from freehold.api.mcp_server import McpServer
 
-        server = self._servers[name] = McpServer(self._toolboxes[name], self._ids)
-        self._running.append(asyncio.create_task(server.run(), name=f"mcp {name}"))
+        server = self._servers[key] = McpServer(toolbox, self._ids)
+        self._running.append(asyncio.create_task(server.run(), name=f"mcp {key[0]}"))
         await server.ready.wait()
 
     def _refuse(self, error: FreeholdError) -> Response:

@@ -58,8 +58,15 @@ class McpServer:
 
 
 def told(result: ToolResult) -> types.CallToolResult:
-    """What a tool gave, in MCP's blocks."""
-    return types.CallToolResult(content=[_block(block) for block in result.content], is_error=result.is_error)
+    """What a tool gave, in MCP's blocks. It has none for passages that are cited: they go as text for whoever reads, and
+    as they are in `structuredContent` for clients that hand them to Claude.
+    """
+    passages = [dict(block) for block in result.content if block["type"] == "search_result"]
+    return types.CallToolResult(
+        content=[_block(block) for block in result.content],
+        is_error=result.is_error,
+        structured_content={"results": passages} if passages else None,
+    )
 
 
 def _block(block: Mapping[str, Any]) -> types.ContentBlock:
@@ -70,6 +77,9 @@ def _block(block: Mapping[str, Any]) -> types.ContentBlock:
         return types.ImageContent(data=source["data"], mime_type=source["media_type"])
     if block["type"] == "document" and source.get("type") in ("base64", "text"):
         return _document(block, source)
+    if block["type"] == "search_result":
+        texts = "\n".join(str(part.get("text", "")) for part in block["content"])
+        return types.TextContent(text=f"{block['title']}\n[{block['source']}]\n\n{texts}")
     return types.TextContent(text=f"[a {block['type']}, which MCP cannot carry]")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from freehold.errors import InvalidRequest
 
-_KINDS: Mapping[type, str] = {str: "text", int: "a whole number", bool: "true or false"}
+_KINDS: Mapping[type, str] = {str: "text", int: "a whole number", bool: "true or false", list: "a list"}
 
 
 def fields_of(body: Mapping[str, Any], known: Mapping[str, type], *, required: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freehold.errors import InvalidRequest, NotBuilt
-from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.base import TOOLBOX_SCHEME, Shared, Toolbox, addressed
 
-TOOLBOX_SCHEME = "toolbox:"
 BUILT_IN = ("bash", "edit", "read", "write", "glob", "grep", "web_fetch", "web_search")
 """In the order in which the expanded toolset shows them."""
 WEB = ("web_fetch", "web_search")
@@ -78,10 +77,11 @@ class Toolsets:
         name, url = str(server.get("name", "")), str(server.get("url", ""))
         if not url.startswith(TOOLBOX_SCHEME):
             return self._elsewhere(place, name, url)
-        box = url.removeprefix(TOOLBOX_SCHEME)
+        box, options = addressed(url)
         if box not in self._toolboxes:
             loaded = ", ".join(sorted(self._toolboxes)) or "none; `freehold serve --tools FILE` loads one"
             raise InvalidRequest(f"{place}.url: there is no toolbox {box[:80]!r}. Loaded: {loaded}.")
+        _check_options(f"{place}.url", self._toolboxes[box], options)
         longest = max((len(tool.name) for tool in self._toolboxes[box].tools()), default=0)
         most = 128 - len("mcp____") - longest
         if not _NAME.fullmatch(name) or len(name) > most:
@@ -159,7 +159,7 @@ class Toolsets:
                 )
 
     def _offered(self, url: str) -> list[str] | None:
-        box = self._toolboxes.get(url.removeprefix(TOOLBOX_SCHEME))
+        box = self._toolboxes.get(addressed(url)[0])
         return None if box is None else [tool.name for tool in box.tools()]
 
     def _count(self, tool: Entry, servers: Sequence[Entry]) -> int:
@@ -170,6 +170,16 @@ class Toolsets:
         url = next((server["url"] for server in servers if server["name"] == tool["mcp_server_name"]), "")
         own = {config["name"]: config["enabled"] for config in tool["configs"]}
         return sum(own.get(name, tool["default_config"]["enabled"]) for name in self._offered(url) or own)
+
+
+def _check_options(place: str, toolbox: Toolbox, options: str) -> None:
+    if isinstance(toolbox, Shared):
+        try:
+            toolbox.within("", options)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{place}: {error.message}") from error
+    elif options:
+        raise InvalidRequest(f"{place}: {toolbox.name} takes no options; leave out what stands behind the `?`.")
 
 
 def _web_options(place: str, options: Mapping[str, Any]) -> Entry:

@@ -1,7 +1,7 @@
 """Cuts what was read into chunks of about the same size that know their place. Pure.
 
-A chunk ends where a heading changes, else near the wanted size at the end of a paragraph, line or sentence. Characters of
-scripts without spaces say more, so fewer of them make a chunk.
+A chunk ends where a heading changes, else near the wanted size at the end of a paragraph, line or sentence. Characters
+of scripts without spaces say more, so fewer of them make a chunk.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from freehold.clock import Clock
-from freehold.errors import FreeholdError, InvalidRequest, TooLarge
+from freehold.errors import InvalidRequest, TooLarge
 from freehold.ids import NewId
 from freehold.knowledge import names
 from freehold.knowledge.chunks import Chunk, chunks
@@ -86,6 +86,8 @@ class Ingest:
         self._clock = clock
         self._ids = ids
         self._settings = settings
+        self.most_bytes = settings.knowledge_document_bytes
+        """Of one document."""
 
     async def add(self, collection: CollectionRow, given: Given, progress: Progress = _silent) -> Added:
         """Take it in, in the place of the one with its name. When this returns it is found.
@@ -94,7 +96,7 @@ class Ingest:
             InvalidRequest: its name, kind or content is not taken, or the collection is full.
             TooLarge: it is larger than documents may be.
         """
-        name, most = names.checked(given.name), self._settings.knowledge_document_bytes
+        name, most = names.checked(given.name), self.most_bytes
         if len(given.data) > most:
             raise TooLarge(f"{names.shown(name)}: has {len(given.data):,} bytes, at most {most:,} are taken.")
         sha256 = await asyncio.to_thread(_sha256, given.data)
@@ -121,8 +123,10 @@ class Ingest:
         await self._put_in(collection, document, read, progress)
         if now is not None:
             await self._take_out(now.id)
-        return Added(await self._rows.document(collection.workspace_id, collection.id, document.id),
-                     "added" if now is None else "replaced")
+        return Added(
+            await self._rows.document(collection.workspace_id, collection.id, document.id),
+            "added" if now is None else "replaced",
+        )
 
     async def _read(self, kind: Kind, data: bytes) -> Read:
         most = self._settings.knowledge_document_chars
@@ -171,19 +175,6 @@ class Ingest:
     def _admit(self, have: int) -> None:
         if have >= self._settings.knowledge_collection_documents:
             raise InvalidRequest(f"The collection has {have:,} documents, which is all it may have.")
-
-
-async def in_turn(
-    ingest: Ingest, collection: CollectionRow, given: Sequence[Callable[[], Awaitable[Given]]]
-) -> list[Added | FreeholdError]:
-    """Add several, one after the other; one that is not taken does not keep the others out."""
-    made: list[Added | FreeholdError] = []
-    for fetch in given:
-        try:
-            made.append(await ingest.add(collection, await fetch()))
-        except FreeholdError as error:
-            made.append(error)
-    return made
 
 
 def _new_chunks(cut: Sequence[Chunk], texts: Sequence[str], vectors: Sequence[bytes | None]) -> list[NewChunk]:

@@ -1,4 +1,4 @@
-"""What kind of document some bytes are taken for: by name and declared type, and for what is packed by its first bytes."""
+"""What kind of document some bytes are taken for: by name, by declared type, by their beginning. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What documents may be called: a relative path or an address. Names go to models, so they are plain text on one line."""
+"""What documents may be called: a relative path or an address. Models read names, so they are plain and one line."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from freehold.store.knowledge_chunks import FoundChunk, KnowledgeChunks, Looking
 
 MOST_QUERY = 4_000
 MOST_RESULTS = 50
+MODES = ("hybrid", "words")
+"""Words and meaning, or BM25 alone."""
 _CANDIDATES = 300
 """Chunks for which BM25 is worked out, at least; as many more as are level with the last of them."""
 _MOST_CANDIDATES = 3_000
@@ -78,11 +80,11 @@ class Search:
         self._reranks = reranks
 
     async def find(
-        self, workspace_id: str, query: str, collections: Sequence[str] | None, limit: int, mode: str = "hybrid"
+        self, workspace_id: str, query: str, collections: Sequence[str] | None, limit: int, mode: str = MODES[0]
     ) -> list[Passage]:
         """The best passages, best first. `collections` by name, all of the workspace's for `None`.
 
-        `mode`: `hybrid`, or `words` for BM25 alone.
+        `mode`: one of `MODES`.
 
         Raises:
             InvalidRequest: the query is empty or too long, or `limit` is not from 1 to 50.
@@ -94,7 +96,7 @@ class Search:
             raise InvalidRequest(f"limit: must be from 1 to {MOST_RESULTS}.")
         rows = await self._searched(workspace_id, collections)
         by_words = await self._by_words(rows, query)
-        by_meaning = await self._by_meaning(rows, query) if mode == "hybrid" else []
+        by_meaning = await self._by_meaning(rows, query) if mode == MODES[0] else []
         merged = fused([by_words, by_meaning]) if by_meaning else dict(by_words)
         return await self._passages(rows, merged, query, limit)
 
@@ -110,9 +112,7 @@ class Search:
         wanted = asked(query)
         if not wanted:
             return []
-        found = await asyncio.gather(
-            *(self._chunks.look(row, lambda looking: best(looking, wanted)) for row in rows)
-        )
+        found = await asyncio.gather(*(self._chunks.look(row, lambda looking: best(looking, wanted)) for row in rows))
         every = [((row.id, number), score) for row, scores in zip(rows, found, strict=True) for number, score in scores]
         return heapq.nlargest(_DEPTH, every, key=lambda one: one[1])
 
@@ -135,7 +135,8 @@ class Search:
         texts: dict[Key, FoundChunk] = {}
         for collection_id, numbers in wanted.items():
             found = await self._chunks.look(
-                named[collection_id], lambda looking, numbers=numbers: looking.chunks(numbers)  # type: ignore[misc]
+                named[collection_id],
+                lambda looking, numbers=numbers: looking.chunks(numbers),  # type: ignore[misc]
             )
             texts.update({(collection_id, number): chunk for number, chunk in found.items()})
         ranked = sorted((key for key in merged if key in texts), key=lambda key: (-merged[key], key))

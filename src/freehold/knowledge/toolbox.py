@@ -1,6 +1,7 @@
 """`toolbox:knowledge`: the tool with which agents and MCP clients search, and whose answers Claude cites.
 
-Each workspace sees its own collections. An agent names those it may search: `toolbox:knowledge?collections=handbook,faq`.
+Each workspace sees its own collections. An agent can be held to some of them by the address that it names:
+`toolbox:knowledge?collections=handbook,faq`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class KnowledgeToolbox:
                 allowed = ", ".join(self._collections)
                 raise InvalidRequest(f"collections: {', '.join(sorted(refused))[:200]} is not among {allowed}.")
             wanted = wanted or self._collections
-        limit = arguments.get("limit", _DEFAULT_RESULTS)
+        limit = arguments.get("limit") or _DEFAULT_RESULTS
         return await self._search.find(self._workspace_id, str(arguments["query"]), wanted, limit)
 
 

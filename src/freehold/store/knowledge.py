@@ -183,7 +183,9 @@ class KnowledgeRows:
 
         async def op(connection: AsyncConnection) -> None:
             kept = update(collections).where(collections.c.id == row.collection_id, collections.c.gone.is_(False))
-            if (await connection.execute(kept.values(updated_us=now_us, version=collections.c.version + 1))).rowcount < 1:
+            if (
+                await connection.execute(kept.values(updated_us=now_us, version=collections.c.version + 1))
+            ).rowcount < 1:
                 raise NotFound("The collection was deleted meanwhile.")
             same = (documents.c.collection_id == row.collection_id, documents.c.name == row.name)
             await connection.execute(update(documents).where(*same, documents.c.state == "ready").values(state="gone"))

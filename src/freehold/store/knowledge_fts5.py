@@ -63,7 +63,7 @@ class Fts5Index:
         words: Collection[str],
         numbers: Collection[int],
     ) -> dict[int, float]:
-        """See `WordIndex`; it knows its size. The `+` keeps FTS5 from one search a number: chunks are matched once and then looked up."""
+        """See `WordIndex`; FTS5 knows its size. The `+` makes it match once, not once a number."""
         table = table_of(collection_id)
         rows = await run(
             connection,

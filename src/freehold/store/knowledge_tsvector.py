@@ -123,7 +123,9 @@ class TsvectorIndex:
 
 def _rarities(total: int, counts: Mapping[str, int]) -> dict[str, float]:
     """What each word weighs, as FTS5 has it: a word in most chunks weighs next to nothing, never less than that."""
-    return {word: max(1e-6, math.log((max(total, count) - count + 0.5) / (count + 0.5))) for word, count in counts.items()}
+    return {
+        word: max(1e-6, math.log((max(total, count) - count + 0.5) / (count + 0.5))) for word, count in counts.items()
+    }
 
 
 def _tsvector(words: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,28 @@ class Toolbox(Protocol):
     async def close(self) -> None:
         """Let go of what the tools hold."""
         ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A toolbox that gives every workspace something of its own: it is called only as what `within` gives."""
+
+    def within(self, workspace_id: str, options: str) -> Toolbox:
+        """The toolbox of one workspace. `options` is what stands behind the `?` of its address.
+
+        Raises:
+            InvalidRequest: the options are none that it knows.
+        """
+        ...
+
+
+TOOLBOX_SCHEME = "toolbox:"
+
+
+def addressed(url: str) -> tuple[str, str]:
+    """From `toolbox:NAME?OPTIONS` to the name and the options."""
+    name, _, options = url.removeprefix(TOOLBOX_SCHEME).partition("?")
+    return name, options
 
 
 class ToolProcess(Protocol):

@@ -11,7 +11,6 @@ from freehold.agents.session import Json, Kind
 Repeat = Literal["once", "retry"]
 SAFE_TO_REPEAT = frozenset({"read", "glob", "grep", "web_fetch", "web_search"})
 """Built-in tools that change nothing, so that a lost call is simply made again."""
-TOOLBOX_SCHEME = "toolbox:"
 
 
 def is_in_box(kind: Kind, name: str) -> bool:

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from freehold.agents.events import UNKNOWN_OUTCOME
 from freehold.agents.session import Result, ToolCall
-from freehold.agents.tools.catalog import TOOLBOX_SCHEME, Spec, configured, is_in_box
+from freehold.agents.tools.catalog import Spec, configured, is_in_box
 from freehold.agents.tools.remote.failures import ServerFailed
 from freehold.context import spilling
 from freehold.environments.base import BoxDied, BoxFailed, Fenced, ToolOutcome
 from freehold.errors import FreeholdError
-from freehold.toolboxes.base import Toolbox, ToolResult
+from freehold.toolboxes.base import TOOLBOX_SCHEME, Shared, Toolbox, ToolResult, addressed
 
 log = logging.getLogger(__name__)
 _UNKNOWN_THERE = "Whether the call took effect is not known; verify before repeating it."
@@ -139,6 +139,8 @@ class Execution:
         found: dict[str, Sequence[Spec]] = {}
         for server in agent["mcp_servers"]:
             toolbox = self._toolbox(agent, server["name"])
+            if isinstance(toolbox, Shared):
+                toolbox = toolbox.within("", addressed(server["url"])[1])
             if toolbox is not None:
                 found[server["name"]] = toolbox.tools()
         return found
@@ -228,7 +230,8 @@ class Execution:
         if toolbox is None:
             loaded = ", ".join(sorted(self._toolboxes)) or "none"
             return Ran(_failed(f"The toolbox behind {call.server!r} is not loaded on this server. Loaded: {loaded}."))
-        given = await toolbox.call(call.name, call.input, key=call.id, session_id=place.session_id)
+        own = self._own(toolbox, place, _url(agent, call.server or ""))
+        given = await own.call(call.name, call.input, key=call.id, session_id=place.session_id)
         return Ran(_result(given.content, given.is_error))
 
     async def _elsewhere(self, place: Place, url: str, call: ToolCall) -> Ran:
@@ -248,7 +251,11 @@ class Execution:
 
     def _toolbox(self, agent: Mapping[str, Any], server: str) -> Toolbox | None:
         url = _url(agent, server)
-        return None if is_remote(url) else self._toolboxes.get(url.removeprefix(TOOLBOX_SCHEME))
+        return None if is_remote(url) else self._toolboxes.get(addressed(url)[0])
+
+    def _own(self, toolbox: Toolbox, place: Place, url: str) -> Toolbox:
+        """The toolbox as the session's workspace has it."""
+        return toolbox.within(place.workspace_id, addressed(url)[1]) if isinstance(toolbox, Shared) else toolbox
 
 
 def is_remote(url: str) -> bool:

@@ -8,30 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from freehold.agents.session import Json, Result
 from freehold.agents.tools.pages import text_of
 from freehold.config import setting
-from freehold.outbound.client import Answer, Client
+from freehold.outbound.client import Client
 from freehold.outbound.connection import Limits
-from freehold.outbound.dial import Dialer, Origin, parse_url
+from freehold.outbound.dial import Dialer, parse_url
 from freehold.outbound.failures import WayOutFailed
+from freehold.outbound.fetch import Fetch, Fetched, NotFetched, body_of, request_head
+from freehold.outbound.strangers import Strangers
 
+_AGENT = "freehold-web"
 FETCH, SEARCH = "web_fetch", "web_search"
 NAMES = (FETCH, SEARCH)
 FETCH_S = 30.0
 """For everything: names, redirects, the page."""
 MOST_BYTES = 10 << 20
-MOST_REDIRECTS = 5
 MOST_RESULTS = 10
-_MOST_URL = 4_096
 _CHARACTERS_A_TOKEN = 3.5
 _TEXTS = ("text/", "application/json", "application/xml", "application/javascript", "application/x-yaml")
 
@@ -88,16 +88,11 @@ _SPECS = {
 }
 
 
-class _Refused(Exception):
-    """The tool cannot do that, in words for the model."""
-
-
 class Web:
     """The web tools of a server."""
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
-        self._guarded = Dialer(public_only=True)
         self._free = Dialer(public_only=False)
         self._limits = Limits(silence_s=FETCH_S, stall_s=FETCH_S, whole_bytes=MOST_BYTES)
 
@@ -115,40 +110,28 @@ class Web:
                 return Result(tuple(await self._search(str(arguments.get("query") or ""), config)), False)
         except TimeoutError:
             return _failed(f"{name}: no answer within {FETCH_S:g} s.")
-        except (WayOutFailed, _Refused) as error:
+        except (WayOutFailed, NotFetched) as error:
             return _failed(f"{name}: {error}")
 
     # Fetching.
 
     async def _fetch(self, url: str, config: Mapping[str, Any]) -> list[Json]:
-        for _ in range(MOST_REDIRECTS + 1):
-            origin, target = _parsed(url)
-            _check_domain(origin.host, config)
-            dialer = self._free if origin.host in self._settings.web_private_hosts else self._guarded
-            client = Client(origin, dialer, limits=self._limits)
-            try:
-                async with client.exchange(_head(origin, target)) as answer:
-                    where = (answer.header(b"location") or b"").decode("utf-8", "replace")
-                    if answer.status not in (301, 302, 303, 307, 308) or not where:
-                        return _shown(answer, await _body(answer), url, config)
-            finally:
-                await client.close()
-            url = urljoin(url, where)
-        raise _Refused(f"more than {MOST_REDIRECTS} redirects.")
+        fetch = Fetch(Strangers(self._settings.web_private_hosts, limits=self._limits), _AGENT, MOST_BYTES)
+        return _shown(await fetch.get(url, lambda host: _check_domain(host, config)), config)
 
     # Searching.
 
     async def _search(self, query: str, config: Mapping[str, Any]) -> list[Json]:
         if not query.strip():
-            raise _Refused("query: must not be empty.")
+            raise NotFetched("query: must not be empty.")
         origin, prefix = parse_url(self._settings.web_search_url or "")
         target = f"{prefix}/search?{urlencode({'q': query[:1000], 'format': 'json'})}"
         client = Client(origin, self._free, limits=self._limits)  # the operator alone sets that address
         try:
-            async with client.exchange(_head(origin, target)) as answer:
-                body = await _body(answer)
+            async with client.exchange(request_head(origin, target, _AGENT)) as answer:
+                body = await body_of(answer, MOST_BYTES)
                 if answer.status != 200:
-                    raise _Refused(f"the search service answered {answer.status}.")
+                    raise NotFetched(f"the search service answered {answer.status}.")
         finally:
             await client.close()
         found = [one for one in _results(body) if _may(str(urlsplit(one["url"]).hostname or ""), config)]
@@ -156,64 +139,14 @@ class Web:
         return [_text("\n\n".join(shown) or "Nothing was found.")]
 
 
-def _parsed(url: str) -> tuple[Origin, str]:
-    """Where to go, and the request's target. Raises `_Refused`."""
-    try:
-        parts = urlsplit(url)
-        origin, _ = parse_url(f"{parts.scheme}://{parts.netloc}")
-    except ValueError as error:
-        raise _Refused(f"url: {url[:200]!r} cannot be read: {error}.") from error
-    if len(url) > _MOST_URL:
-        raise _Refused(f"url: has {len(url):,} characters, at most {_MOST_URL:,} are taken.")
-    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    return origin, target + (f"?{quote(parts.query, safe='/%:@!$&()*+,;=~-._?')}" if parts.query else "")
-
-
-def _head(origin: Origin, target: str) -> bytes:
-    lines = [
-        f"GET {target} HTTP/1.1",
-        f"host: {origin.authority}",
-        "user-agent: freehold-web",
-        "accept: text/html, text/plain, application/json, application/pdf;q=0.9, */*;q=0.1",
-        "accept-encoding: gzip, identity",
-        "connection: close",
-    ]
-    try:
-        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
-    except UnicodeEncodeError as error:
-        raise _Refused("url: the host's name must be in ASCII (punycode).") from error
-
-
-async def _body(answer: Answer) -> bytes:
-    """The body, unpacked, up to the limit. Raises `_Refused`."""
-    packed = (answer.header(b"content-encoding") or b"identity").strip().lower()
-    if packed not in (b"identity", b"gzip", b"x-gzip", b""):
-        raise _Refused(f"the answer is packed in a way that is not known ({packed.decode('latin-1')[:40]}).")
-    unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if b"gzip" in packed else None
-    pieces, size = [], 0
-    while data := await answer.read():
-        try:
-            data = data if unpack is None else unpack.decompress(data, MOST_BYTES - size + 1)
-        except zlib.error as error:
-            raise _Refused("the answer is not what it says (gzip).") from error
-        size += len(data)
-        if size > MOST_BYTES:
-            raise _Refused(f"the answer has more than {MOST_BYTES >> 20} MB.")
-        pieces.append(data)
-    return b"".join(pieces)
-
-
-def _shown(answer: Answer, body: bytes, url: str, config: Mapping[str, Any]) -> list[Json]:
-    if answer.status >= 400:
-        raise _Refused(f"{url} answered {answer.status}.")
-    kind, _, rest = (answer.header(b"content-type") or b"text/html").decode("latin-1").partition(";")
-    kind = kind.strip().lower()
+def _shown(page: Fetched, config: Mapping[str, Any]) -> list[Json]:
+    kind, url = page.media_type, page.url
     if kind == "application/pdf":
-        source = {"type": "base64", "media_type": kind, "data": base64.b64encode(body).decode()}
+        source = {"type": "base64", "media_type": kind, "data": base64.b64encode(page.body).decode()}
         return [{"type": "document", "source": source, "title": url[:500]}]
     if not kind.startswith(_TEXTS) and not kind.endswith(("+json", "+xml")):
-        raise _Refused(f"{url} is {kind[:100]}, which cannot be read as text.")
-    text = _decoded(body, rest)
+        raise NotFetched(f"{url} is {kind[:100]}, which cannot be read as text.")
+    text = _decoded(page.body, page.charset)
     text = text_of(text, url) if "html" in kind else text
     most = config.get("max_content_tokens")
     if most is not None and len(text) > (limit := round(most * _CHARACTERS_A_TOKEN)):
@@ -221,12 +154,7 @@ def _shown(answer: Answer, body: bytes, url: str, config: Mapping[str, Any]) -> 
     return [_text(f"{url}\n\n{text}")]
 
 
-def _decoded(body: bytes, parameters: str) -> str:
-    charset = "utf-8"
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            charset = value.strip(" \"'")[:40]
+def _decoded(body: bytes, charset: str) -> str:
     try:
         return body.decode(charset, "replace")
     except LookupError:
@@ -234,7 +162,7 @@ def _decoded(body: bytes, parameters: str) -> str:
 
 
 def _results(body: bytes) -> list[dict[str, str]]:
-    """The results of a SearXNG-style answer. Raises `_Refused`."""
+    """The results of a SearXNG-style answer. Raises `NotFetched`."""
     try:
         found = msgspec.json.decode(body)["results"]
         return [
@@ -243,7 +171,7 @@ def _results(body: bytes) -> list[dict[str, str]]:
             if str(one.get("url", "")).startswith(("http://", "https://"))
         ]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
-        raise _Refused("the search service's answer cannot be read; it must offer the format json.") from error
+        raise NotFetched("the search service's answer cannot be read; it must offer the format json.") from error
 
 
 def _may(host: str, config: Mapping[str, Any]) -> bool:
@@ -256,7 +184,7 @@ def _may(host: str, config: Mapping[str, Any]) -> bool:
 
 def _check_domain(host: str, config: Mapping[str, Any]) -> None:
     if not _may(host, config):
-        raise _Refused(f"{host} is not among the domains that this agent may read.")
+        raise NotFetched(f"{host} is not among the domains that this agent may read.")
 
 
 def _within(host: str, domain: str) -> bool:

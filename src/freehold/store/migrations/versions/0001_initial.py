@@ -153,6 +153,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_executors")),
     )
     op.create_table(
+        "knowledge_chunks",
+        sa.Column("collection_id", sa.String(length=64), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("document_id", sa.String(length=64), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("heading", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("collection_id", "number", name=op.f("pk_knowledge_chunks")),
+    )
+    op.create_index(
+        op.f("ix_knowledge_chunks_document_id_number"), "knowledge_chunks", ["document_id", "number"], unique=False
+    )
+    op.create_table(
+        "knowledge_vectors",
+        sa.Column("collection_id", sa.String(length=64), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("vector", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("collection_id", "number", name=op.f("pk_knowledge_vectors")),
+    )
+    op.create_table(
         "recordings",
         sa.Column("call_id", sa.String(length=64), nullable=False),
         sa.Column("workspace_id", sa.String(length=64), nullable=False),
@@ -357,6 +377,32 @@ def upgrade() -> None:
         op.f("ix_files_workspace_id_created_us_id"), "files", ["workspace_id", "created_us", "id"], unique=False
     )
     op.create_table(
+        "knowledge_collections",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("embedding", sa.String(length=128), nullable=False),
+        sa.Column("next_number", sa.BigInteger(), nullable=False),
+        sa.Column("indexed_chunks", sa.BigInteger(), nullable=False),
+        sa.Column("indexed_words", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("gone", sa.Boolean(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["workspace_id"], ["workspaces.id"], name=op.f("fk_knowledge_collections_workspace_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_knowledge_collections")),
+        sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_knowledge_collections_workspace_id_name")),
+    )
+    op.create_index(
+        op.f("ix_knowledge_collections_workspace_id_created_us_id"),
+        "knowledge_collections",
+        ["workspace_id", "created_us", "id"],
+        unique=False,
+    )
+    op.create_table(
         "memory_stores",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("workspace_id", sa.String(length=64), nullable=False),
@@ -501,6 +547,38 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_budget_accounts_budget_id_started_us"), "budget_accounts", ["budget_id", "started_us"], unique=False
+    )
+    op.create_table(
+        "knowledge_documents",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("collection_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("media_type", sa.String(length=255), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("chunks", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["collection_id"], ["knowledge_collections.id"], name=op.f("fk_knowledge_documents_collection_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_knowledge_documents")),
+    )
+    op.create_index(
+        op.f("ix_knowledge_documents_collection_id_created_us_id"),
+        "knowledge_documents",
+        ["collection_id", "created_us", "id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_knowledge_documents_collection_id_state_name"),
+        "knowledge_documents",
+        ["collection_id", "state", "name"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_knowledge_documents_state_created_us"), "knowledge_documents", ["state", "created_us"], unique=False
     )
     op.create_table(
         "memories",
