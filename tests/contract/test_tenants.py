@@ -162,6 +162,16 @@ ROWS: dict[str, Row] = {
     "POST /freehold/v1/webhooks/{webhook_id}/test": HIDDEN,
     "GET /freehold/v1/webhooks/{webhook_id}/deliveries": HIDDEN,
     "POST /freehold/v1/workspaces": Row("admin"),
+    "POST /freehold/v1/knowledge/collections": Row("made", {"name": "mine"}),
+    "GET /freehold/v1/knowledge/collections": LISTED,
+    "GET /freehold/v1/knowledge/collections/{collection}": HIDDEN,
+    "POST /freehold/v1/knowledge/collections/{collection}/documents": HIDDEN,
+    "GET /freehold/v1/knowledge/collections/{collection}/documents": HIDDEN,
+    "POST /freehold/v1/knowledge/collections/{collection}/documents/fetch": Row("hidden", {"file_ids": ["file_1"]}),
+    "GET /freehold/v1/knowledge/collections/{collection}/documents/{document_id}": HIDDEN,
+    "DELETE /freehold/v1/knowledge/collections/{collection}/documents/{document_id}": HIDDEN,
+    "DELETE /freehold/v1/knowledge/collections/{collection}": HIDDEN,
+    "POST /freehold/v1/knowledge/search": Row("made", {"query": "secret"}),
     "GET /freehold/v1/workspaces": Row("admin"),
     "GET /freehold/v1/workspaces/{workspace_id}": Row("admin"),
     "POST /freehold/v1/keys": Row("admin"),
@@ -173,6 +183,7 @@ ROWS: dict[str, Row] = {
 
 SKILL_MD = b"---\nname: own\ndescription: Does things.\n---\n"
 UPLOADS: dict[str, Any] = {
+    "POST /freehold/v1/knowledge/collections/{collection}/documents": {"file": ("mine.txt", b"mine")},
     "POST /v1/files": {"file": ("mine.txt", b"mine")},
     "POST /v1/skills": {"files[]": ("own/SKILL.md", SKILL_MD)},
     "POST /v1/skills/{skill_id}/versions": {"files[]": ("own/SKILL.md", SKILL_MD)},
@@ -357,6 +368,15 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
     )
     shown = {"url": "https://example.com/secret", "headers": {"authorization": "secret"}}
     credential = await client.post("/freehold/v1/mcp_credentials", body=shown, cast_to=dict[str, Any])
+    documents = "/freehold/v1/knowledge/collections"
+    collection = await client.post(documents, body={"name": "secret"}, cast_to=dict[str, Any])
+    async with httpx2.AsyncClient(
+        transport=AsgiTransport(running.application.asgi),
+        base_url="http://test",
+        headers={"authorization": f"Bearer {client.api_key}"},
+    ) as member:
+        file = {"file": ("secret.txt", b"a secret")}
+        document = (await member.post(f"{documents}/{collection['id']}/documents", files=file)).json()
     [resource] = [one async for one in client.beta.sessions.resources.list(session.id) if one.type == "file"]
     [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
     return {
@@ -376,6 +396,8 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "memory_version_id": memory.memory_version_id,
         "webhook_id": hook["id"],
         "credential_id": credential["id"],
+        "collection": collection["id"],
+        "document_id": document["id"],
         "workspace_id": key["workspace_id"],
         "key_id": key["id"],
         "budget_id": budget["id"],

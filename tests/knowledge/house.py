@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from freehold.clock import HandClock
 from freehold.ids import new_id
 from freehold.knowledge.collections import Collections
 from freehold.knowledge.ingest import Added, Given, Ingest
-from freehold.knowledge.kinds import Kind
-from freehold.knowledge.reading.base import Read, Unreadable
 from freehold.knowledge.search import Passage, Search
 from freehold.knowledge.settings import KnowledgeSettings
 from freehold.store.engine import Store
 from freehold.store.knowledge import KnowledgeRows
 from freehold.store.knowledge_chunks import KnowledgeChunks
-
-
-class NoWalls:
-    """Reads nothing that libraries read."""
-
-    async def read(self, kind: Kind, data: bytes, most_characters: int) -> Read:
-        raise Unreadable(f"{kind} is not read here.")
-
-
-class NoVectors:
-    """Makes no vectors."""
-
-    async def documents(self, embedding: str, texts: Sequence[str]) -> list[bytes]:
-        raise AssertionError("nobody asked for vectors")
 
 
 class House:
@@ -39,7 +21,7 @@ class House:
         clock = HandClock()
         self.rows, self.chunks = KnowledgeRows(store), KnowledgeChunks(store)
         self.collections = Collections(self.rows, self.chunks, clock=clock, ids=new_id, settings=settings)
-        self.ingest = Ingest(self.rows, self.chunks, NoWalls(), NoVectors(), clock=clock, ids=new_id, settings=settings)
+        self.ingest = Ingest(self.rows, self.chunks, clock=clock, ids=new_id, settings=settings)
         self.search = Search(self.rows, self.chunks)
 
     async def make(self, workspace_id: str, name: str, documents: dict[str, str]) -> list[Added]:

@@ -58,8 +58,8 @@ class McpServer:
 
 
 def told(result: ToolResult) -> types.CallToolResult:
-    """What a tool gave, in MCP's blocks. It has none for passages that are cited: they go as text for whoever reads, and
-    as they are in `structuredContent` for clients that hand them to Claude.
+    """What a tool gave, in MCP's blocks. It has none for passages that are cited: they go as text for whoever reads,
+    and as they are in `structuredContent` for clients that hand them to Claude.
     """
     passages = [dict(block) for block in result.content if block["type"] == "search_result"]
     return types.CallToolResult(

@@ -14,6 +14,7 @@ from freehold.app.parts import Parts
 from freehold.app.reloading import Reloaded
 from freehold.clock import Clock
 from freehold.config import Configuration
+from freehold.toolboxes.base import Shared
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Application:
                 _sweep(
                     [
                         parts.library.tidy,
+                        parts.knowledge.collections.tidy,
                         parts.sessions.boxes.tidy,
                         parts.lasting.recorder.tidy,
                         parts.choosing.save,
@@ -95,8 +97,8 @@ class Application:
     def describe(self) -> Sequence[str]:
         """What the ready line tells, a few words each."""
         lines = [f"answers come from {self._parts.answered_by}", self._parts.sessions.boxes.described]
-        if self._parts.toolboxes:
-            lines.append(f"toolboxes: {', '.join(sorted(self._parts.toolboxes))}")
+        if loaded := sorted(name for name, one in self._parts.toolboxes.items() if not isinstance(one, Shared)):
+            lines.append(f"toolboxes: {', '.join(loaded)}")
         return lines
 
 

@@ -15,6 +15,7 @@ from freehold.app.batches import make_batches
 from freehold.app.calls import Lasting, make_ledger, make_pipeline
 from freehold.app.choosing import make_choosing
 from freehold.app.ground import Ground, Replacements, data_folder, database
+from freehold.app.knowledge import make_knowledge
 from freehold.app.library import make_library
 from freehold.app.parts import Parts
 from freehold.app.reloading import Reloading
@@ -60,6 +61,8 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         ledger = await make_ledger(ground, replaced.alerts)
         on_error.push_async_callback(ledger.close)
         library, measured, interactive = make_library(ground), CallMetrics(), Interactive()
+        knowledge = make_knowledge(ground, library.files)
+        toolboxes = knowledge.beside(toolboxes)
         lasting = Lasting.of(ground)
 
         choosing = make_choosing(ground)
@@ -86,6 +89,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             toolboxes=toolboxes,
             mcp=McpDoor(toolboxes, keys, ground.ids),
             library=library,
+            knowledge=knowledge,
             sessions=make_sessions(ground, handler, toolboxes, library, secrets, lasting.collector),
             batches=make_batches(ground, calls, upstreams[0], interactive, library, payers),
             payers=payers,

@@ -12,6 +12,7 @@ from freehold.app.batches import BatchHouse
 from freehold.app.calls import Lasting
 from freehold.app.choosing import Choosing
 from freehold.app.ground import Ground
+from freehold.app.knowledge import KnowledgeHouse
 from freehold.app.library import Library
 from freehold.app.sessions import SessionHouse
 from freehold.app.webhooks import WebhookHouse
@@ -42,6 +43,7 @@ class Parts:
     toolboxes: Mapping[str, Toolbox]
     mcp: McpDoor
     library: Library
+    knowledge: KnowledgeHouse
     sessions: SessionHouse
     batches: BatchHouse
     payers: Payers

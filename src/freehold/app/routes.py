@@ -27,6 +27,7 @@ from freehold.api import (
     files,
     health,
     keys,
+    knowledge,
     layers,
     mcp_credentials,
     memory_stores,
@@ -88,7 +89,7 @@ def make_asgi(parts: Parts) -> ASGIApp:
 
 
 def _routes(parts: Parts) -> list[BaseRoute]:
-    ground, of_sessions = parts.ground, parts.sessions
+    ground, of_sessions, of_knowledge = parts.ground, parts.sessions, parts.knowledge
     store, clock, ids = ground.store, ground.clock, ground.ids
     web = ground.configuration.section(WebSettings).enabled()
     private_hosts = ground.configuration.section(RemoteSettings).mcp_private_hosts
@@ -118,6 +119,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *files.routes(parts.library.files),
         *skills.routes(parts.library.skills),
         *memory_stores.routes(parts.library.memories),
+        *knowledge.routes(of_knowledge.collections, of_knowledge.ingest, of_knowledge.fetching, of_knowledge.search),
         *workspaces.routes(tenants),
         *exports.routes(parts.library.export, parts.library.taking, tenants, parts.library.scratch),
         *keys.routes(parts.keys),

@@ -33,6 +33,7 @@ from freehold.gateway.routes import FallbackSettings
 from freehold.gateway.routing.settings import RoutingSettings
 from freehold.jobs.driver import DriverSettings
 from freehold.jobs.webhooks import WebhookSettings
+from freehold.knowledge.settings import KnowledgeSettings
 from freehold.ledger.ledger import LedgerSettings
 from freehold.library.files import FilesSettings
 from freehold.telemetry.settings import TelemetrySettings
@@ -72,6 +73,7 @@ def sections() -> list[type[Any]]:
         BatchSettings,
         WebhookSettings,
         FilesSettings,
+        KnowledgeSettings,
         LedgerSettings,
         AdminKeySettings,
         AuditSettings,

@@ -72,12 +72,12 @@ class Ingest:
         self,
         rows: KnowledgeRows,
         kept: KnowledgeChunks,
-        walled: Walled,
-        embeds: Embeds,
         *,
         clock: Clock,
         ids: NewId,
         settings: KnowledgeSettings,
+        walled: Walled | None = None,
+        embeds: Embeds | None = None,
     ) -> None:
         self._rows = rows
         self._kept = kept
@@ -131,6 +131,8 @@ class Ingest:
     async def _read(self, kind: Kind, data: bytes) -> Read:
         most = self._settings.knowledge_document_chars
         if kind in WALLED:
+            if self._walled is None:
+                raise Unreadable(f"{kind} cannot be read on this server.")
             return await self._walled.read(kind, data, most)
         reader = _READERS[kind]
         return await asyncio.to_thread(lambda: reader(text_of(data), most))
@@ -160,7 +162,7 @@ class Ingest:
     ) -> Sequence[NewChunk]:
         texts = [f"{document.title}\n{chunk.heading}\n{chunk.text}" for chunk in cut]
         vectors: Sequence[bytes | None] = [None] * len(cut)
-        if collection.embedding:
+        if collection.embedding and self._embeds is not None:
             vectors = await self._embeds.documents(collection.embedding, texts)
         return await asyncio.to_thread(_new_chunks, cut, texts, vectors)
 

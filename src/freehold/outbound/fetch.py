@@ -97,7 +97,7 @@ async def body_of(answer: Answer, most_bytes: int) -> bytes:
             raise NotFetched("the answer is not what it says (gzip).") from error
         size += len(data)
         if size > most_bytes:
-            raise NotFetched(f"the answer has more than {most_bytes:,} bytes.")
+            raise NotFetched(f"the answer has more than {most_bytes / (1 << 20):.3g} MB.")
         pieces.append(data)
     return b"".join(pieces)
 
