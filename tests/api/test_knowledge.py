@@ -101,7 +101,8 @@ async def test_files_and_addresses_are_taken_in_with_progress_and_private_addres
         assert json.loads(again.text.splitlines()[-1])["unchanged"] == 1
         found = (await client.post("/freehold/v1/knowledge/search", json={"query": "whales"})).json()["data"]
         assert found[0]["search_result"]["source"].startswith(f"{at}/a.txt#lines=")
-        for wrong in ({}, {"urls": []}, {"urls": ["x"] * 101}, {"urls": [1]}, {"paths": ["/etc"]}):
+        refused_bodies: list[dict[str, Any]] = [{}, {"urls": []}, {"urls": ["x"] * 101}, {"urls": [1]}, {"path": "/"}]
+        for wrong in refused_bodies:
             assert (await client.post(f"{PATH}/web/documents/fetch", json=wrong)).status_code == 400, wrong
 
 
