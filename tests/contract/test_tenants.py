@@ -156,6 +156,7 @@ ROWS: dict[str, Row] = {
     "POST /freehold/v1/mcp_credentials": Row("made", {"url": "https://example.com/mine", "headers": {"a": "b"}}),
     "GET /freehold/v1/mcp_credentials": LISTED,
     "DELETE /freehold/v1/mcp_credentials/{credential_id}": HIDDEN,
+    "GET /freehold/v1/alerts": LISTED,
     "POST /freehold/v1/webhooks": Row("made", {"url": "https://example.com/mine"}),
     "GET /freehold/v1/webhooks": LISTED,
     "DELETE /freehold/v1/webhooks/{webhook_id}": HIDDEN,

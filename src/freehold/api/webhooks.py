@@ -13,6 +13,7 @@ from freehold.clock import Clock, rfc3339
 from freehold.errors import InvalidRequest
 from freehold.ids import NewId
 from freehold.jobs.webhooks import OpensSecrets, check_url, new_secret
+from freehold.store.alerts import KINDS
 from freehold.store.session_news import NAMES, WHY_IDLE
 from freehold.store.webhooks import DeliveryRow, WebhookRow, WebhookRows, delivery
 from freehold.wire.pages import cursor_page
@@ -20,13 +21,14 @@ from freehold.wire.pages import cursor_page
 EVENTS = (
     "batch.ended",
     "deferred.ended",
+    *KINDS,
     *(f"session.{what}" for what in ("created", "archived", "deleted")),
     *(name for names in NAMES.values() for name in names),
     *WHY_IDLE.values(),
     *(f"agent.{what}" for what in ("created", "updated", "archived")),
     *(f"environment.{what}" for what in ("created", "updated", "archived", "deleted")),
 )
-"""What is told: events of the API, and two of our own."""
+"""What is told: events of the API, and some of our own."""
 TEST = "webhook.test"
 _PATH = "/freehold/v1/webhooks"
 _ONE = f"{_PATH}/{{webhook_id}}"

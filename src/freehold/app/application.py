@@ -50,6 +50,7 @@ class Application:
         self._tasks = [
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(parts.sessions.stranded.run(), name="sessions whose files are elsewhere"),
+            asyncio.create_task(parts.alerts.run(), name="alerts"),
             asyncio.create_task(
                 _sweep(
                     [
@@ -60,6 +61,7 @@ class Application:
                         parts.choosing.save,
                         parts.audit.tidy,
                         parts.summing.tidy,
+                        parts.alerts.tidy,
                     ],
                     parts.ground.clock,
                 ),

@@ -30,6 +30,7 @@ from freehold.batches.payers import Payers
 from freehold.calls import Handler
 from freehold.config import Configuration
 from freehold.gateway.switch import Switch
+from freehold.jobs.alerts import Alerts, AlertSettings
 from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
 from freehold.store.call_summing import CallSumming
@@ -94,6 +95,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             batches=make_batches(ground, calls, upstreams[0], interactive, library, payers),
             payers=payers,
             webhooks=make_webhooks(ground, secrets),
+            alerts=Alerts(store, configuration.section(AlertSettings), clock=ground.clock, ids=ground.ids),
             measured=measured,
             lasting=lasting,
         )

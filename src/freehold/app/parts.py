@@ -18,6 +18,7 @@ from freehold.app.sessions import SessionHouse
 from freehold.app.webhooks import WebhookHouse
 from freehold.batches.payers import Payers
 from freehold.calls import Handler
+from freehold.jobs.alerts import Alerts
 from freehold.ledger.ledger import Ledger
 from freehold.store.call_summing import CallSumming
 from freehold.telemetry.calls import CallMetrics
@@ -48,5 +49,6 @@ class Parts:
     batches: BatchHouse
     payers: Payers
     webhooks: WebhookHouse
+    alerts: Alerts
     measured: CallMetrics
     lasting: Lasting

@@ -11,6 +11,7 @@ from freehold.agents.tools.remote.servers import RemoteSettings
 from freehold.agents.tools.web import WebSettings
 from freehold.api import (
     agents,
+    alerts,
     audit,
     base,
     batch_forecasts,
@@ -128,6 +129,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *batches.routes(parts.batches.own),
         *deferred.routes(parts.batches.deferred),
         *webhooks.routes(parts.webhooks.rows, parts.webhooks.secrets, clock=clock, ids=ids),
+        *alerts.routes(store, clock=clock),
         *mcp_credentials.routes(McpCredentials(parts.webhooks.secrets)),
         *cache.routes(store, CacheMisses(store)),
         *routing.routes(RouteDecisions(store)),

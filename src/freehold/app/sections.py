@@ -31,6 +31,7 @@ from freehold.gateway.middleware.limits import LimitSettings
 from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
 from freehold.gateway.routing.settings import RoutingSettings
+from freehold.jobs.alerts import AlertSettings
 from freehold.jobs.driver import DriverSettings
 from freehold.jobs.webhooks import WebhookSettings
 from freehold.knowledge.settings import KnowledgeSettings
@@ -72,6 +73,7 @@ def sections() -> list[type[Any]]:
         RemoteSettings,
         BatchSettings,
         WebhookSettings,
+        AlertSettings,
         FilesSettings,
         KnowledgeSettings,
         LedgerSettings,

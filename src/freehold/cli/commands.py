@@ -9,6 +9,7 @@ import typer
 from freehold import __version__
 from freehold.cli import (
     agents,
+    alerts,
     batch,
     budgets,
     cache,
@@ -63,6 +64,7 @@ def commands() -> typer.Typer:
     app.add_typer(route.commands(), name="route")
     app.add_typer(cache.commands(), name="cache")
     app.command()(usage.usage)
+    app.command()(alerts.alerts)
     app.command()(library.export)
     app.command("import")(library.import_)
     return app

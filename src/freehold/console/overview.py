@@ -19,6 +19,7 @@ async def show(visit: Visit) -> Response:
     budgets = await api.get("/freehold/v1/budgets", {"limit": 20})
     running = await api.get("/v1/sessions", {"limit": 8})
     batches = await api.get("/v1/messages/batches", {"limit": 5})
+    alerts = await api.get("/freehold/v1/alerts", {"open": "true", "limit": 20})
     return visit.show(
         "overview.html",
         spans=list(SPANS),
@@ -28,6 +29,7 @@ async def show(visit: Visit) -> Response:
         budgets=[line for budget in budgets["data"] for line in accounts(budget)],
         sessions=running["data"],
         batches=batches["data"],
+        alerts=alerts["data"],
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from freehold.ledger.protocol import Ask, Change, Standing, decide
 from freehold.store import ledger as rows
+from freehold.store.alerts import budget_reached
 from freehold.store.base import Connection
 from freehold.store.ledger import AccountRow, Delta, LostCall, NewAccount
 
@@ -81,6 +82,10 @@ async def run(conn: Connection, commit: Commit) -> Outcome:
         await rows.drop_escrows(conn, commit.holder_id, commit.dropped)
     held = {delta.position: before.get(delta.position, 0) + _held(delta) for delta in deltas}
     soft = [one.account for one in commit.touched if not one.hard and one.change.settled]
+    alerted = await rows.alert(conn, soft, commit.now_us) if soft else ()
+    for row in alerted:
+        figures = {"scope_id": row.scope_id, "limit": row.amount, "settled": row.settled}
+        await budget_reached(conn, row.budget_id, figures, row.until_us, commit.now_us)
     return Outcome(
         decision.refused_at,
         held,
@@ -93,7 +98,7 @@ async def run(conn: Connection, commit: Commit) -> Outcome:
             - held[one.position]
             for one in commit.touched
         },
-        await rows.alert(conn, soft, commit.now_us) if soft else (),
+        alerted,
     )
 
 

@@ -737,6 +737,20 @@ webhooks = Table(
     Index(None, "workspace_id", "created_us", "id"),
 )
 
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(64), primary_key=True),  # alrt_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("figures", Text, nullable=False),  # JSON: why
+    Column("open_as", String(512), unique=True),  # workspace, kind and subject of an open one; null: it is over
+    Column("opened_us", BigInteger, nullable=False),
+    Column("closed_us", BigInteger),
+    Column("until_us", BigInteger),  # over by itself then
+    Index(None, "workspace_id", "opened_us", "id"),
+)
+
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,

@@ -238,6 +238,23 @@ def upgrade() -> None:
         op.f("ix_agents_workspace_id_created_us_id"), "agents", ["workspace_id", "created_us", "id"], unique=False
     )
     op.create_table(
+        "alerts",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("figures", sa.Text(), nullable=False),
+        sa.Column("open_as", sa.String(length=512), nullable=True),
+        sa.Column("opened_us", sa.BigInteger(), nullable=False),
+        sa.Column("closed_us", sa.BigInteger(), nullable=True),
+        sa.Column("until_us", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_alerts_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
+        sa.UniqueConstraint("open_as", name=op.f("uq_alerts_open_as")),
+    )
+    op.create_index(
+        op.f("ix_alerts_workspace_id_opened_us_id"), "alerts", ["workspace_id", "opened_us", "id"], unique=False
+    )
+    op.create_table(
         "api_keys",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("workspace_id", sa.String(length=64), nullable=False),
