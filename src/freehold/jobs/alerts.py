@@ -10,14 +10,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from freehold.clock import Clock
 from freehold.config import setting
 from freehold.errors import Unavailable
 from freehold.ids import NewId
 from freehold.store import alerts as rows
 from freehold.store.alerts import CACHE, ERRORS, LATENCY, AlertRow, Watched
+from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.usage_reports import Span, report
 
@@ -121,7 +120,7 @@ class Alerts:
             if (workspace_id, kind) not in known:
                 log.warning("Alert %s in %s: %s", kind, workspace_id, dict(figures))
 
-                async def op(conn: AsyncConnection, kind: str = kind, told: Mapping[str, object] = figures) -> None:
+                async def op(conn: Connection, kind: str = kind, told: Mapping[str, object] = figures) -> None:
                     await rows.raise_(conn, workspace_id, kind, told, now_us=now_us, ids=self._ids)
 
                 await self._store.write(op)
@@ -135,7 +134,7 @@ class Alerts:
         return row.kind not in judged(now, usual.get(row.workspace_id), self._settings)
 
 
-async def _usual_hits(conn: AsyncConnection, before_us: int) -> dict[str, float]:
+async def _usual_hits(conn: Connection, before_us: int) -> dict[str, float]:
     """Share of prompt tokens that came from the cache in the day before, by workspace."""
     found = await report(conn, Span(before_us - _DAY_US, before_us), ["workspace"])
     sums = {row["workspace"]: (row["cache_read_tokens"], _prompt(row)) for row in found}
