@@ -24,20 +24,32 @@ MODULES = (
     "supervisor.doorway",
     "tools.results",
     "tools.bash",
-    "tools.files",
     "supervisor.shell",
     "supervisor.work",
     "supervisor.main",
+    "tools.places",
+    "tools.shortened",
+    "tools.read",
+    "tools.write",
+    "tools.edit",
+    "tools.files",
+    "tools.glob",
+    "tools.grep",
+)
+"""In the order of need: each imports only from those before it."""
+_ROOM = "freehold.environments"
+_LATE = (
+    "supervisor.doorway",
+    "tools.places",
+    "tools.shortened",
+    "tools.files",
     "tools.read",
     "tools.write",
     "tools.edit",
     "tools.glob",
     "tools.grep",
 )
-"""In the order of need: each imports only from those before it."""
-_ROOM = "freehold.environments"
-_LATE = ("supervisor.doorway", "tools.read", "tools.write", "tools.edit", "tools.glob", "tools.grep")
-"""Run when they are first used, in the fork that uses them."""
+"""Run when they are first used, or when an open box has nothing to do."""
 
 _COMPILE = """
 import json, marshal, sys

@@ -105,4 +105,4 @@ def _places(workdir: Workdir, more: Sequence[Folder]) -> list[tuple[str, str, bo
         (OUTPUTS, workdir.outputs, True),
         *((folder.target, folder.source, folder.writable) for folder in more),
     ]
-    return [(shown, str(folder.absolute()), writable) for shown, folder, writable in folders]
+    return [(shown, str(folder.resolve()), writable) for shown, folder, writable in folders]

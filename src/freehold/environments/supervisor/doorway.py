@@ -6,7 +6,7 @@ nothing on the network of the host: programs see a proxy on 127.0.0.1.
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 _AF_INET, _SOCK_STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
@@ -22,5 +22,5 @@ def hand_out(channel: int, port: int) -> None:
     listener.listen(_BACKLOG)
     carrier = _socket.socket(fileno=channel)
     carrier.sendmsg([b"."], [(_SOL_SOCKET, _SCM_RIGHTS, listener.fileno().to_bytes(4, sys.byteorder))])
-    os.close(carrier.detach())
-    os.close(listener.detach())
+    posix.close(carrier.detach())
+    posix.close(listener.detach())

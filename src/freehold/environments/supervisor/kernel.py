@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_HIGHEST_FD = 1024
 
 
 def _prctl(option: int, value: int) -> int:
@@ -50,10 +55,19 @@ def die_first() -> None:
         return  # no such file: a kernel without it has no OOM killer to direct
 
 
+def close_others(fds: Iterable[int]) -> None:
+    """Close every descriptor but these."""
+    edge = 0
+    for fd in [*sorted(fds), _HIGHEST_FD]:
+        if edge < fd:  # closerange(0, 0) closes everything on Python 3.11
+            posix.closerange(edge, fd)
+        edge = fd + 1
+
+
 def processes() -> dict[int, tuple[int, str]]:
     """Every visible process: its parent and its state (`R`, `S`, `T`, `Z` ...)."""
     found = {}
-    for name in os.listdir("/proc"):
+    for name in posix.listdir("/proc"):
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:
@@ -85,7 +99,7 @@ def end_all(keep: set[int], *, rounds: int = 100) -> int:
     All are stopped before any is killed, again and again until nothing new shows: a stopped process cannot fork.
     Returns how many were killed.
     """
-    own, stopped = os.getpid(), set[int]()
+    own, stopped = posix.getpid(), set[int]()
     for _ in range(rounds):
         fresh = [pid for pid in below(own, keep, processes()) if pid not in stopped]
         if not fresh:
@@ -99,6 +113,6 @@ def end_all(keep: set[int], *, rounds: int = 100) -> int:
 def _send(pids: list[int] | set[int], signal: int) -> None:
     for pid in pids:
         try:
-            os.kill(pid, signal)
+            posix.kill(pid, signal)
         except (ProcessLookupError, PermissionError):
             continue  # gone, or (without isolation only) not ours

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` imports `enum`, which takes longer than all of this
-import os
+import posix
 import select
 import time
 
@@ -23,7 +23,7 @@ class Loop:
         self._ready: dict[int, Callable[[], None]] = {}
         self._times: dict[object, tuple[float, Callable[[], None]]] = {}
         self._ended: dict[int, Callable[[int], None]] = {}
-        self._woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken, waker = posix.pipe2(posix.O_NONBLOCK | posix.O_CLOEXEC)
         _signal.signal(_signal.SIGCHLD, lambda *_: None)
         _signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         self.watch(self._woken, self._reap)
@@ -70,10 +70,10 @@ class Loop:
         return max(0, int((soonest - time.monotonic()) * 1000) + 1)
 
     def _reap(self) -> None:
-        os.read(self._woken, 4096)
+        posix.read(self._woken, 4096)
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = posix.waitpid(-1, posix.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:

@@ -10,7 +10,7 @@ Lines out: {"ready":{…}} once, {"id":1,"content":[…],"is_error":false}, {"id
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from freehold.environments.supervisor import jsonlines, kernel
@@ -44,13 +44,13 @@ class Supervisor:
     def serve(self) -> None:
         """Until the server closes its end."""
         self._loop.watch(self._control, self._hear)
-        self._say({"ready": {"python": sys.version.split()[0], "pid": os.getpid()}})
+        self._say({"ready": {"python": sys.version.split()[0], "pid": posix.getpid()}})
         self._bench.warm()
         while self._control >= 0:
             self._loop.turn()
 
     def _hear(self) -> None:
-        piece = os.read(self._control, _READ_BYTES)
+        piece = posix.read(self._control, _READ_BYTES)
         if not piece:
             self._control = -1
             return
@@ -93,7 +93,7 @@ class Supervisor:
         else:
             self._remember(key, rest)
         try:
-            os.write(self._journal, jsonlines.encode({"key": key, "epoch": self._epoch})[:-2] + b"," + rest)
+            posix.write(self._journal, jsonlines.encode({"key": key, "epoch": self._epoch})[:-2] + b"," + rest)
         except OSError as error:
             _complain(f"journal: {error.strerror}")
 
@@ -108,7 +108,7 @@ class Supervisor:
     def _send(self, line: bytes) -> None:
         view = memoryview(line)
         while view:
-            view = view[os.write(self._control, view) :]
+            view = view[posix.write(self._control, view) :]
 
 
 def _error(text: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _error(text: str) -> dict[str, Any]:
 def _complain(text: str) -> None:
     """To whoever reads the box's last words; never waits."""
     try:
-        os.write(2, text.encode() + b"\n")
+        posix.write(2, text.encode() + b"\n")
     except OSError:
         return  # the pipe is full
 
@@ -131,17 +131,24 @@ def _given(control: int) -> list[int]:
     _, ancillary, _, _ = carrier.recvmsg(1, _socket.CMSG_SPACE(4 * _MOST_FDS), _socket.MSG_CMSG_CLOEXEC)
     carrier.detach()
     if not ancillary:
-        os._exit(0)
+        posix._exit(0)
     numbers = ancillary[0][2]
     return [int.from_bytes(numbers[at : at + 4], sys.byteorder) for at in range(0, len(numbers), 4)]
+
+
+def _keep_only(fds: set[int]) -> None:
+    """No other descriptor, and none of these for a program that is started here (those received are so already)."""
+    kernel.close_others(fds)
+    for fd in fds - {0, 1, 2}:
+        posix.set_inheritable(fd, False)
 
 
 def _first_line(control: int) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
-        piece = os.read(control, 1 << 16)
+        piece = posix.read(control, 1 << 16)
         if not piece:
-            os._exit(0)
+            posix._exit(0)
         line += piece
     return line
 
@@ -153,11 +160,12 @@ def main(control: int) -> None:
     way out, the channel for that.
     """
     kernel.set_dumpable(False)
-    os.set_blocking(2, False)
-    os.umask(0o022)
-    journal, _, *channel = _given(control)
+    posix.set_blocking(2, False)
+    posix.umask(0o022)
+    journal, lock, *channel = _given(control)
+    _keep_only({0, 1, 2, control, journal, lock, *channel})
     start = jsonlines.decode(_first_line(control))
-    if os.getpid() != 1:
+    if posix.getpid() != 1:
         kernel.adopt_orphans()
     if start["egress"]:
         from freehold.environments.supervisor import doorway

@@ -7,7 +7,7 @@ it prints, it cannot pretend to have ended.
 
 from __future__ import annotations
 
-import os
+import posix
 
 from freehold.environments.supervisor import kernel
 from freehold.environments.supervisor.loop import WRITE, Loop
@@ -59,19 +59,24 @@ class Shell:
         return self._pid
 
     def warm(self) -> None:
-        """Start the bash that the first command will run in, before there is one: it takes 2 ms."""
+        """Start the bash that the first command will run in, before there is one: it takes 2 ms. Raises `OSError`."""
         if not self.alive:
             self._start()
 
     def run(self, command: str, timeout_s: float, done: Callable[[Ended], None]) -> None:
         """Run one command; `done` is called once with how it ended."""
-        self.warm()
-        quoted = "'" + command.replace("'", "'\\''") + "'"
+        try:
+            self.warm()
+        except OSError as failure:
+            self._output.add(f"/bin/bash: {failure.strerror}\n".encode())
+            self._done = done
+            self._finish("exit", 127)
+            return
+        quoted = _quoted(command)
         self._done = done
         self._deadline = self._loop.after(timeout_s, self._time_out)
         line = f"eval {quoted} </dev/null {_STATUS_FD}>&-\nbuiltin printf '%d\\n' $? >&{_STATUS_FD}\n"
-        self._unsent = line.encode("utf-8", "surrogateescape")
-        self._loop.watch(self._fds[0], self._send, WRITE)
+        self._say(line)
 
     def stop(self, keep: set[int], how: str = "cancelled") -> None:
         """Kill bash and everything else in the box but `keep`; a command that runs ends as `how`."""
@@ -81,23 +86,35 @@ class Shell:
         self._gone(how, -9)
 
     def _start(self) -> None:
-        in_out, in_in = os.pipe2(os.O_CLOEXEC)
-        out_out, out_in = os.pipe2(os.O_CLOEXEC)
-        status_out, status_in = os.pipe2(os.O_CLOEXEC)
+        in_out, in_in = posix.pipe2(posix.O_CLOEXEC)
+        out_out, out_in = posix.pipe2(posix.O_CLOEXEC)
+        status_out, status_in = posix.pipe2(posix.O_CLOEXEC)
         fds = {0: in_out, 1: out_in, 2: out_in, _STATUS_FD: status_in}
-        self._pid = self._spawner.program(["/bin/bash", "--noprofile", "--norc"], self._directory, fds)
-        for fd in (in_out, out_in, status_in):
-            os.close(fd)
+        try:
+            self._pid = self._spawner.shell(fds)
+        except OSError:
+            for fd in (in_in, out_out, status_out):
+                posix.close(fd)
+            raise
+        finally:
+            for fd in (in_out, out_in, status_in):
+                posix.close(fd)
         self._fds = [in_in, out_out, status_out]
         for fd in self._fds:
-            os.set_blocking(fd, False)
+            posix.set_blocking(fd, False)
         self._loop.watch(out_out, self._drain)
         self._loop.watch(status_out, self._hear)
         self._loop.on_end(self._pid, self._when_exits(self._pid))
+        there = f"cd -- {_quoted(self._directory)} 2>/dev/null || cd /"
+        self._say(f"{self._spawner.shell_limits()}; {there}; unset OLDPWD\n")
+
+    def _say(self, line: str) -> None:
+        self._unsent += line.encode("utf-8", "surrogateescape")
+        self._loop.watch(self._fds[0], self._send, WRITE)
 
     def _send(self) -> None:
         try:
-            self._unsent = self._unsent[os.write(self._fds[0], self._unsent) :]
+            self._unsent = self._unsent[posix.write(self._fds[0], self._unsent) :]
         except BlockingIOError:
             return
         except BrokenPipeError:
@@ -141,14 +158,14 @@ class Shell:
         def exited(status: int) -> None:
             if self._pid == pid:  # else it was stopped, and there may be a new one
                 self._drain()
-                self._gone("exit", os.waitstatus_to_exitcode(status))
+                self._gone("exit", posix.waitstatus_to_exitcode(status))
 
         return exited
 
     def _gone(self, how: str, status: int) -> None:
         for fd in self._fds:
             self._loop.forget(fd)
-            os.close(fd)
+            posix.close(fd)
         self._pid, self._fds, self._unsent, self._status = 0, [], b"", b""
         self._finish(how, status)
 
@@ -160,8 +177,12 @@ class Shell:
             done(Ended(how, status, output))
 
 
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
 def _read(fd: int) -> bytes | None:
     try:
-        return os.read(fd, _READ_BYTES)
+        return posix.read(fd, _READ_BYTES)
     except BlockingIOError:
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from freehold.environments.supervisor import jsonlines
 from freehold.environments.supervisor.shell import Ended, Shell
-from freehold.environments.tools import bash, files
-from freehold.environments.tools.results import Places, error, shortened
+from freehold.environments.tools import bash
+from freehold.environments.tools.results import error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ _OUTCOME_BYTES = 40 << 20
 """More than the largest PDF in base64."""
 _READ_BYTES = 1 << 18
 _CUT_AT_CHARACTERS = 105_000
+_AT_LEISURE = ("os", "resource", "places", "shortened", "read", "write", "edit", "files")
+"""What the forks of file tools need: loaded here when the box has nothing to do, so that they find it."""
+_LEISURE_S = 0.02
 
 
 class Fork:
@@ -42,27 +45,38 @@ class Bench:
     def __init__(self, loop: Loop, spawner: Spawner, start: dict[str, Any]) -> None:
         self._loop = loop
         self._spawner = spawner
-        self._places = Places(start["places"])
+        self._places: list[list[Any]] = start["places"]
+        self._directory: str = self._places[0][1]
         self._file_tool_s: float = start["limits"]["file_tool_s"]
         self._command_s: float = start["limits"]["command_s"]
         self._forks: dict[int, Fork] = {}
-        self._shell = Shell(loop, spawner, self._places.directory, start["limits"]["output_bytes"])
+        self._shell = Shell(loop, spawner, self._directory, start["limits"]["output_bytes"])
         self._shell.on_timeout = lambda: self._shell.stop(self._at_work(), "timeout")  # type: ignore[method-assign]
         self._was_lost = False
         self._why = ""
         self._queue: list[tuple[dict[str, Any], Done]] = []
 
     def warm(self) -> None:
-        """Make ready what the first command needs; where that fails, the command itself will tell."""
+        """Make ready what the first command needs, and soon what the others do; what fails, the command will tell."""
+        self._loop.after(_LEISURE_S, lambda: self._load(list(_AT_LEISURE)))
         try:
             self._shell.warm()
         except OSError:
             return
 
+    def _load(self, names: list[str]) -> None:
+        """One of these modules now, the others a little later: a call that comes meanwhile waits for one at most."""
+        name = names.pop(0)
+        __import__(name if name in ("os", "resource") else f"freehold.environments.tools.{name}")
+        if names:
+            self._loop.after(0, lambda: self._load(names))
+        else:
+            _files().prepare(self._places)
+
     def begin(self, order: dict[str, Any], done: Done) -> None:
         """Start the call, or line it up behind the bash call that runs."""
         if order["name"] != "bash":
-            self._fork(order["id"], lambda: files.run(order, self._places), done)
+            self._fork(order["id"], lambda: _files().run(order, self._places), done)
             return
         self._queue.append(({**order, "arguments": bash.bounded(order["arguments"], self._command_s)}, done))
         if len(self._queue) == 1:
@@ -114,7 +128,7 @@ class Bench:
     def _pop(self, outcome: dict[str, Any]) -> None:
         order, done = self._queue.pop(0)
         if len(outcome["content"][0]["text"]) > _CUT_AT_CHARACTERS:
-            self._fork(order["id"], lambda: shortened(outcome, order, self._places), done)
+            self._fork(order["id"], lambda: _files().cut(outcome, order, self._places), done)
         else:
             done(outcome)
 
@@ -125,7 +139,7 @@ class Bench:
 
     def _fork(self, number: int, work: Callable[[], dict[str, Any]], done: Done) -> None:
         try:
-            pid, fd = self._spawner.function(lambda out: _write(out, work()), self._places.directory)
+            pid, fd = self._spawner.function(lambda out: _write(out, work()), self._directory)
         except OSError as failure:
             done(error(f"the box cannot start a process: {failure.strerror}; `restart` of bash ends what runs in it"))
             return
@@ -136,13 +150,13 @@ class Bench:
     def _read(self, number: int) -> None:
         fork = self._forks[number]
         try:
-            piece = os.read(fork.fd, _READ_BYTES)
+            piece = posix.read(fork.fd, _READ_BYTES)
         except BlockingIOError:
             return
         fork.answer += piece
         if len(fork.answer) > _OUTCOME_BYTES:
             self._end_fork(number, error("the result is too large"))
-        elif not piece:
+        elif not piece or piece.endswith(b"\n"):  # the one line of an answer; its writer is about to end
             self._end_fork(number, _answer(fork.answer), kill=False)
 
     def _too_long(self, number: int) -> None:
@@ -152,16 +166,23 @@ class Bench:
         fork = self._forks.pop(number)
         self._loop.forget(fork.fd)
         self._loop.stop(fork.deadline)
-        os.close(fork.fd)
+        posix.close(fork.fd)
         if kill:
             _kill_group(fork.pid)
         fork.done(outcome)
 
 
+def _files() -> Any:
+    """The file tools, which a box loads only when it is open."""
+    from freehold.environments.tools import files
+
+    return files
+
+
 def _kill_group(pid: int) -> None:
     """The fork, and the ripgrep that it may have started."""
     try:
-        os.killpg(pid, 9)
+        posix.killpg(pid, 9)
     except (ProcessLookupError, PermissionError):
         return  # it has ended already
 
@@ -176,4 +197,4 @@ def _answer(line: bytearray) -> dict[str, Any]:
 def _write(fd: int, outcome: dict[str, Any]) -> None:
     view = memoryview(jsonlines.encode(outcome))
     while view:
-        view = view[os.write(fd, view) :]
+        view = view[posix.write(fd, view) :]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from freehold.environments.tools.places import Places
 from freehold.environments.tools.read import TEXT_BYTES, open_regular, text_of
-from freehold.environments.tools.results import Places, ToolFailed
+from freehold.environments.tools.results import ToolFailed
 from freehold.environments.tools.write import put
 
 TYPE_CHECKING = False

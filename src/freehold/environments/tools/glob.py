@@ -6,7 +6,8 @@ import itertools
 import os
 import pathlib
 
-from freehold.environments.tools.results import Places, ToolFailed
+from freehold.environments.tools.places import Places
+from freehold.environments.tools.results import ToolFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 
-from freehold.environments.tools.results import Places, ToolFailed
+from freehold.environments.tools.places import Places
+from freehold.environments.tools.results import ToolFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

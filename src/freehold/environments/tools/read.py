@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
-from freehold.environments.tools.results import Places, ToolFailed
+from freehold.environments.tools.places import Places
+from freehold.environments.tools.results import ToolFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
