@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from freehold.app.ground import Ground
+from freehold.environments.readers import Readers
 from freehold.errors import Misconfigured
 from freehold.knowledge.collections import Collections
 from freehold.knowledge.fetching import Fetching
@@ -14,6 +15,7 @@ from freehold.knowledge.ingest import Ingest
 from freehold.knowledge.search import Search
 from freehold.knowledge.settings import KnowledgeSettings
 from freehold.knowledge.toolbox import NAME, KnowledgeToolbox
+from freehold.knowledge.walled import WalledReading
 from freehold.library.files import Files
 from freehold.store.knowledge import KnowledgeRows
 from freehold.store.knowledge_chunks import KnowledgeChunks
@@ -41,5 +43,6 @@ def make_knowledge(ground: Ground, files: Files) -> KnowledgeHouse:
     settings = ground.configuration.section(KnowledgeSettings)
     rows, chunks = KnowledgeRows(ground.store), KnowledgeChunks(ground.store)
     collections = Collections(rows, chunks, clock=ground.clock, ids=ground.ids, settings=settings)
-    ingest = Ingest(rows, chunks, clock=ground.clock, ids=ground.ids, settings=settings)
+    walled = WalledReading(Readers(timeout_s=settings.knowledge_read_s), settings.knowledge_read_s)
+    ingest = Ingest(rows, chunks, clock=ground.clock, ids=ground.ids, settings=settings, walled=walled)
     return KnowledgeHouse(collections, ingest, Fetching(files, settings, dict(os.environ)), Search(rows, chunks))

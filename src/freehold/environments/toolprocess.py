@@ -87,7 +87,7 @@ class ToolProcesses:
 
     def _command(self, bwrap: str, file: Path, arguments: Sequence[str]) -> list[str]:
         file = file.resolve()
-        walls = [*_namespaces(), *_system(), *_shown([*_python(), *_neighbours(file), *self._shown_paths()])]
+        walls = python_walls([*_neighbours(file), *self._shown_paths()])
         inside = [sys.executable, "-m", "freehold.toolboxes.child", str(file), *arguments]
         return [bwrap, *walls, "--remount-ro", "/", "--chdir", "/tmp", "--", *inside]
 
@@ -104,6 +104,11 @@ class ToolProcesses:
                 raise Misconfigured(f"isolate_variables: {name} is not set in the server's environment")
         own = {"PATH": SYSTEM_PATH, "HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         return {**own, **{name: os.environ[name] for name in self._variables}}
+
+
+def python_walls(paths: Sequence[Path] = ()) -> list[str]:
+    """Options of bubblewrap for the server's Python with its packages, and these paths of the host; all read-only."""
+    return [*_namespaces(), *_system(), *_shown([*_python(), *paths])]
 
 
 def _namespaces() -> Iterator[str]:
