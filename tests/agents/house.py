@@ -34,6 +34,7 @@ from freehold.store.environments import EnvironmentRows
 from freehold.store.files import FileRow
 from freehold.store.workspaces import Workspace
 from freehold.toolboxes.base import Toolbox, ToolResult, ToolSpec
+from freehold.toolboxes.current import NOBODY, Asker
 from freehold.wire.envelopes import error_body
 from freehold.wire.frames import frame
 from freehold.wire.grammar import unfold
@@ -129,7 +130,9 @@ class Company:
     def tools(self) -> Sequence[ToolSpec]:
         return [ToolSpec("lookup", "look a user up", {"type": "object"})]
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "", asker: Asker = NOBODY
+    ) -> ToolResult:
         if arguments.get("id") == "nobody":
             return ToolResult([{"type": "text", "text": "no such user"}], is_error=True)
         return ToolResult([{"type": "text", "text": f"user {arguments.get('id')}"}])

@@ -31,7 +31,9 @@ class Library(Company):
     def tools(self) -> list[ToolSpec]:
         return [ToolSpec("lookup", "read it all", {"type": "object"})]
 
-    async def call(self, tool: str, arguments: object, *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: object, *, key: str, session_id: str = "", asker: object = None
+    ) -> ToolResult:
         return ToolResult([{"type": "text", "text": "\n".join(f"line {n}" for n in range(30_000))}])
 
 

@@ -36,6 +36,7 @@ from freehold.store.memory_stores import MemoryStoreRows
 from freehold.store.memory_versions import MemoryVersionRows
 from freehold.store.skills import SkillRows
 from freehold.toolboxes.base import ToolResult, ToolSpec
+from freehold.toolboxes.current import NOBODY, Asker
 from tests.api.parts import http
 
 
@@ -49,7 +50,9 @@ class Shelf:
     def tools(self) -> Sequence[ToolSpec]:
         return [ToolSpec(name, f"Does {name}.", {"type": "object"}) for name in self.names]
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "", asker: Asker = NOBODY
+    ) -> ToolResult:
         raise AssertionError("nobody calls it here")
 
     async def close(self) -> None:

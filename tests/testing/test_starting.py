@@ -15,6 +15,7 @@ from freehold.calls import Call, Reply
 from freehold.errors import Misconfigured
 from freehold.testing import HandClock, server, server_in_thread
 from freehold.toolboxes.base import ToolResult, ToolSpec
+from freehold.toolboxes.current import NOBODY, Asker
 
 MODEL = "claude-haiku-5-5"
 TOOLS = '''
@@ -143,7 +144,9 @@ class Stubborn:
     def tools(self) -> Sequence[ToolSpec]:
         return []
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "", asker: Asker = NOBODY
+    ) -> ToolResult:
         raise AssertionError("nobody calls it")
 
     async def close(self) -> None:

@@ -95,7 +95,9 @@ class Loop:
         self._agent = row.agent
         self._caller = Caller(row.workspace_id, row.key_id, "member")
         self._voice = Voice(parts.ids, row.thread_id, row.agent["name"])
-        self._place = Place(log.id, row.workspace_id, log.epoch, row.environment_config, row.agent.get("skills") or ())
+        self._place = Place(
+            log.id, row.workspace_id, log.epoch, row.environment_config, row.agent.get("skills") or (), row.key_id
+        )
         self._work = ToolWork(parts.execution, self._place, row.agent, log, self._voice)
         self._catalog = catalog(row.agent, parts.execution.built_in(), parts.execution.offered(row.agent), {})
         if parts.site is not None and row.files_at is None and self._catalog.uses_box:

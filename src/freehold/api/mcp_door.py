@@ -16,6 +16,7 @@ from freehold.api.base import ChecksKeys
 from freehold.errors import FreeholdError, InvalidRequest, NotFound, PermissionDenied, Unauthenticated
 from freehold.ids import NewId
 from freehold.toolboxes.base import Shared, Toolbox
+from freehold.toolboxes.current import Asker
 from freehold.wire.envelopes import error_body
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ class McpDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         try:
-            server = await self._admitted(scope)
+            asker = self._asker(scope)
+            server = await self._server(scope, asker)
         except FreeholdError as error:
             await self._refuse(error)(scope, receive, send)
             return
-        await server(scope, receive, send)
+        await server({**scope, "freehold.asker": asker}, receive, send)
 
     def drain(self) -> None:
         """End every stream that is open, so that the server can stop."""
@@ -53,15 +55,19 @@ class McpDoor:
         self.drain()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _admitted(self, scope: Scope) -> McpServer:
+    def _asker(self, scope: Scope) -> Asker:
         caller = self._keys.check(scope["headers"])
         if caller.role == "viewer":
             raise PermissionDenied("This key's role is viewer: it reads, and calls no tool.")
+        user = next((value for name, value in scope["headers"] if name == b"x-freehold-user-id"), b"")
+        return Asker(caller.workspace_id, caller.key_id, caller.role, user[:200].decode("utf-8", "replace"))
+
+    async def _server(self, scope: Scope, asker: Asker) -> McpServer:
         name = scope["path"].removeprefix(PATH).strip("/")
         if name not in self._toolboxes:
             known = ", ".join(sorted(self._toolboxes)) or "none; give it one with `freehold serve --tools FILE.py`"
             raise NotFound(f"There is no toolbox {name[:80]!r} here. Loaded: {known}.")
-        key, toolbox = self._of(name, caller.workspace_id, scope.get("query_string", b""))
+        key, toolbox = self._of(name, asker.workspace_id, scope.get("query_string", b""))
         if key not in self._servers:
             await self._start(key, toolbox)
         return self._servers[key]

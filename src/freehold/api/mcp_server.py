@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import mcp_types as types
@@ -18,6 +19,8 @@ from freehold import __version__
 from freehold.ids import NewId
 from freehold.toolboxes.base import Toolbox, ToolResult
 
+IDEMPOTENCY = "dev.freehold/idempotency-key"
+"""In `_meta` of a call: the key that the tool is handed, the same when a client repeats a call."""
 _LARGEST_REQUEST_BYTES = 4 << 20
 
 
@@ -53,8 +56,9 @@ class McpServer:
         return types.ListToolsResult(tools=tools)
 
     async def _called(self, context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        result = await self._toolbox.call(params.name, params.arguments or {}, key=self._ids("mcpc"))
-        return told(result)
+        asker = replace(context.request.scope["freehold.asker"], report=context.session.report_progress)
+        key = str((params.meta or {}).get(IDEMPOTENCY) or self._ids("mcpc"))[:200]
+        return told(await self._toolbox.call(params.name, params.arguments or {}, key=key, asker=asker))
 
 
 def told(result: ToolResult) -> types.CallToolResult:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from freehold.clock import Clock
 from freehold.environments.toolprocess import ToolProcesses
 from freehold.errors import Misconfigured
 from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.changing import ChangingToolbox
 from freehold.toolboxes.isolated import IsolatedToolbox
-from freehold.toolboxes.load import load_toolboxes, named_files
+from freehold.toolboxes.load import load_toolbox, load_toolboxes, named_files
 from freehold.toolboxes.ready.declared import ready_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
 
@@ -21,8 +23,14 @@ async def make_toolboxes(settings: ToolboxSettings, clock: Clock, on_error: Asyn
     Raises:
         Misconfigured: a file is no toolbox, or it is to be isolated where that cannot be done.
     """
-    toolboxes: dict[str, Toolbox] = dict(load_toolboxes(settings, clock))
     files = named_files(settings)
+    if settings.tools_reload:
+        if settings.isolate:
+            raise Misconfigured("tools_reload: does not go with `isolate`; leave one of them out")
+        changing = {name: ChangingToolbox(path, _loads(path, settings, clock)) for name, path in files.items()}
+        toolboxes: dict[str, Toolbox] = dict(changing)
+    else:
+        toolboxes = dict(load_toolboxes(settings, clock))
     for name, ready in ready_toolboxes(settings, clock).items():
         if name in files:
             raise Misconfigured(f"toolboxes.{name}: there is a tools file of that name; rename one of them")
@@ -35,3 +43,7 @@ async def make_toolboxes(settings: ToolboxSettings, clock: Clock, on_error: Asyn
         on_error.push_async_callback(toolbox.close)
         toolboxes[name] = toolbox
     return toolboxes
+
+
+def _loads(path: Path, settings: ToolboxSettings, clock: Clock) -> Callable[[], Toolbox]:
+    return lambda: load_toolbox(path, settings, clock)

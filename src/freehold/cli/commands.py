@@ -27,6 +27,7 @@ from freehold.cli import (
     serve,
     sessions,
     simulate,
+    tools,
     usage,
     webhooks,
     workspaces,
@@ -60,6 +61,7 @@ def commands() -> typer.Typer:
     app.add_typer(calls.commands(), name="calls")
     app.add_typer(batch.commands(), name="batch")
     app.add_typer(webhooks.commands(), name="webhooks")
+    app.add_typer(tools.commands(), name="tools")
     app.add_typer(mcp.commands(), name="mcp")
     app.add_typer(route.commands(), name="route")
     app.add_typer(cache.commands(), name="cache")

@@ -24,6 +24,9 @@ def serve(
     tools: Annotated[
         list[Path] | None, typer.Option(help="Python file of your own tools; may be given again.", metavar="FILE")
     ] = None,
+    tools_reload: Annotated[
+        bool, typer.Option("--tools-reload", help="Load a tools file anew when it has changed.")
+    ] = False,
     unsafe_no_isolation: Annotated[
         bool, typer.Option("--unsafe-no-isolation", help="Run agent tools even where no box can be made.")
     ] = False,
@@ -41,6 +44,7 @@ def serve(
         "database": database,
         "upstream": upstream,
         "tools": [str(path) for path in tools] if tools else None,
+        "tools_reload": True if tools_reload else None,
         "unsafe_no_isolation": True if unsafe_no_isolation else None,
     }
     raise typer.Exit(run(lambda: configured(flags, config)))

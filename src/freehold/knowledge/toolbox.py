@@ -15,6 +15,7 @@ from freehold.errors import FreeholdError, InvalidRequest
 from freehold.knowledge.names import shown
 from freehold.knowledge.search import MOST_QUERY, Passage, Search
 from freehold.toolboxes.base import ToolResult, ToolSpec
+from freehold.toolboxes.current import NOBODY, Asker
 
 NAME = "knowledge"
 TOOL = "search_knowledge"
@@ -62,7 +63,9 @@ class KnowledgeToolbox:
         schema = {"type": "object", "properties": properties, "required": ["query"], "additionalProperties": False}
         return [ToolSpec(TOOL, _DESCRIPTION, schema)]
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "", asker: Asker = NOBODY
+    ) -> ToolResult:
         """See `Toolbox`. A search changes nothing, so `key` is of no use here."""
         if tool != TOOL:
             return _error(f"There is no tool {tool!r} in {NAME}. It has: {TOOL}.")

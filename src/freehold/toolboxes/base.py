@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from freehold.toolboxes.current import NOBODY, Asker
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
@@ -37,11 +39,13 @@ class Toolbox(Protocol):
         """What it offers, in a stable order."""
         ...
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "", asker: Asker = NOBODY
+    ) -> ToolResult:
         """Run one tool; it never raises for what the tool does: that is an error result.
 
-        `key` is the idempotency key (the event id of the call); `session_id` is empty outside a session. The tool
-        itself sees both through `freehold.toolboxes.current_call()`.
+        `key` is the idempotency key (the event id of the call); `session_id` is empty outside a session; `asker` is on
+        whose behalf. The tool itself sees them through `freehold.toolboxes.current_call()`.
         """
         ...
 

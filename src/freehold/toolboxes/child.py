@@ -16,6 +16,7 @@ import msgspec
 
 from freehold.clock import SystemClock
 from freehold.errors import Misconfigured
+from freehold.toolboxes.current import Asker
 from freehold.toolboxes.isolated import Answer, Offer, Question
 from freehold.toolboxes.load import load_toolbox
 from freehold.toolboxes.loaded import LoadedToolbox
@@ -56,7 +57,8 @@ def _private_ways() -> tuple[BinaryIO, BinaryIO]:
 async def _serve(toolbox: LoadedToolbox, lines: Iterator[bytes], answers: BinaryIO) -> None:
     while line := await asyncio.to_thread(next, lines, b""):
         asked = msgspec.json.decode(line, type=Question)
-        given = await toolbox.call(asked.tool, asked.arguments, key=asked.key, session_id=asked.session_id)
+        who = Asker(*asked.asker)
+        given = await toolbox.call(asked.tool, asked.arguments, key=asked.key, session_id=asked.session_id, asker=who)
         _say(answers, Answer([dict(block) for block in given.content], given.is_error))
     await toolbox.close()
 

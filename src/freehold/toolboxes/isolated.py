@@ -16,6 +16,7 @@ import msgspec
 from freehold.clock import Clock
 from freehold.errors import Misconfigured
 from freehold.toolboxes.base import Launch, ToolProcess, ToolResult, ToolSpec
+from freehold.toolboxes.current import NOBODY, Asker
 from freehold.toolboxes.results import Sizes, blocks, text_block
 from freehold.toolboxes.settings import ToolboxSettings
 
@@ -39,6 +40,7 @@ class Question(msgspec.Struct):
     arguments: Mapping[str, Any]
     key: str
     session_id: str
+    asker: tuple[str, str, str, str] = ("", "", "", "")
 
 
 class Answer(msgspec.Struct):
@@ -79,12 +81,15 @@ class IsolatedToolbox:
         """See `Toolbox`; in the order of the file."""
         return self._tools
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "", asker: Asker = NOBODY
+    ) -> ToolResult:
         """See `Toolbox`. A call that is cancelled, or takes too long, ends with its process."""
         known = [spec.name for spec in self._tools]
         if tool not in known:
             return _error(f"There is no tool {tool!r} in {self.name}. It has: {', '.join(known)}.")
-        line = msgspec.json.encode(Question(tool, arguments, key, session_id))
+        who = (asker.workspace_id, asker.key_id, asker.role, asker.user_id)
+        line = msgspec.json.encode(Question(tool, arguments, key, session_id, who))
         async with self._places:
             try:
                 process = self._idle.pop() if self._idle else (await self._started())[0]

@@ -13,7 +13,7 @@ from typing import Any
 
 from freehold.clock import Clock
 from freehold.toolboxes.base import ToolResult, ToolSpec
-from freehold.toolboxes.current import CurrentCall, current
+from freehold.toolboxes.current import NOBODY, Asker, CurrentCall, current
 from freehold.toolboxes.functions import BadArguments, Function, ToolFailed
 from freehold.toolboxes.results import Block, Sizes, blocks, text_block
 from freehold.toolboxes.settings import ToolboxSettings
@@ -31,6 +31,7 @@ class LoadedToolbox:
 
     def __init__(self, name: str, functions: Sequence[Function], settings: ToolboxSettings, clock: Clock) -> None:
         self.name = name
+        self._logger = logging.getLogger(f"freehold.tools.{name}")
         self._functions = {function.spec.name: function for function in functions}
         self._timeout_s = settings.tool_timeout_s
         self._sizes = Sizes(settings.tool_result_bytes, settings.tool_media_bytes)
@@ -43,7 +44,9 @@ class LoadedToolbox:
         """See `Toolbox`; in the order of the file."""
         return [function.spec for function in self._functions.values()]
 
-    async def call(self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "") -> ToolResult:
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, key: str, session_id: str = "", asker: Asker = NOBODY
+    ) -> ToolResult:
         """See `Toolbox`."""
         function = self._functions.get(tool)
         if function is None:
@@ -52,7 +55,7 @@ class LoadedToolbox:
             return _error(f"Not called: {refusal}")
         if problems := function.inputs.problems(arguments):
             return _bad_arguments(tool, problems)
-        mine = current.set(CurrentCall(tool, key, session_id))
+        mine = current.set(CurrentCall(tool, key, session_id, asker, self._logger, asyncio.get_running_loop()))
         try:
             return await self._run(function, arguments)
         finally:

@@ -18,6 +18,9 @@ class ToolboxSettings:
         "Ready toolboxes, as `[toolboxes.NAME]` with `kind` sql, openapi or folder: see the guide of own tools.",
         secret=True,
     )
+    tools_reload: bool = setting(
+        False, "Load a tools file anew when it has changed: for development. Isolated toolboxes do not take it."
+    )
     tool_timeout_s: float = setting(120.0, "how long one toolbox function may take", unit="s", least=0.001)
     tool_threads: int = setting(64, "how many sync functions of one toolbox run at once; further ones wait", least=1)
     max_stuck: int = setting(

@@ -20,6 +20,7 @@ from freehold.context import spilling
 from freehold.environments.base import BoxDied, BoxFailed, Fenced, ToolOutcome
 from freehold.errors import FreeholdError
 from freehold.toolboxes.base import TOOLBOX_SCHEME, Shared, Toolbox, ToolResult, addressed
+from freehold.toolboxes.current import Asker
 
 log = logging.getLogger(__name__)
 _UNKNOWN_THERE = "Whether the call took effect is not known; verify before repeating it."
@@ -39,6 +40,8 @@ class Place:
     """The environment's `config`."""
     skills: Sequence[Mapping[str, Any]] = ()
     """The agent's skills, each pinned to a version."""
+    key_id: str = ""
+    """The key that made the session."""
 
 
 class BoxTools(Protocol):
@@ -231,7 +234,8 @@ class Execution:
             loaded = ", ".join(sorted(self._toolboxes)) or "none"
             return Ran(_failed(f"The toolbox behind {call.server!r} is not loaded on this server. Loaded: {loaded}."))
         own = self._own(toolbox, place, _url(agent, call.server or ""))
-        given = await own.call(call.name, call.input, key=call.id, session_id=place.session_id)
+        asker = Asker(workspace_id=place.workspace_id, key_id=place.key_id, role="member")
+        given = await own.call(call.name, call.input, key=call.id, session_id=place.session_id, asker=asker)
         return Ran(_result(given.content, given.is_error))
 
     async def _elsewhere(self, place: Place, url: str, call: ToolCall) -> Ran:

@@ -1,0 +1,118 @@
+"""A tools file that changes while the server runs; what a tool may know of its call; the command that tries tools."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from freehold import testing
+from freehold.clock import SystemClock
+from freehold.errors import Misconfigured
+from freehold.toolboxes.base import Toolbox
+from freehold.toolboxes.changing import ChangingToolbox
+from freehold.toolboxes.current import Asker
+from freehold.toolboxes.load import load_toolbox
+from freehold.toolboxes.settings import ToolboxSettings
+from tests.cli.commands import freehold
+
+TOOLS = '''
+from anthropic import beta_tool
+import asyncio
+from freehold.toolboxes import current_call
+from beside_{stem} import WORD
+
+@beta_tool
+def ask(name: str) -> str:
+    """Ask who is called {word}, by name."""
+    return f"{word} {{WORD}} {{name}}"
+
+@beta_tool
+def whoami() -> str:
+    """Say on whose behalf this is called."""
+    call = current_call()
+    call.logger.warning("asked by %s", call.asker.user_id)
+    call.progress(1, 2, "half")
+    return f"{{call.asker.workspace_id}} {{call.asker.key_id}} {{call.asker.role}} {{call.asker.user_id}} {{call.key}}"
+'''
+
+
+def written(folder: Path, word: str, beside: str, stem: str = "mine") -> Path:
+    (folder / f"beside_{stem}.py").write_text(f"WORD = {beside!r}")
+    file = folder / f"{stem}.py"
+    file.write_text(TOOLS.format(word=word, stem=stem))
+    return file
+
+
+async def said(box: Toolbox) -> str:
+    return str((await box.call("ask", {"name": "Li"}, key="k")).content[0]["text"])
+
+
+async def test_a_file_and_what_it_imports_are_loaded_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = written(tmp_path, "old", "x")
+    box = ChangingToolbox(file, lambda: load_toolbox(file, ToolboxSettings(), SystemClock()))
+    assert await said(box) == "old x Li"
+    written(tmp_path, "newer", "x")
+    assert "newer" in box.tools()[0].description and await said(box) == "newer x Li"
+    written(tmp_path, "newer", "long")
+    assert await said(box) == "newer long Li"
+    file.write_text("def broken(")
+    assert await said(box) == "newer long Li"
+    assert "cannot be loaded; its tools stay" in caplog.text
+    await box.close()
+
+
+def test_it_does_not_go_with_isolation(tmp_path: Path) -> None:
+    file = written(tmp_path, "old", "x", "apart")
+
+    async def start() -> None:
+        settings = {"tools_reload": True, "isolate": ("apart",)}
+        async with testing.server(tools=[file], settings=settings):
+            raise AssertionError("it started")
+
+    with pytest.raises(Misconfigured, match="tools_reload"):
+        asyncio.run(start())
+
+
+async def test_a_tool_knows_on_whose_behalf_it_runs_and_can_tell_how_far_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = load_toolbox(written(tmp_path, "old", "x", "known"), ToolboxSettings(), SystemClock())
+    told: asyncio.Queue[tuple[float, float | None, str | None]] = asyncio.Queue()
+
+    async def report(done: float, total: float | None, message: str | None) -> None:
+        await told.put((done, total, message))
+
+    asker = Asker("wrkspc_1", "apikey_1", "member", "li", report)
+    result = await box.call("whoami", {}, key="key_1", asker=asker)
+    assert result.content[0]["text"] == "wrkspc_1 apikey_1 member li key_1"
+    async with asyncio.timeout(30):
+        assert await told.get() == (1, 2, "half")
+    assert "asked by li" in caplog.text
+    assert (await box.call("whoami", {}, key="k")).content[0]["text"] == "    k"
+    await box.close()
+
+
+def test_tools_are_listed_called_and_tested_without_a_server(tmp_path: Path) -> None:
+    file = written(tmp_path, "old", "x", "tried")
+    tools = ["--tools", file]
+    listed = freehold("tools", "list", *tools)
+    assert "tried.ask(name)" in listed.stdout and "Ask who is called old" in listed.stdout
+    assert json.loads(freehold("tools", "list", "--json", *tools).stdout)[0]["input_schema"]["required"] == ["name"]
+    called = freehold("tools", "call", "ask", '{"name": "Li"}', *tools)
+    assert (called.stdout, called.returncode) == ("old x Li\n", 0)
+    wrong = freehold("tools", "call", "tried.ask", "{}", *tools)
+    assert "missing argument name" in wrong.stdout and wrong.returncode == 1
+    unknown = freehold("tools", "call", "nothing", *tools)
+    assert "tried.whoami" in unknown.stderr and unknown.returncode == 2
+    cases = tmp_path / "cases.yaml"
+    cases.write_text(
+        "- {tool: ask, arguments: {name: Li}, contains: Li}\n"
+        "- {tool: ask, error: true, contains: missing}\n"
+        "- {tool: ask, arguments: {name: Li}, contains: Wang}\n"
+    )
+    tested = freehold("tools", "test", cases, *tools)
+    assert "FAIL  ask" in tested.stdout and "2 of 3 cases hold" in tested.stdout and tested.returncode == 1
+    assert freehold("tools", "list").returncode == 2
