@@ -97,7 +97,7 @@ async def test_a_tool_knows_on_whose_behalf_it_runs_and_can_tell_how_far_it_is(
 
 def test_tools_are_listed_called_and_tested_without_a_server(tmp_path: Path) -> None:
     file = written(tmp_path, "old", "x", "tried")
-    tools = ["--tools", file]
+    tools: list[str | Path] = ["--tools", file]
     listed = freehold("tools", "list", *tools)
     assert "tried.ask(name)" in listed.stdout and "Ask who is called old" in listed.stdout
     assert json.loads(freehold("tools", "list", "--json", *tools).stdout)[0]["input_schema"]["required"] == ["name"]
