@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from anthropic import BadRequestError, NotFoundError
 
 from freehold import testing
 from tests.agents.house import Script, calls, text
-from tests.agents.stage import another
+from tests.agents.stage import Play, another
+from tests.contract.manifest import shows_difference
 from tests.environments.conftest import require_bubblewrap
+from tests.images import Image, entry, layer, system
 from tests.package_index import Index, package_index
 
 USE = "python3 -c 'import greeting; greeting.main()'"
@@ -96,3 +100,64 @@ async def test_a_failed_install_is_an_error_result_with_the_managers_own_words(i
         assert "No matching distribution found" in words
         (result,) = [event for event in await stage.events() if event.type == "agent.tool_result"]
         assert result.is_error
+
+
+async def test_an_uploaded_image_is_what_a_session_runs_on_even_after_the_upload_is_gone(tmp_path: Path) -> None:
+    require_bubblewrap()
+    image = Image([system("sh", "cat"), layer(entry("etc/answer", "42\n"))], {"Env": ["PATH=/bin"]})
+    saved = image.as_saved(tmp_path / "mine.tar").read_bytes()
+    use = {"command": "cat /etc/answer"}
+    script = Script([calls(("bash", use)), text("one"), calls(("bash", use)), text("two")])
+    async with testing.server(upstream=script, strict=True) as running:
+        client = running.client
+        file = await client.beta.files.upload(file=("mine.tar", saved, "application/x-tar"))
+        first = await another(running, on(file.id))
+        (environment,) = [one async for one in client.beta.environments.list()]
+        assert environment.config.model_dump()["image"] == file.id
+        box = f"/freehold/v1/sessions/{first.session}/box"
+        assert (await client.get(box, cast_to=dict[str, Any]))["base"] is None
+        assert (await first.turn(1))[0].strip() == "42"
+        told = await client.get(box, cast_to=dict[str, Any])
+        assert told == {
+            "type": "session_box",
+            "image": file.id,
+            "base": f"image {file.id} ({image.id})",
+            "open": True,
+        }
+        await client.beta.files.delete(file.id)
+        (agent,) = [one async for one in client.beta.agents.list()]
+        made = await client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+        assert (await Play(running, made.id).turn(1))[0].strip() == "42"
+
+
+def on(image: Any) -> Any:
+    return {"type": "cloud", "image": image}
+
+
+@shows_difference("images-of-environments")
+async def test_an_environment_names_an_image_that_is_there_and_is_one(tmp_path: Path) -> None:
+    Image([layer(entry("etc/x"))], {}).as_folder(tmp_path / "images" / "good")
+    (tmp_path / "images" / "bad").mkdir()
+    async with testing.server(strict=True, settings={"image_folder": tmp_path / "images"}) as running:
+        environments = running.client.beta.environments
+        other = await running.client.beta.files.upload(file=("x.txt", b"words", "text/plain"))
+        refused: list[tuple[Any, str]] = [
+            (7, "must be the id of an uploaded file"),
+            ("../good", "must be the id of an uploaded file"),
+            ("missing", "is not in this server's image_folder"),
+            ("bad", "neither an index.json"),
+            (other.id, "cannot be read as a tar"),
+        ]
+        for image, complaint in refused:
+            with pytest.raises(BadRequestError, match=f"config.image: .*{complaint}"):
+                await environments.create(name="e", config=on(image))
+        with pytest.raises(NotFoundError):
+            await environments.create(name="e", config=on("file_nowhere"))
+        made = await environments.create(name="e", config=on("good"))
+        with pytest.raises(BadRequestError, match=r"packages\.apt: an image brings its own system"):
+            await environments.update(
+                made.id, config={"type": "cloud", "packages": {"apt": ["jq"]}, "networking": {"type": "unrestricted"}}
+            )
+        renamed = await environments.update(made.id, name="f")
+        assert renamed.config.model_dump()["image"] == "good"
+        assert "image" not in (await environments.update(made.id, config=on(None))).config.model_dump()

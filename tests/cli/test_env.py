@@ -72,7 +72,7 @@ def test_a_build_says_what_it_does_and_fails_in_the_managers_words(running: Serv
     assert "1/1 pip installing: nothing==1" in said.stderr
     assert "pip could not install nothing==1" in said.stderr and "No matching distribution" in said.stderr
     plain = freehold("env", "build", environment(client, "none"), "--data", running.data)
-    assert plain.stdout == "It has no packages.\n"
+    assert plain.stdout == "It has no packages to install.\n"
 
 
 def test_there_is_nothing_to_remove_and_never_what_is_in_use(running: ServerProcess) -> None:

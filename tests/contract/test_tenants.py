@@ -140,6 +140,7 @@ ROWS: dict[str, Row] = {
     "POST /freehold/v1/sessions/{session_id}/fork": HIDDEN,
     "GET /freehold/v1/sessions/{session_id}/points": HIDDEN,
     "GET /freehold/v1/sessions/{session_id}/denied": HIDDEN,
+    "GET /freehold/v1/sessions/{session_id}/box": HIDDEN,
     "GET /freehold/v1/sessions/{session_id}/diff": HIDDEN,
     "GET /freehold/v1/sessions/{session_id}/archive": HIDDEN,
     "POST /freehold/v1/sessions/{session_id}/archive": HIDDEN,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -12,8 +13,9 @@ from freehold.api.base import Request, answer, route
 from freehold.api.metadata import merged_metadata, new_metadata
 from freehold.clock import Clock, rfc3339
 from freehold.environments.bounds import BoundSettings, check_limits
+from freehold.environments.images.names import check_image
 from freehold.environments.networking import check_networking
-from freehold.environments.packages import MANAGERS, check_packages
+from freehold.environments.packages import MANAGERS, check_packages, in_base
 from freehold.errors import InvalidRequest, NotBuilt
 from freehold.ids import NewId
 from freehold.store.environments import EnvironmentRow, EnvironmentRows
@@ -21,12 +23,31 @@ from freehold.wire.contract.checker import check
 
 T = TypeVar("T")
 MOST_NAME_CHARS = 256
+_OWN = ("limits", "image")
+"""What a `config` may have beyond the API's contract."""
 MOST_DESCRIPTION_CHARS = 2048
 
 
-def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId, bounds: BoundSettings | None = None) -> list[BaseRoute]:
-    """Every route of environments but the work queue's. `bounds`: the most that one may ask for."""
-    environments = _Environments(rows, clock, ids, bounds or BoundSettings())
+CheckImage = Callable[[str, str], Awaitable[None]]
+"""Of a workspace, whether a box could stand on the image of that name. Raises `FreeholdError`."""
+
+
+async def no_images(workspace_id: str, name: str) -> None:
+    """For a server whose boxes know none."""
+    raise InvalidRequest("config.image: the boxes of this server know no images")
+
+
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """What an environment may ask for: within `bounds`, and an image that passes the check."""
+
+    bounds: BoundSettings = field(default_factory=BoundSettings)
+    image: CheckImage = no_images
+
+
+def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId, possible: Possible | None = None) -> list[BaseRoute]:
+    """Every route of environments but the work queue's."""
+    environments = _Environments(rows, clock, ids, possible or Possible())
     return [
         route("POST", "/v1/environments", environments.create),
         route("GET", "/v1/environments", environments.list),
@@ -38,9 +59,9 @@ def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId, bounds: BoundSett
 
 
 class _Environments:
-    def __init__(self, rows: EnvironmentRows, clock: Clock, ids: NewId, bounds: BoundSettings) -> None:
+    def __init__(self, rows: EnvironmentRows, clock: Clock, ids: NewId, possible: Possible) -> None:
         self._rows = rows
-        self._bounds = bounds
+        self._possible = possible
         self._clock = clock
         self._ids = ids
 
@@ -51,13 +72,19 @@ class _Environments:
         return answer(shown(row))
 
     async def _fields(self, request: Request, operation: str) -> dict[str, Any]:
-        """The body, checked; `config.limits`, which is ours, beside what the API's contract knows."""
+        """The body, checked; `limits` and `image` of `config`, which are ours, beside what the API's contract knows."""
         fields = await request.json()
         config = fields.get("config")
-        limits = config.pop("limits", None) if isinstance(config, dict) else None
+        own = {name: config.pop(name) for name in _OWN if name in config} if isinstance(config, dict) else {}
         check(operation, fields)
-        if limits is not None:
-            fields["config"]["limits"] = _placed("config", lambda given: check_limits(given, self._bounds), limits)
+        if own.get("limits") is not None:
+            bounds = self._possible.bounds
+            own["limits"] = _placed("config", lambda given: check_limits(given, bounds), own["limits"])
+        if own.get("image") is not None:
+            name = _placed("config", check_image, own["image"])
+            await self._possible.image(request.workspace_id, name)
+        if own:
+            fields["config"].update(own)
         return fields
 
     async def retrieve(self, request: Request) -> Response:
@@ -168,11 +195,14 @@ def _config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) 
     if given.get("type", "cloud") != "cloud":
         raise NotBuilt('config.type: "self_hosted" environments are not built yet. Use "cloud".')
     kept = current or {}
-    packages = _packages(given.get("packages") or {}, kept.get("packages") or {})
+    image = given.get("image", kept.get("image"))
+    packages = _packages(given.get("packages") or {}, kept.get("packages") or {}, image is not None)
     networking = _networking(given.get("networking"), kept.get("networking"), any(packages[name] for name in MANAGERS))
     config = {"type": "cloud", "networking": networking, "packages": packages}
-    limits = given.get("limits", kept.get("limits"))
-    return {**config, "limits": limits} if limits else config
+    own = {"limits": given.get("limits", kept.get("limits")), "image": image}
+    if image and packages["apt"]:
+        raise InvalidRequest("config.packages.apt: an image brings its own system; install them in the image.")
+    return {**config, **{name: value for name, value in own.items() if value}}
 
 
 def _networking(given: Mapping[str, Any] | None, kept: Mapping[str, Any] | None, with_packages: bool) -> dict[str, Any]:
@@ -206,12 +236,17 @@ def _limited(managers: bool, hosts: Sequence[str], mcp_servers: bool) -> dict[st
     }
 
 
-def _packages(given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-    """A manager that is left out keeps its packages; an empty list takes them away."""
+def _packages(given: Mapping[str, Any], kept: Mapping[str, Any], on_image: bool) -> dict[str, Any]:
+    """A manager that is left out keeps its packages; an empty list takes them away. What is in an image shows later."""
     said = {name: kept.get(name) if given.get(name) is None else given[name] for name in MANAGERS}
     packages = {name: list(specs or ()) for name, specs in said.items()}
-    _placed("config", check_packages, packages)
+    has = _anything if on_image else in_base
+    _placed("config", lambda packages: check_packages(packages, has), packages)
     return {"type": "packages", **packages}
+
+
+def _anything(program: str) -> bool:
+    return True
 
 
 def _placed(place: str, check: Callable[[Any], T], value: Any) -> T:

@@ -20,7 +20,7 @@ from freehold.api.plain import fields_of
 from freehold.clock import rfc3339
 from freehold.environments.base import BoxFailed
 from freehold.environments.layers import InstallsPackages, Progress
-from freehold.errors import InvalidRequest
+from freehold.errors import FreeholdError, InvalidRequest
 from freehold.store.environments import EnvironmentRows
 
 
@@ -30,7 +30,9 @@ def routes(rows: EnvironmentRows, installer: InstallsPackages, kept_days: int) -
     async def build(request: Request) -> Response:
         await request.json()
         row = await rows.get(request.workspace_id, request.path["environment_id"])
-        return StreamingResponse(_lines(installer, row.body["config"]), media_type="application/x-jsonl")
+        return StreamingResponse(
+            _lines(installer, row.body["config"], request.workspace_id), media_type="application/x-jsonl"
+        )
 
     async def listed(request: Request) -> Response:
         return answer({"data": [_shown(layer) for layer in await installer.layers()]})
@@ -49,7 +51,7 @@ def routes(rows: EnvironmentRows, installer: InstallsPackages, kept_days: int) -
     ]
 
 
-async def _lines(installer: InstallsPackages, config: Mapping[str, Any]) -> AsyncIterator[bytes]:
+async def _lines(installer: InstallsPackages, config: Mapping[str, Any], workspace_id: str) -> AsyncIterator[bytes]:
     """What the build tells, as it tells it. A client that goes away does not end it: others may wait for it too."""
     told: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
@@ -58,10 +60,12 @@ async def _lines(installer: InstallsPackages, config: Mapping[str, Any]) -> Asyn
 
     async def build() -> None:
         try:
-            layers = await installer.install(config, tell)
+            layers = await installer.install(config, tell, workspace_id=workspace_id)
             told.put_nowait({"type": "built", "layers": [layer.path.name for layer in layers]})
         except BoxFailed as error:
             told.put_nowait({"type": "failed", "message": str(error)})
+        except FreeholdError as error:
+            told.put_nowait({"type": "failed", "message": error.message})
         finally:
             told.put_nowait(None)
 

@@ -15,11 +15,15 @@ from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
 from freehold.environments.fallback import Fallback
 from freehold.environments.fleet import BoxSettings, Fleet
+from freehold.environments.images.archives import ImageRefused
+from freehold.environments.images.images import ImageSettings
 from freehold.environments.local import Local
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.environments.site import site_of
 from freehold.environments.workdirs import Workdirs
+from freehold.errors import InvalidRequest
+from freehold.library.files import Files
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +31,17 @@ log = logging.getLogger(__name__)
 class BoxHouse:
     """The backend that was chosen, what it was found to have, and the fleet of its boxes."""
 
-    def __init__(self, ground: Ground, shared: Sequence[Path]) -> None:
+    def __init__(self, ground: Ground, shared: Sequence[Path], files: Files) -> None:
         configuration, clock = ground.configuration, ground.clock
         self.workdirs = Workdirs(ground.data / "sessions")
         self.site = site_of(self.workdirs.root)
         settings = configuration.section(BoxSettings)
         self._layers = configuration.section(LayerSettings)
         self.denials = Denials(self.workdirs, clock)
+
+        async def uploaded(workspace_id: str, file_id: str) -> Path:
+            return (await files.open(workspace_id, file_id))[1]
+
         self._walled = Bubblewrap(
             self.workdirs.root,
             egress=Egress(configuration.section(EgressSettings), self.denials),
@@ -41,6 +49,8 @@ class BoxHouse:
             clock=clock,
             shared=shared,
             warm=settings.warm_boxes,
+            image_settings=configuration.section(ImageSettings),
+            uploaded=uploaded,
         )
         self.chores = self._walled
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
@@ -52,6 +62,13 @@ class BoxHouse:
         bounds = configuration.section(BoundSettings)
         self.limits = lambda config: limits_of(config, bounds)
         self.described = "boxes: not looked at"
+
+    async def check_image(self, workspace_id: str, name: str) -> None:
+        """Whether a box could stand on that image. Raises `NotFound`, and `InvalidRequest` with why it could not."""
+        try:
+            await self._walled.images.check(name, workspace_id)
+        except ImageRefused as error:
+            raise InvalidRequest(f"config.image: {error}") from error
 
     async def look(self) -> None:
         """Open a box and see. Where there is no isolation, agent tools will be refused, and it is said here."""

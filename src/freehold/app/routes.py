@@ -17,6 +17,7 @@ from freehold.api import (
     batch_forecasts,
     batches,
     bills,
+    boxes,
     budgets,
     cache,
     calls,
@@ -98,14 +99,14 @@ def _routes(parts: Parts) -> list[BaseRoute]:
 
     tenants = Workspaces(store, clock=clock, ids=ids)
 
+    possible = environments.Possible(ground.configuration.section(BoundSettings), of_sessions.boxes.check_image)
+
     async def ready() -> str | None:
         return None if store.healthy else "The database cannot be written; see the server's log."
 
     return [
         *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids, skills=parts.library.skills),
-        *environments.routes(
-            EnvironmentRows(store), clock=clock, ids=ids, bounds=ground.configuration.section(BoundSettings)
-        ),
+        *environments.routes(EnvironmentRows(store), clock=clock, ids=ids, possible=possible),
         *layers.routes(
             EnvironmentRows(store),
             of_sessions.boxes.installer,
@@ -115,6 +116,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *events.routes(store, of_sessions.inbox, of_sessions.feed),
         *threads.routes(of_sessions.own, store, of_sessions.feed, clock=clock),
         *resources.routes(of_sessions.own),
+        *boxes.routes(of_sessions.own.rows, of_sessions.boxes.workdirs, of_sessions.boxes.fleet),
         *denials.routes(of_sessions.own.rows, of_sessions.boxes.denials),
         *session_files.routes(of_sessions.forks, parts.library.scratch),
         *files.routes(parts.library.files),

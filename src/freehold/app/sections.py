@@ -21,6 +21,7 @@ from freehold.environments.bounds import BoundSettings
 from freehold.environments.copies import CopySettings
 from freehold.environments.fleet import BoxSettings
 from freehold.environments.history import SnapshotSettings
+from freehold.environments.images.images import ImageSettings
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.gateway.backoff import RetrySettings
@@ -65,6 +66,7 @@ def sections() -> list[type[Any]]:
         SnapshotSettings,
         BoundSettings,
         EgressSettings,
+        ImageSettings,
         LayerSettings,
         DriverSettings,
         ContextSettings,

@@ -84,7 +84,7 @@ def make_sessions(
     """Everything from a client's event to the agent's answer, its tools, and whoever watches."""
     store = ground.store
     clock, ids = ground.clock, ground.ids
-    boxes = BoxHouse(ground, [library.skills.folder])
+    boxes = BoxHouse(ground, [library.skills.folder], library.files)
     provisions = Provisions(
         SessionRows(store), library.skills, library.memories, boxes.workdirs, version=store.wakes.version
     )

@@ -14,6 +14,7 @@ from freehold.environments.base import Box, BoxSpec, ToolOutcome
 from freehold.environments.bounds import BoundSettings, limits_of
 from freehold.environments.bubblewrap import Bubblewrap
 from freehold.environments.egress import Egress
+from freehold.environments.images.images import ImageSettings
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.environments.workdirs import Workdirs
@@ -46,6 +47,7 @@ async def trial_box(configuration: Configuration, environment: Mapping[str, Any]
         egress=Egress(configuration.section(EgressSettings)),
         layers=configuration.section(LayerSettings),
         warm=0,
+        image_settings=configuration.section(ImageSettings),
     )
     workdir = workdirs.of(f"shell_{os.urandom(6).hex()}")
     limits = limits_of(environment, configuration.section(BoundSettings))

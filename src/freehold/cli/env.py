@@ -52,7 +52,7 @@ def list_(
         columns = ["id", "packages", "size", "used_at"]
         print_table(columns, [_layer(row) for row in rows], "Nothing is installed.")
     else:
-        columns = ["id", "name", "packages", "network", "limits"]
+        columns = ["id", "name", "image", "packages", "network", "limits"]
         print_table(columns, [_environment(row) for row in rows], "There is no environment.")
 
 
@@ -70,7 +70,11 @@ def build(environment_id: EnvironmentId, data: Data = None, url: Url = None, key
     if last.get("type") != "built":
         print(last.get("message", "The build broke off."), file=sys.stderr)
         raise typer.Exit(1)
-    print(f"{environment_id}: {len(last['layers'])} layers are ready" if last["layers"] else "It has no packages.")
+    print(
+        f"{environment_id}: {len(last['layers'])} layers are ready"
+        if last["layers"]
+        else "It has no packages to install."
+    )
 
 
 def collect(
@@ -104,7 +108,8 @@ def show(
 
     environment = _config(_server(data, url, key_file), environment_id)
     network = _network(environment)
-    print(f"base: the host's /usr, read-only\nnetwork: {network}")
+    image = environment.get("image")
+    print(f"base: {f'image {image}' if image else 'the /usr of this machine'}, read-only\nnetwork: {network}")
     _in_box(environment, config, data, look)
 
 
@@ -198,7 +203,13 @@ def _environment(row: Mapping[str, Any]) -> dict[str, Any]:
     config = row["config"]
     packages = [f"{name}: {' '.join(specs)}" for name, specs in config.get("packages", {}).items() if _listed(specs)]
     limits = ", ".join(f"{name}={value}" for name, value in config.get("limits", {}).items())
-    return {**row, "packages": "; ".join(packages), "network": _network(config), "limits": limits}
+    return {
+        **row,
+        "image": config.get("image", ""),
+        "packages": "; ".join(packages),
+        "network": _network(config),
+        "limits": limits,
+    }
 
 
 def _listed(specs: object) -> bool:

@@ -79,6 +79,8 @@ class BoxSpec:
     """Hosts of the agent's MCP servers; reachable where the environment says `allow_mcp_servers`."""
     folders: Sequence[Folder] = ()
     """What else is mounted when the box is opened, in this order."""
+    workspace_id: str = ""
+    """Whose uploads its environment may mean."""
 
 
 @dataclass(frozen=True, slots=True)

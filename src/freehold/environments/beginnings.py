@@ -80,12 +80,12 @@ class Beginnings:
         self._closed = False
 
     async def take(self, kit: Kit, limiter: Limiter, limits: Limits) -> Beginning:
-        """One with those limits; made now where none is ready.
+        """One with those limits, for that base; made now where none is ready.
 
         Raises:
             BoxFailed: it cannot be made.
         """
-        while self._ready and limits == Limits():
+        while self._ready and limits == Limits() and not kit.base.runs:
             found = self._ready.pop()
             if found.outer.poll() is None:
                 return found
@@ -148,7 +148,7 @@ def _start(launcher: Launcher, kit: Kit, control: int) -> tuple[subprocess.Popen
         "code": sealed_file("code", kit.code),
         "info": telling,
     }
-    inside = [kit.base.python, "-I", "-S", "-c", bundle.START, "{control}", "{code}"]
+    inside = [*(kit.base.runs or (kit.base.python,)), "-I", "-S", "-c", bundle.START, "{control}", "{code}"]
     try:
         argv = begin(kit.bwrap, kit.setpriv, inside)
         outer = launcher.start(argv, {**fds, "control": control}, stdin=subprocess.PIPE)

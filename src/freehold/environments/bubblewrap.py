@@ -11,7 +11,8 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,20 @@ from freehold.environments.chores import Chore, do
 from freehold.environments.command import SYSTEM_PATH, Fittings, Layout, Mount, environment, options
 from freehold.environments.disk import DiskWatch, Watched
 from freehold.environments.egress import PORT, Door, Egress
+from freehold.environments.images import images
+from freehold.environments.images.images import Images, ImageSettings, Uploaded
+from freehold.environments.images.roots import image_base
+from freehold.environments.images.runtime import Runtime, host_runtime
 from freehold.environments.kit import Kit, find_kit
 from freehold.environments.launcher import Launcher
-from freehold.environments.layers import Layer, Layers, Tell, fittings, unheard
+from freehold.environments.layers import Layer, Layers, Progress, Standing, Tell, fittings, unheard
 from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import Limiter, best_limiter
 from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
 from freehold.environments.overlay import Overlay, laid_over, mount_points
 from freehold.environments.packages import MANAGERS, LayerSettings, layer_variables
 from freehold.environments.process import BoxProcess, last_words, pid_of_box
+from freehold.environments.rootfs import Base
 from freehold.environments.start import start_line
 from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir, give, make_folder
 
@@ -59,18 +65,22 @@ class Bubblewrap:
         clock: Clock | None = None,
         shared: Sequence[Path] = (),
         warm: int = 1,
+        image_settings: ImageSettings | None = None,
+        uploaded: Uploaded | None = None,
     ) -> None:
         self._root = root.absolute()
         self._egress = egress or Egress(EgressSettings())
-        self._layers = Layers(
-            self._root / ".layers", self._root, layers or LayerSettings(), clock or SystemClock(), self._open_with
-        )
+        kept, clock = self._root / ".layers", clock or SystemClock()
+        self._layers = Layers(kept, self._root, layers or LayerSettings(), clock, self._open_with)
+        self.images = Images(kept, self._root, image_settings or ImageSettings(), clock, self.do, uploaded)
         self._launcher = Launcher([self._root, *shared, Path(os.path.realpath(sys.base_prefix))])
         self._beginnings = Beginnings(self._launcher, warm)
         self._chosen = limiter
         self._open: set[LiveBox] = set()
         self._disk = DiskWatch()
         self._kit: Kit | None = None
+        self._runtime: Runtime | None = None
+        self._making_runtime = asyncio.Lock()
 
     async def probe(self) -> Capabilities:
         """See `Boxes`."""
@@ -84,16 +94,40 @@ class Bubblewrap:
         )
 
     async def open(self, spec: BoxSpec) -> LiveBox:
-        """See `Boxes`. Installs the packages of its environment first, where no box has had them yet."""
+        """See `Boxes`. Unpacks the image and installs the packages of its environment where no box has had them yet."""
         packages = spec.environment.get("packages") or {}
         if not any(packages.get(manager) for manager in MANAGERS):
             return await self._open_with(spec, Fittings())
-        return await self._open_with(spec, fittings(await self.install(spec.environment)))
+        layers = await self.install(spec.environment, workspace_id=spec.workspace_id)
+        return await self._open_with(spec, fittings(layers))
 
-    async def install(self, environment: Mapping[str, Any], tell: Tell = unheard) -> list[Layer]:
+    async def install(
+        self, environment: Mapping[str, Any], tell: Tell = unheard, *, workspace_id: str = ""
+    ) -> list[Layer]:
         """See `InstallsPackages`."""
+
+        def told(state: str) -> None:
+            tell(Progress("image", state, 1, 1, (str(environment.get("image")),)))
+
+        base = await self._standing(environment, workspace_id, told)
+        standing = Standing(base.identity, environment.get("image"))
+        return await self._layers.ready(environment.get("packages") or {}, standing, tell)
+
+    async def _standing(
+        self, environment: Mapping[str, Any], workspace_id: str, tell: Callable[[str], None] = images.unheard
+    ) -> Base:
+        """What a box of that environment stands on."""
         kit = await self._launcher.run(self._found)
-        return await self._layers.ready(environment.get("packages") or {}, kit.base.identity, tell)
+        name = environment.get("image")
+        if not name:
+            return kit.base
+        image = await self.images.ready(name, workspace_id, tell)
+        async with self._making_runtime:
+            if self._runtime is None:
+                self._runtime = await asyncio.to_thread(host_runtime, self._root / ".base", kit.base.python)
+        described = f"image {image.name} ({image.digest})"
+        making = (image.root, image.digest, image.config, self._runtime, described)
+        return await asyncio.to_thread(image_base, *making)
 
     async def layers(self) -> list[dict[str, Any]]:
         """See `InstallsPackages`."""
@@ -101,6 +135,7 @@ class Bubblewrap:
 
     async def _open_with(self, spec: BoxSpec, fitted: Fittings) -> LiveBox:
         policy = policy_of(spec.environment, spec.mcp_hosts, self._egress.settings)
+        fitted = replace(fitted, base=await self._standing(spec.environment, spec.workspace_id))
         with contextlib.closing(Door()) as door:
             way_out = {} if policy.closed else {"egress": door.far.fileno()}
             box = await self._open_box(spec, fitted, list(way_out.values()))
@@ -118,6 +153,7 @@ class Bubblewrap:
         with contextlib.ExitStack() as on_error:
             on_error.callback(held.release)
             kit = await self._launcher.run(self._found)
+            kit = replace(kit, base=fitted.base or kit.base)
             beginning = await self._beginnings.take(kit, self._limiter(), spec.limits)
             on_error.callback(beginning.end)
             fds = [held.fd, *way_out]
@@ -134,10 +170,13 @@ class Bubblewrap:
     def _start_line(self, spec: BoxSpec, fitted: Fittings, way_out: bool) -> dict[str, Any]:
         places = [(shown, shown, writable) for shown, writable in PLACES]
         places += [(folder.target, folder.target, folder.writable) for folder in spec.folders]
-        variables = environment(layer_variables({mount.target for mount in fitted.mounts}, SYSTEM_PATH))
+        own = dict(fitted.base.variables) if fitted.base else {}
+        path = own.pop("PATH", SYSTEM_PATH)
+        variables = environment({**own, **layer_variables({mount.target for mount in fitted.mounts}, path)})
         if not way_out:
-            return start_line(spec, places, variables, self._limiter())
-        return start_line(spec, places, {**variables, **proxy_variables(PORT)}, self._limiter(), {"port": PORT})
+            return start_line(spec, places, variables, self._limiter(), base=fitted.base)
+        variables = {**variables, **proxy_variables(PORT)}
+        return start_line(spec, places, variables, self._limiter(), {"port": PORT}, fitted.base)
 
     async def outcome(self, spec: BoxSpec, key: str) -> ToolOutcome | None:
         """See `Boxes`."""
@@ -171,8 +210,10 @@ class Bubblewrap:
     ) -> None:
         """Let it be the box of that session. `fds`: descriptors for its supervisor, after that of the journal."""
         kit = self._found()
+        kit = replace(kit, base=fitted.base or kit.base)
         user = users.user_of(workdir)
         workdir.prepare(user)
+        workdir.remember(base=kit.base.name)
         for mount in fitted.mounts:
             if mount.writable and not mount.source.exists():
                 make_folder(mount.source, 0o755)

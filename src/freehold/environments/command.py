@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.environments.base import Limits
-from freehold.environments.rootfs import AGENT_UID, Base
+from freehold.environments.rootfs import Base
 
 OPTIONS_FD = "{options}"
 SECCOMP_FD = "{seccomp}"
@@ -47,6 +47,8 @@ class Fittings:
 
     mounts: Sequence[Mount] = ()
     over: Path | None = None
+    base: Base | None = None
+    """What the box stands on, if not on what every box of this server does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def options(layout: Layout) -> bytes:
 
     They go through a descriptor because a command line can be read by every user of the host.
     """
-    words = [*_namespaces(), *_identity(layout.owner), *_base(layout.base), *_own_folders(layout.limits)]
+    words = [*_namespaces(), *_identity(layout), *_base(layout.base), *_own_folders(layout.limits)]
     words += [*_mounts(layout.mounts), "--remount-ro", "/", "--chdir", layout.directory]
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
 
@@ -113,10 +115,10 @@ def _namespaces() -> Iterator[str]:
     yield "--clearenv"
 
 
-def _identity(owner: bool) -> Iterator[str]:
-    user = "0" if owner else str(AGENT_UID)
-    yield from ("--uid", user, "--gid", user, "--cap-drop", "ALL")
-    if owner:
+def _identity(layout: Layout) -> Iterator[str]:
+    user, group = (0, 0) if layout.owner else layout.base.user
+    yield from ("--uid", str(user), "--gid", str(group), "--cap-drop", "ALL")
+    if layout.owner:
         yield from ("--cap-add", "CAP_DAC_OVERRIDE", "--cap-add", "CAP_FOWNER")
 
 
@@ -126,8 +128,9 @@ def _base(base: Base) -> Iterator[str]:
         yield from ("--ro-bind", str(source), target)
     for source_name, link in base.links:
         yield from ("--symlink", source_name, link)
-    yield from ("--proc", "/proc", "--dev", "/dev", "--dir", "/opt", "--dir", "/var/lib", "--dir", "/mnt/session")
-    yield from ("--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run")
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for folder in base.folders:
+        yield from ("--dir", folder)
 
 
 def _own_folders(limits: Limits) -> Iterator[str]:

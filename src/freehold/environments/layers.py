@@ -8,15 +8,13 @@ nothing and says what the package manager said.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from freehold.clock import Clock
 from freehold.environments.aptsources import AptSources, apt_sources
 from freehold.environments.base import Box, BoxDied, BoxFailed, BoxSpec, Limits
 from freehold.environments.command import Fittings, Mount
+from freehold.environments.folders import LockedFolder
 from freehold.environments.managers import APT, APT_SOURCES, BUILT, SCRATCH, Manager
 from freehold.environments.packages import LayerSettings
 from freehold.environments.workdirs import Workdir, make_folder
@@ -33,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _BUILD_MS = 900_000
 _WORDS = 4000
+_TOLD = ("packages", "resolved", "size_bytes")
 _DAY_US = 86_400_000_000
 _BUILD_LIMITS = Limits(memory_bytes=2 << 30, processes=512, cpu_cores=2.0, disk_bytes=4 << 30, tmp_bytes=512 << 20)
 
@@ -55,12 +55,20 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What packages are installed on. `identity`: other packages fit another one; `image`: as environments name it."""
+
+    identity: str
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Wanted:
     """One layer to be had. `below`: those that were made before it."""
 
     manager: Manager
     specs: Sequence[str]
-    base: str
+    base: Standing
     below: tuple[Layer, ...]
 
 
@@ -85,8 +93,10 @@ def unheard(progress: Progress) -> None:
 class InstallsPackages(Protocol):
     """What can install the packages of an environment ahead of its boxes."""
 
-    async def install(self, environment: Mapping[str, Any], tell: Tell = ...) -> list[Layer]:
-        """The layers of that `config`, built where they are missing. Raises `LayerFailed`."""
+    async def install(
+        self, environment: Mapping[str, Any], tell: Tell = ..., *, workspace_id: str = ...
+    ) -> list[Layer]:
+        """The layers of that `config`, built where they are missing. Raises `LayerFailed`, and `ImageRefused`."""
         ...
 
     async def layers(self) -> list[dict[str, Any]]:
@@ -103,13 +113,13 @@ class Layers:
 
     def __init__(self, root: Path, builds: Path, settings: LayerSettings, clock: Clock, open_box: OpenBox) -> None:
         self._root = root
+        self._folder = LockedFolder(root, clock)
         self._builds = builds
         self._settings = settings
         self._clock = clock
         self._open_box = open_box
-        self._locks: dict[str, asyncio.Lock] = {}
 
-    async def ready(self, packages: Mapping[str, Any], base: str, tell: Tell = unheard) -> list[Layer]:
+    async def ready(self, packages: Mapping[str, Any], base: Standing, tell: Tell = unheard) -> list[Layer]:
         """The layers of those packages, built where they are not there yet, in the order of the managers.
 
         `base`: what they stand on; another base has other layers. What apt brings, those after it stand on.
@@ -127,7 +137,7 @@ class Layers:
             layer = await self._layer(_Wanted(manager, specs, base, tuple(found)), told)
             found.append(layer)
             if manager is APT:
-                base = f"{base} {layer.path.name}"
+                base = replace(base, identity=f"{base.identity} {layer.path.name}")
         return found
 
     def kept(self) -> list[dict[str, Any]]:
@@ -137,10 +147,11 @@ class Layers:
             {
                 "id": note.stem,
                 "manager": note.stem.partition("-")[0],
-                **json.loads(note.read_text("utf-8")),
+                **{name: told[name] for name in _TOLD},
                 "used_s": note.stat().st_mtime,
             }
             for note in notes
+            if (told := json.loads(note.read_text("utf-8")))
         ]
 
     async def collect(self, unused_days: float) -> list[str]:
@@ -151,19 +162,17 @@ class Layers:
         manager = wanted.manager
         sources = await asyncio.to_thread(self._apt_sources) if manager is APT else None
         key = self._key(wanted, sources)
-        note = self._root / f"{key}.json"
-        async with self._locked(key):
-            there = note.exists()
+        async with self._folder.locked(key):
+            there = self._folder.has(key)
             if not there:
                 tell("installing", wanted.specs)
                 try:
-                    await self._build(wanted, sources, key, note)
+                    await self._build(wanted, sources, key)
                 except LayerFailed as error:
                     tell("failed", [str(error)])
                     raise
-            used_s = self._clock.now_us() / 1e6
-            os.utime(note, (used_s, used_s))
-        resolved = json.loads(note.read_text("utf-8"))["resolved"]
+            self._folder.touch(key)
+        resolved = self._folder.note(key)["resolved"]
         tell("ready" if there else "installed", resolved)
         return Layer(manager.name, self._root / key, manager.target, tuple(resolved))
 
@@ -177,14 +186,15 @@ class Layers:
         exact = all(manager.exact(spec) for spec in wanted.specs)
         period = 0 if exact else self._clock.now_us() // (_DAY_US * max(1, self._settings.layer_fresh_days))
         source = sources.digest if sources else str(self._settings.source(manager.name))
-        parts = [wanted.base, os.uname().machine, manager.name, source, str(period), *wanted.specs]
+        parts = [wanted.base.identity, os.uname().machine, manager.name, source, str(period), *wanted.specs]
         return f"{manager.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}"
 
-    async def _build(self, wanted: _Wanted, sources: AptSources | None, key: str, note: Path) -> None:
+    async def _build(self, wanted: _Wanted, sources: AptSources | None, key: str) -> None:
         manager, specs = wanted.manager, wanted.specs
         log.info("installing %s packages: %s", manager.name, ", ".join(specs))
         workdir = Workdir(self._builds / f"building-{key}-{os.urandom(4).hex()}")
-        spec = BoxSpec(workdir.path.name, workdir.path, 1, _BUILD_LIMITS, self._network(manager, sources))
+        environment = {**self._network(manager, sources), "image": wanted.base.image}
+        spec = BoxSpec(workdir.path.name, workdir.path, 1, _BUILD_LIMITS, environment)
         inner = workdir.building
         below = fittings(wanted.below)
         mounts = [*below.mounts, Mount(inner, manager.target, writable=True)]
@@ -199,7 +209,7 @@ class Layers:
             finally:
                 await box.close()
             told = {"packages": list(specs), "resolved": sorted(listed.split())}
-            await asyncio.to_thread(_keep, inner, self._root / key, note, told)
+            await asyncio.to_thread(self._folder.keep, inner, key, told)
         except BoxDied as error:
             raise LayerFailed(f"the box of the installation went away: {error}") from error
         finally:
@@ -222,18 +232,6 @@ class Layers:
         hosts += sources.hosts if sources else ()
         return {"networking": {"type": "limited", "allowed_hosts": hosts, "allow_package_managers": not source}}
 
-    @contextlib.asynccontextmanager
-    async def _locked(self, key: str) -> AsyncIterator[None]:
-        """Against others of this server, and against other servers on the same folder."""
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            await asyncio.to_thread(make_folder, self._root, 0o711)
-            fd = os.open(self._root / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                await asyncio.to_thread(fcntl.flock, fd, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(fd)
-
     def _collect(self, unused_days: float) -> list[str]:
         oldest_s = self._clock.now_us() / 1e6 - unused_days * 86_400
         gone = []
@@ -253,13 +251,3 @@ def fittings(layers: Sequence[Layer]) -> Fittings:
     """What a box is opened with to have these layers: apt's lies over the base, the others have their own places."""
     over = next((layer.path for layer in layers if layer.manager == APT.name), None)
     return Fittings([Mount(layer.path, layer.target) for layer in layers if layer.path != over], over)
-
-
-def _keep(inner: Path, layer: Path, note: Path, told: Mapping[str, Any]) -> None:
-    """Into its place in one step; the note beside it says that it is whole."""
-    shutil.rmtree(layer, ignore_errors=True)  # of a server that died between the two
-    inner.rename(layer)
-    fresh = note.with_suffix(".json~")
-    size = sum(path.lstat().st_size for path in layer.rglob("*"))
-    fresh.write_text(json.dumps({**told, "size_bytes": size}), "utf-8")
-    fresh.replace(note)

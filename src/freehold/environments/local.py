@@ -53,6 +53,8 @@ class Local:
         log.warning("%s runs WITHOUT ISOLATION: its commands can read and change what this user can", spec.session_id)
         if any((spec.environment.get("packages") or {}).get(manager) for manager in MANAGERS):
             raise BoxFailed("the backend `local` installs no packages; the environment of this session has some")
+        if spec.environment.get("image"):
+            raise BoxFailed("the backend `local` knows no images; the environment of this session names one")
         workdir = Workdir(spec.workdir)
         held = await lease(workdir, spec.epoch)
         with contextlib.ExitStack() as on_error:
@@ -83,6 +85,7 @@ class Local:
     ) -> BoxProcess:
         self._code = self._code or bundle.compiled([sys.executable])
         workdir.prepare(None)
+        workdir.remember(base="this machine, without isolation")
         code, record = sealed_file("code", self._code), journal.open_to_append(workdir.journal)
         try:
             inside = [sys.executable, "-I", "-S", "-c", bundle.START, "{control}", "{code}"]

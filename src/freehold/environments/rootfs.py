@@ -9,8 +9,8 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold.environments.base import BoxFailed
@@ -65,6 +65,18 @@ class Base:
     """As the box calls it; for this base it is also the host's path."""
     identity: str
     """What packages are built for: the same name means that they fit."""
+    runs: tuple[str, ...] = ()
+    """How a box starts its Python, where that is not just by its name."""
+    shell: tuple[str, ...] = ()
+    """The bash for a base that has none of its own."""
+    user: tuple[int, int] = (AGENT_UID, AGENT_UID)
+    """Whom programs see themselves as: number and group."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What its programs are given besides what every box gives."""
+    directory: str = ""
+    """Where the shell begins, if not in the workspace."""
+    folders: tuple[str, ...] = ("/opt", "/var/lib", "/mnt/session")
+    """Made in the root of the box, for what is mounted below."""
 
 
 def host_base(folder: Path) -> Base:
@@ -78,7 +90,8 @@ def host_base(folder: Path) -> Base:
     python, prefixes = _python()
     binds = [(Path("/usr"), "/usr"), (etc, "/etc")]
     binds += [(path.resolve(), str(path)) for path in folders] + [(prefix, str(prefix)) for prefix in prefixes]
-    return Base("host", tuple(binds), tuple(_links()), python, f"host {Path(python).resolve()}")
+    links = [*_links(), ("/tmp", "/var/tmp"), ("/run", "/var/run")]
+    return Base("this machine's /usr", tuple(binds), tuple(links), python, f"host {Path(python).resolve()}")
 
 
 def _links() -> list[tuple[str, str]]:

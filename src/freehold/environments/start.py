@@ -7,6 +7,7 @@ from typing import Any
 
 from freehold.environments.base import BoxSpec
 from freehold.environments.limits import Limiter
+from freehold.environments.rootfs import Base
 
 _OPEN_FILES = 1024
 FILE_TOOL_S = 60.0
@@ -19,10 +20,11 @@ def start_line(
     environment: Mapping[str, str],
     limiter: Limiter,
     egress: Mapping[str, int] | None = None,
+    base: Base | None = None,
 ) -> dict[str, Any]:
     """`places`: what file tools reach, as (name for the model, path, writable); the first is where bash begins.
 
-    `egress`: the `port` to listen on, in a box that has a way out.
+    `egress`: the `port` to listen on, in a box that has a way out. `base`: where bash is, and where it begins.
     """
     limits = spec.limits
     return {
@@ -30,6 +32,8 @@ def start_line(
         "places": [list(place) for place in places],
         "environment": dict(environment),
         "egress": egress,
+        "shell": list(base.shell) if base else [],
+        "directory": base.directory if base else "",
         "limits": {
             "file_bytes": limits.file_bytes,
             "open_files": _OPEN_FILES,

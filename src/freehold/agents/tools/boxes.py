@@ -94,7 +94,15 @@ class FleetTools:
     def _spec(self, place: Place, folders: Sequence[Folder] = ()) -> BoxSpec:
         path = self._workdirs.of(place.session_id).path
         limits = self._limits(place.environment)
-        return BoxSpec(place.session_id, path, place.epoch, limits, place.environment, folders=folders)
+        return BoxSpec(
+            place.session_id,
+            path,
+            place.epoch,
+            limits,
+            place.environment,
+            folders=folders,
+            workspace_id=place.workspace_id,
+        )
 
 
 class Uploads:

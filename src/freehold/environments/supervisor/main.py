@@ -39,7 +39,7 @@ class Supervisor:
         self._loop = Loop()
         self._remembered: dict[str, bytes] = {}
         self._running: set[str] = set()
-        self._bench = Bench(self._loop, Spawner(start["limits"], start["environment"]), start)
+        self._bench = Bench(self._loop, Spawner(start["limits"], start["environment"], start["shell"]), start)
 
     def serve(self) -> None:
         """Until the server closes its end."""

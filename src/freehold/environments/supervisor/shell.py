@@ -35,10 +35,12 @@ class Ended:
 class Shell:
     """At most one command at a time; `run` starts the bash when there is none."""
 
-    def __init__(self, loop: Loop, spawner: Spawner, directory: str, output_bytes: int) -> None:
+    def __init__(self, loop: Loop, spawner: Spawner, directory: str, output_bytes: int, own: str = "") -> None:
+        """It begins in the folder `own`, made where it is missing, or else in `directory`."""
         self._loop = loop
         self._spawner = spawner
         self._directory = directory
+        self._own = own
         self._output_bytes = output_bytes
         self._pid = 0
         self._fds: list[int] = []
@@ -106,6 +108,9 @@ class Shell:
         self._loop.watch(status_out, self._hear)
         self._loop.on_end(self._pid, self._when_exits(self._pid))
         there = f"cd -- {_quoted(self._directory)} 2>/dev/null || cd /"
+        if self._own:
+            own = _quoted(self._own)
+            there = f"mkdir -p -- {own} 2>/dev/null; cd -- {own} 2>/dev/null || {there}"
         self._say(f"{self._spawner.shell_limits()}; {there}; unset OLDPWD\n")
 
     def _say(self, line: str) -> None:

@@ -50,7 +50,7 @@ class Bench:
         self._file_tool_s: float = start["limits"]["file_tool_s"]
         self._command_s: float = start["limits"]["command_s"]
         self._forks: dict[int, Fork] = {}
-        self._shell = Shell(loop, spawner, self._directory, start["limits"]["output_bytes"])
+        self._shell = Shell(loop, spawner, self._directory, start["limits"]["output_bytes"], start["directory"])
         self._shell.on_timeout = lambda: self._shell.stop(self._at_work(), "timeout")  # type: ignore[method-assign]
         self._was_lost = False
         self._why = ""
