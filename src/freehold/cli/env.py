@@ -108,8 +108,8 @@ def show(
 
     environment = _config(_server(data, url, key_file), environment_id)
     network = _network(environment)
-    image = environment.get("image")
-    print(f"base: {f'image {image}' if image else 'the /usr of this machine'}, read-only\nnetwork: {network}")
+    base = f"image {environment['image']}" if "image" in environment else "the host's /usr"
+    print(f"base: {base}, read-only\nnetwork: {network}")
     _in_box(environment, config, data, look)
 
 

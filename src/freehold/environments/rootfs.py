@@ -91,7 +91,7 @@ def host_base(folder: Path) -> Base:
     binds = [(Path("/usr"), "/usr"), (etc, "/etc")]
     binds += [(path.resolve(), str(path)) for path in folders] + [(prefix, str(prefix)) for prefix in prefixes]
     links = [*_links(), ("/tmp", "/var/tmp"), ("/run", "/var/run")]
-    return Base("this machine's /usr", tuple(binds), tuple(links), python, f"host {Path(python).resolve()}")
+    return Base("the host's /usr", tuple(binds), tuple(links), python, f"host {Path(python).resolve()}")
 
 
 def _links() -> list[tuple[str, str]]:
