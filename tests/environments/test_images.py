@@ -67,14 +67,16 @@ async def test_an_image_is_the_system_of_a_box_and_says_how_it_is_run(boxes: Bub
 
 
 async def test_every_tool_works_where_the_image_has_no_python_and_no_bash(boxes: Bubblewrap, tmp_path: Path) -> None:
-    Image([SYSTEM], {}).as_tar(tmp_path / "images" / "plain.tar")
+    Image([system("sh", "cat", "ls", "id", "touch", "mkdir")], {"WorkingDir": "/workspace/src"}).as_tar(
+        tmp_path / "images" / "plain.tar"
+    )
     agent = await opened(boxes, tmp_path, "plain.tar")
     await agent.call("write", file_path="/workspace/a.txt", content="one\ntwo\n")
     await agent.call("edit", file_path="/workspace/a.txt", old_string="two", new_string="three")
     assert "three" in text(await agent.call("read", file_path="/workspace/a.txt"))
     assert text(await agent.call("grep", pattern="thr")) == "/workspace/a.txt:2:three"
     assert text(await agent.call("glob", pattern="*.txt")) == "/workspace/a.txt"
-    assert await agent.bash("x=1; cat a.txt; id -u") == "one\nthree\n1000"
+    assert await agent.bash("pwd; x=1; cat ../a.txt; id -u") == "/workspace/src\none\nthree\n1000"
     assert await agent.bash("echo $x; touch /tmp/y /home/agent/z && ls /tmp") == "1\ny"
     assert await agent.bash("echo $GREETING$PATH") == "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
