@@ -12,7 +12,8 @@ from starlette.routing import BaseRoute
 from freehold.api.base import Request, answer, route
 from freehold.clock import rfc3339
 from freehold.errors import NotFound
-from freehold.gateway.routing.decision import Decision, Inputs, explain
+from freehold.gateway.routing.decision import explain
+from freehold.gateway.routing.kept import read_record
 from freehold.store.route_decisions import RouteDecisions
 
 _NEWEST = 100
@@ -56,7 +57,7 @@ def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
-    inputs, decision = msgspec.json.decode(row["decided"], type=tuple[Inputs, Decision])
+    inputs, decision = read_record(row["decided"])
     return {
         **_brief(row),
         "conversation": row["conversation"],

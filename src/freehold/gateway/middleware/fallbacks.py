@@ -19,7 +19,7 @@ import msgspec
 from freehold.calls import Attempted, Call, Handler, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, Unavailable
-from freehold.gateway.attempts import attempts_of
+from freehold.gateway.attempts import ROUTE, attempts_of
 from freehold.gateway.backoff import RETRYABLE
 from freehold.gateway.breaker import Breaker
 from freehold.gateway.routes import FallbackSettings, Leg, Route, route_for
@@ -79,7 +79,7 @@ class _Routed:
             legs = self._fallbacks.open_legs(legs)
             reply = await self._ask(leg, more=bool(legs))
             if reply is not None:
-                reply.headers.append((b"x-freehold-route", _printable(self._route.pattern)))
+                _say_route(reply, _printable(self._route.pattern))
                 return reply
 
     async def __aexit__(
@@ -137,6 +137,14 @@ def _asking_for(call: Call, model: str | None) -> Call:
         return call
     body = replace_fields(call.body, call.fields, {"model": msgspec.json.encode(model)})
     return dataclasses.replace(call, body=body, fields=parse_fields(body), model=model)
+
+
+def _say_route(reply: Reply, pattern: bytes) -> None:
+    """Behind why the model was chosen, where it was."""
+    chosen = next((value for name, value in reply.headers if name == ROUTE), None)
+    if chosen is not None:
+        reply.headers = [pair for pair in reply.headers if pair[0] != ROUTE]
+    reply.headers.append((ROUTE, pattern if chosen is None else chosen + b"; route=" + pattern))
 
 
 def _printable(pattern: str) -> bytes:

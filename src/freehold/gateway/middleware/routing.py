@@ -1,7 +1,8 @@
 """Calls that leave the model to this server, and calls with a maximal cost: decided, explained, sent on.
 
 A call that names a model and no maximal cost passes for one look into a dictionary. The decision goes into the record
-as a row of its own, with all that it was made of.
+as a row of its own, with all that it was made of. A plain call (see `router.py`) that nothing has to be waited for gets
+no place in the stack: it is decided while the stack is built, and its answer is not looked at, but for a sample.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import msgspec
 from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock
 from freehold.errors import InvalidRequest
-from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.gateway.attempts import ROUTE, ROUTED, Attempt, attempts_of
 from freehold.gateway.routing.asking import Answered, Asking, Shadows
 from freehold.gateway.routing.decision import Decision, Inputs, decide
-from freehold.gateway.routing.router import Router
+from freehold.gateway.routing.estimate import LEARNED_FROM_BYTES
+from freehold.gateway.routing.kept import record
+from freehold.gateway.routing.router import Router, said_of
 from freehold.gateway.routing.signals import Signals, read_signals
 from freehold.money import show_dollars
 from freehold.store.route_decisions import DecisionRow
@@ -28,7 +31,8 @@ from freehold.wire.envelopes import replace_fields
 from freehold.wire.facts import Facts
 
 _encode = msgspec.json.Encoder().encode
-_ROUTE = b"x-freehold-route"
+_LOOKED_AT_EVERY = 16
+"""Of small answers so many are one whose length is learned from."""
 _COST = b"x-freehold-cost-nanodollars"
 
 
@@ -65,6 +69,7 @@ class Routing:
         self.decisions = decisions
         self.clock = clock
         self.judging = judging
+        self._calls = 0
 
     def __call__(self, inner: Handler) -> Handler:
         """See `Middleware`."""
@@ -72,12 +77,50 @@ class Routing:
 
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
             if call.model in aliases:
-                return _Routed(self, inner, call)
+                return self._begin(inner, call)
             if call.max_cost_nanodollars is not None:
                 self.check_cost(call)
             return inner(call)
 
         return handle
+
+    def _begin(self, inner: Handler, call: Call) -> AbstractAsyncContextManager[Reply]:
+        signals = read_signals(call)
+        judging = self.judging
+        sampled = judging is not None and judging.shadows.draws()
+        if sampled or (judging is not None and judging.agreement) or self._must_ask(signals):
+            return _Routed(self, inner, call, signals, sampled)
+        made = self.decide_plainly(call, signals)
+        if made is None:
+            return _Routed(self, inner, call, signals, sampled)
+        model = made.model or ""
+        context = inner(asking_for(call, model))
+        self._calls += 1
+        if len(call.body) > LEARNED_FROM_BYTES or self._calls % _LOOKED_AT_EVERY == 0:
+            return _Looked(self, context, call, signals, model)
+        return context
+
+    def decide_plainly(self, call: Call, signals: Signals) -> Decision | None:
+        """The decision about a plain call, on the record; `None`: it is not plain."""
+        now_us = self.clock.now_us()
+        found = self.router.plainly(call, signals, now_us)
+        if found is None:
+            return None
+        chosen, text = found
+        self.record(call, signals, (chosen.decision, text), now_us)
+        call.notes[ROUTED] = (chosen.said + call.request_id).encode()
+        return chosen.decision
+
+    def learn(self, call: Call, signals: Signals, model: str) -> None:
+        """The answer of that model is over: learn from it what requests come to."""
+        attempts = attempts_of(call)
+        usage = attempts[-1].facts.usage if attempts else None
+        if usage is not None:
+            self.router.estimates.answered(model, call, signals, usage, self.clock.now_us())
+
+    def _must_ask(self, signals: Signals) -> bool:
+        """Whether only the database may know the tier of that conversation."""
+        return signals.continued and not self.router.knows(signals.conversation)
 
     def check_cost(self, call: Call) -> None:
         """A call that names its model and what it may cost."""
@@ -85,39 +128,68 @@ class Routing:
         if option.most is None or option.most > (call.max_cost_nanodollars or 0):
             raise _too_dear(call, option.most)
 
-    def record(self, call: Call, signals: Signals, decided: tuple[Inputs, Decision], now_us: int) -> None:
-        """Keep the decision."""
-        decision = decided[1]
+    def record(self, call: Call, signals: Signals, decided: tuple[Decision, str], now_us: int) -> None:
+        """Keep the decision, and all that it was made of as text."""
+        decision, text = decided
         caller = call.caller
         self.decisions.add(
-            DecisionRow(
-                call.request_id,
-                caller.workspace_id if caller is not None else None,
-                signals.conversation,
-                call.model,
-                decision.tier,
-                decision.model,
-                decision.because,
-                _encode(decided).decode(),
-                now_us,
+            DecisionRow._make(
+                (
+                    call.request_id,
+                    caller.workspace_id if caller is not None else None,
+                    signals.conversation,
+                    call.model,
+                    decision.tier,
+                    decision.model,
+                    decision.because,
+                    text,
+                    now_us,
+                )
             )
         )
 
 
-class _Routed:
-    __slots__ = ("_answer", "_call", "_context", "_decision", "_inner", "_inputs", "_routing", "_signals")
+class _Looked:
+    """A plain call whose answer is learned from."""
 
-    def __init__(self, routing: Routing, inner: Handler, call: Call) -> None:
+    __slots__ = ("_call", "_context", "_model", "_routing", "_signals")
+
+    def __init__(
+        self, routing: Routing, context: AbstractAsyncContextManager[Reply], call: Call, signals: Signals, model: str
+    ) -> None:
+        self._routing = routing
+        self._context = context
+        self._call = call
+        self._signals = signals
+        self._model = model
+
+    async def __aenter__(self) -> Reply:
+        return await self._context.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._routing.learn(self._call, self._signals, self._model)
+        return await self._context.__aexit__(kind, error, trace)
+
+
+class _Routed:
+    """A call about which something has to be asked or worked out first, or whose answer is to be judged."""
+
+    __slots__ = ("_answer", "_call", "_context", "_decision", "_inner", "_inputs", "_routing", "_sampled", "_signals")
+
+    def __init__(self, routing: Routing, inner: Handler, call: Call, signals: Signals, sampled: bool) -> None:
         self._routing = routing
         self._inner = inner
         self._call = call
+        self._signals = signals
+        self._sampled = sampled
         self._answer: bytes | None = None
         self._context: AbstractAsyncContextManager[Reply] | None = None
 
     async def __aenter__(self) -> Reply:
-        routing, call = self._routing, self._call
+        routing, call, signals = self._routing, self._call, self._signals
         router = routing.router
-        self._signals = signals = read_signals(call)
         if signals.continued and not router.knows(signals.conversation):
             tier = await routing.decisions.tier_of(signals.conversation)
             if tier is not None:
@@ -130,17 +202,17 @@ class _Routed:
             agreed = await routing.judging.asking.agreed(call, inputs.options[0].model)
             inputs = msgspec.structs.replace(inputs, cheap_answers="agreed" if agreed else "differed")
             decision = decide(inputs)
-        routing.record(call, signals, (inputs, decision), now_us)
+        routing.record(call, signals, (decision, record(inputs, decision)), now_us)
         if decision.model is None:
             raise _refused(call, inputs, decision)
         self._inputs, self._decision = inputs, decision
+        said = (said_of(call.model, decision) + call.request_id).encode()
         if agreed:
-            reply = _taken(call, agreed)
-        else:
-            self._context = self._inner(asking_for(call, decision.model))
-            reply = await self._context.__aenter__()
-            self._answer = reply.whole if reply.status == 200 and call.route == "messages" else None
-        _say(reply, call, decision)
+            return _taken(call, agreed, said)
+        call.notes[ROUTED] = said
+        self._context = self._inner(asking_for(call, decision.model))
+        reply = await self._context.__aenter__()
+        self._answer = reply.whole if reply.status == 200 and call.route == "messages" else None
         return reply
 
     async def __aexit__(
@@ -148,19 +220,16 @@ class _Routed:
     ) -> bool | None:
         if self._context is None:
             return None
-        attempts = attempts_of(self._call)
-        usage = attempts[-1].facts.usage if attempts else None
-        routing, model = self._routing, self._decision.model or ""
-        if usage is not None:
-            now_us = routing.clock.now_us()
-            routing.router.estimates.answered(model, self._call, self._signals, usage, now_us)
+        model = self._decision.model or ""
+        self._routing.learn(self._call, self._signals, model)
         try:
             return await self._context.__aexit__(kind, error, trace)
         finally:
             strong = _strong(self._inputs, self._decision)
-            if routing.judging is not None and self._answer is not None and error is None and strong is not None:
+            judging = self._routing.judging
+            if judging is not None and self._sampled and self._answer is not None and error is None and strong:
                 models = (model, self._inputs.options[0].model, strong)
-                routing.judging.shadows.maybe(self._call, self._signals, self._answer, models)
+                judging.shadows.judge(self._call, self._signals, self._answer, models)
 
 
 _CLOSED_TOKENS = 64
@@ -177,7 +246,7 @@ def _is_closed(call: Call, signals: Signals, inputs: Inputs, decision: Decision)
     return signals.forced or formatted or signals.most_output <= _CLOSED_TOKENS
 
 
-def _taken(call: Call, agreed: list[Answered]) -> Reply:
+def _taken(call: Call, agreed: list[Answered], said: bytes) -> Reply:
     """The first of two answers that agree. Both are on the record by themselves, so this call has cost nothing."""
     first = agreed[0]
     facts = first.attempt.facts
@@ -185,8 +254,8 @@ def _taken(call: Call, agreed: list[Answered]) -> Reply:
     noted.whole = Facts(facts.message_id, facts.model, facts.stop_reason, None, None, None, True, True)
     attempts_of(call).append(noted)
     cost = sum(one.attempt.cost_nanodollars or 0 for one in agreed)
-    headers = [pair for pair in first.headers if pair[0] not in (_ROUTE, _COST)]
-    return Reply(200, [*headers, (_COST, b"%d" % cost)], whole=first.whole)
+    headers = [pair for pair in first.headers if pair[0] not in (ROUTE, _COST)]
+    return Reply(200, [*headers, (_COST, b"%d" % cost), (ROUTE, said)], whole=first.whole)
 
 
 def _strong(inputs: Inputs, decision: Decision) -> str | None:
@@ -202,8 +271,11 @@ def asking_for(call: Call, model: str) -> Call:
     """The same call for that model: only the bytes of `model` differ. The notes are shared."""
     raw, new = call.fields["model"], _quoted(model)
     body = call.body
-    unique = body.count(raw) == 1  # nearly always; then there is nothing to search for
-    body = body.replace(raw, new) if unique else replace_fields(body, call.fields, {"model": new})
+    at = body.find(raw)
+    if body.find(raw, at + 1) < 0:  # nearly always: it is there once, so there is nothing to search for
+        body = b"%b%b%b" % (body[:at], new, body[at + len(raw) :])
+    else:
+        body = replace_fields(body, call.fields, {"model": new})
     return Call(
         call.request_id,
         call.route,
@@ -230,16 +302,6 @@ def asking_for(call: Call, model: str) -> Call:
 @lru_cache(maxsize=1024)
 def _quoted(model: str) -> bytes:
     return _encode(model)
-
-
-def _say(reply: Reply, call: Call, decision: Decision) -> None:
-    """Which tier it was and why; behind it the route of the fallbacks, where there is one."""
-    value = f"{call.model}; tier={decision.tier}; because={decision.because}; call={call.request_id}"
-    legs = next((found for name, found in reply.headers if name == _ROUTE), None)
-    if legs is not None:
-        reply.headers = [pair for pair in reply.headers if pair[0] != _ROUTE]
-    told = "".join(char if " " <= char <= "~" else "?" for char in value).encode("ascii")
-    reply.headers.append((_ROUTE, told if legs is None else told + b"; route=" + legs))
 
 
 def _refused(call: Call, inputs: Inputs, decision: Decision) -> InvalidRequest:

@@ -117,9 +117,13 @@ class Shadows:
         for row in await self._samples.newest(_MOST_LOADED):
             self._learning.route(row.route).judge(unpacked(row.features), (row.length, row.numbers), row.loss)
 
-    def maybe(self, call: Call, signals: Signals, answer: bytes, models: tuple[str, str, str]) -> None:
-        """Perhaps judge this answer. `models`: who gave it, the cheap one, the strong one."""
-        if self._share and self._chance() < self._share and len(self._tasks) < _MOST_SHADOWS:
+    def draws(self) -> bool:
+        """Whether the next answer belongs to the sample."""
+        return self._share > 0 and self._chance() < self._share
+
+    def judge(self, call: Call, signals: Signals, answer: bytes, models: tuple[str, str, str]) -> None:
+        """Judge this answer, in the background. `models`: who gave it, the cheap one, the strong one."""
+        if len(self._tasks) < _MOST_SHADOWS:
             task = asyncio.create_task(self._judge(call, signals, answer, models), name="shadow evaluation")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

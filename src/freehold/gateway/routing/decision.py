@@ -43,8 +43,8 @@ class Inputs(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """All that a decision is made of. Tiers are named by their place in `options`, the cheapest first."""
 
     alias: str
-    options: list[Option]
-    dearest: bool
+    options: list[Option] = []
+    dearest: bool = True
     task_type: str | None = None
     task_tier: str | None = None
     complex_words: list[str] = []

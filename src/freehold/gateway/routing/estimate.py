@@ -15,21 +15,31 @@ import msgspec
 from freehold.calls import Call
 from freehold.gateway.routing.decision import Option
 from freehold.gateway.routing.models import refusal
+from freehold.gateway.routing.prices import (
+    BYTES_PER_TOKEN,
+    BYTES_PER_TOKEN_BEYOND_ASCII,
+    Price,
+    Prices,
+    Sized,
+    Three,
+    options_of,
+)
 from freehold.gateway.routing.signals import Signals
 from freehold.ledger.bounds import CONTEXT_TOKENS
 from freehold.ledger.media import Seen
-from freehold.ledger.rates import PICODOLLARS_PER_NANODOLLAR, Card, Rate, Rates
+from freehold.ledger.rates import Card, Rate, Rates
 from freehold.wire.facts import Usage
 
-_BYTES_PER_TOKEN = 3.0
-_BYTES_PER_TOKEN_BEYOND_ASCII = 2.0
-"""Before any answer has told; on the low side, so that a maximal cost holds."""
-_MARGIN = 1.05
-_LEARNED_FROM_BYTES = 2_000
+LEARNED_FROM_BYTES = 2_000
+"""Of shorter requests the frame is too much of the whole to tell anything of its tokens."""
+_NEVER_CACHED_BYTES = 1_000
+"""So little text is below the least of any cache, with every model and in every language."""
 _USUAL_OUTPUT = 400.0
 _KEPT = 20_000
 _MODELS = 1_000
 _PRICES_KEPT_US = 300_000_000
+_TOKENS_KEPT_US = 1_000_000
+"""So long what answers have told of tokens may wait before it counts: prices are not worked out anew for each call."""
 _TTL_US = {False: 300_000_000, True: 3_600_000_000}
 
 
@@ -46,8 +56,7 @@ class _Known:
     bytes_per_token: float = 0.0
     until_us: int = 0
     step: int = 0
-    rates: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
-    """Picodollars a token of input, output and cache read, up to the step and above it."""
+    rates: tuple[Three, Three] | None = None
 
 
 class Estimates:
@@ -56,38 +65,58 @@ class Estimates:
     def __init__(self, rates: Rates) -> None:
         self._rates = rates
         self._models: dict[str, _Known] = {}
+        self._prices: dict[tuple[tuple[str, str], ...], Prices] = {}
         self._output = _USUAL_OUTPUT  # of all models: by its own, the one that was asked less would look dearer
         self._warm: OrderedDict[tuple[object, str], _Warm] = OrderedDict()
+
+    def prices(self, tiers: tuple[tuple[str, str], ...], now_us: int) -> Prices:
+        """Those of these (tier, model) as they stand."""
+        found = self._prices.get(tiers)
+        if found is not None and now_us < found.until_us:
+            return found
+        if len(self._prices) >= _MODELS:
+            self._prices.clear()
+        made = Prices([self._price(tier, model, now_us) for tier, model in tiers], now_us + _TOKENS_KEPT_US)
+        self._prices[tiers] = made
+        return made
+
+    def likely_output(self, signals: Signals) -> int:
+        """Tokens that are likely to be written."""
+        return min(signals.most_output, int(self._output))
+
+    def is_plain(self, prices: Prices, call: Call, signals: Signals) -> bool:
+        """Whether nothing but its text can decide about a call: no model refuses it, no tier is warm, none has a step
+        in its price below it or is cheaper than a lower one, and its client sets no price.
+        """
+        size = signals.prompt_bytes
+        if size >= prices.plain_bytes or signals.most_output == 0 or call.max_cost_nanodollars is not None:
+            return False
+        if signals.forced or signals.thinking or (self._warm and size >= _NEVER_CACHED_BYTES):
+            return False
+        return not signals.media
 
     def options(self, tiers: tuple[tuple[str, str], ...], call: Call, signals: Signals, now_us: int) -> list[Option]:
         """The tiers for this call."""
         size, media = _size(call, signals)
-        start = _start_key(call) if self._warm else None
-        odd = signals.forced or signals.thinking != ""
-        guess, likely = _first_guess(signals), min(signals.most_output, int(self._output))
-        options = []
-        for tier, model in tiers:
-            known = self._models.get(model) or self._learn_of(model)
-            if now_us >= known.until_us:
-                self._look_up(known, model, now_us)
-            prompt = int(size / (known.bytes_per_token or guess)) + media
-            cached = self._cached(signals.conversation, start, model, now_us, prompt) if start is not None else 0
-            refuses = refusal(model, signals.forced, signals.thinking) if odd else None
-            rates = known.rates
-            if rates is None:
-                options.append(Option(tier, model, prompt, cached, None, None, False, refuses))
-                continue
-            careful = int(prompt * _MARGIN)
-            above = careful > known.step
-            fresh, output, read = rates[above]
-            expected = ((prompt - cached) * fresh + cached * read + likely * output) // PICODOLLARS_PER_NANODOLLAR + 1
-            most = (careful * fresh + signals.most_output * output) // PICODOLLARS_PER_NANODOLLAR + 1
-            options.append(Option(tier, model, prompt, cached, expected, most, above, refuses))
-        return options
+        prices = self.prices(tiers, now_us).tiers
+        sized = Sized(size, media, first_guess(signals), self.likely_output(signals), signals.most_output)
+        cached, refused = [], []
+        if self._warm:
+            start = _start_key(call)
+            cached = [self._cached(signals.conversation, start, model, now_us) for _, model in tiers]
+        if signals.forced or signals.thinking:
+            refused = [refusal(model, signals.forced, signals.thinking) for _, model in tiers]
+        return options_of(prices, sized, cached, refused)
 
     def one(self, model: str, call: Call, signals: Signals, now_us: int) -> Option:
         """A single model, whatever it refuses."""
         return self.options((("", model),), call, signals, now_us)[0]
+
+    def _price(self, tier: str, model: str, now_us: int) -> Price:
+        known = self._models.get(model) or self._learn_of(model)
+        if now_us >= known.until_us:
+            self._look_up(known, model, now_us)
+        return Price(tier, model, round(known.bytes_per_token, 4), known.step, known.rates)
 
     def _learn_of(self, model: str) -> _Known:
         if len(self._models) >= _MODELS:
@@ -106,12 +135,12 @@ class Estimates:
         if card is not None and low != high:
             known.step = _step(card, now_us)
 
-    def _cached(self, conversation: str, start: object, model: str, now_us: int, prompt: int) -> int:
+    def _cached(self, conversation: str, start: object, model: str, now_us: int) -> int:
         own = self._warm.get((conversation, model))
         if own is not None and own.until_us > now_us:
-            return min(own.tokens, prompt)
+            return own.tokens
         shared = self._warm.get((start, model))
-        return min(shared.tokens, prompt) if shared is not None and shared.until_us > now_us else 0
+        return shared.tokens if shared is not None and shared.until_us > now_us else 0
 
     def answered(self, model: str, call: Call, signals: Signals, usage: Usage, now_us: int) -> None:
         """Learn from an answer of that model."""
@@ -119,14 +148,14 @@ class Estimates:
         prompt = usage.input_tokens + kept
         size, media_tokens = _size(call, signals)
         known = self._models.get(model) or self._learn_of(model)
-        if prompt > media_tokens and size > _LEARNED_FROM_BYTES:
+        if prompt > media_tokens and size > LEARNED_FROM_BYTES:
             found = size / (prompt - media_tokens)
             known.bytes_per_token = 0.8 * (known.bytes_per_token or found) + 0.2 * found
         self._output = 0.95 * self._output + 0.05 * usage.output_tokens
         if kept:
             until_us = now_us + _TTL_US[usage.cache_write_1h_tokens > 0]
             start, shared = _start_key(call), _shared_bytes(call)
-            ratio = known.bytes_per_token or _first_guess(signals)
+            ratio = known.bytes_per_token or first_guess(signals)
             self._keep((signals.conversation, model), until_us, kept)
             self._keep((start, model), until_us, min(kept, int(shared / ratio)))
 
@@ -137,7 +166,7 @@ class Estimates:
             self._warm.popitem(last=False)
 
 
-def _three(rate: Rate) -> tuple[int, int, int]:
+def _three(rate: Rate) -> Three:
     return rate[0], rate[1], rate[4]
 
 
@@ -151,15 +180,16 @@ def _step(card: Card, now_us: int) -> int:
     return low
 
 
-def _first_guess(signals: Signals) -> float:
-    return _BYTES_PER_TOKEN if signals.text.isascii() else _BYTES_PER_TOKEN_BEYOND_ASCII
+def first_guess(signals: Signals) -> float:
+    """Bytes of a token, before any answer has told."""
+    return BYTES_PER_TOKEN if signals.text.isascii() else BYTES_PER_TOKEN_BEYOND_ASCII
 
 
 def _size(call: Call, signals: Signals) -> tuple[int, int]:
     """(bytes of text, tokens of media): what an image is worth has nothing to do with its bytes."""
-    raw = call.fields.get("messages", b"")
-    if b'"base64"' not in raw:
+    if not signals.media:
         return signals.prompt_bytes, 0
+    raw = call.fields.get("messages", b"")
     seen = Seen()
     try:
         decoded: Any = msgspec.json.decode(raw)

@@ -39,9 +39,9 @@ class Route:
         self._since = 0
         self._looks = 0
 
-    def look(self, text: bytes) -> Learned:
+    def look(self, text: bytes, words: Sequence[bytes] | None = None) -> Learned:
         """What is known of a request with that text. When prompts have changed, the gate must be earned anew."""
-        features = features_of(text)
+        features = features_of(text, words)
         chance, known, rarity = self.learner.look(features)
         self._looks += 1
         if self._looks % _WATCHED_EVERY == 0 and not self._drift.served((*shape_of(text), known, rarity, chance)):
@@ -86,7 +86,7 @@ class Learning:
         route = self._by_key.get(key)
         if route is None:
             route = self._find(key)
-        return route.look(signals.text) if route is not None and route.gate.share else None
+        return route.look(signals.text, signals.words) if route is not None and route.gate.share else None
 
     def _find(self, key: _Key) -> Route | None:
         route = self._routes.get(_name(key))

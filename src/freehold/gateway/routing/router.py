@@ -1,17 +1,25 @@
-"""Decides for calls, and remembers on which tier each conversation is. The rule itself is pure: `decision.py`."""
+"""Decides for calls, and remembers on which tier each conversation is. The rule itself is pure: `decision.py`.
+
+Most calls are plain (`Estimates.is_plain`). What decides about those takes few forms, so the decision about each form is
+kept with its words for header and record, and a plain call is decided by a look into a dictionary.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Protocol
 
+import msgspec
+
 from freehold.calls import Call
-from freehold.gateway.routing.decision import Decision, Inputs, Learned, decide
-from freehold.gateway.routing.estimate import Estimates
+from freehold.gateway.routing.decision import Decision, Inputs, Learned, Option, decide
+from freehold.gateway.routing.estimate import Estimates, first_guess
+from freehold.gateway.routing.kept import beginning, plain_record
+from freehold.gateway.routing.prices import unpriced
 from freehold.gateway.routing.settings import Phrases, Rulebook
 from freehold.gateway.routing.signals import Signals
 
 _KEPT = 50_000
+_FORMS = 2_000
 
 
 class Learns(Protocol):
@@ -22,14 +30,34 @@ class Learns(Protocol):
         ...
 
 
+class Chosen(msgspec.Struct, frozen=True, gc=False):
+    """A decision with what is said of it, as far as that is the same for all calls of its form."""
+
+    decision: Decision
+    said: str
+    """The header, up to the call's id."""
+    begin: str
+    """The beginning of the record."""
+
+
 class Router:
     """One for a process."""
 
     def __init__(self, rules: Rulebook, estimates: Estimates, learner: Learns | None = None) -> None:
-        self.rules = rules
         self.estimates = estimates
         self._learner = learner
-        self._tiers: OrderedDict[str, str] = OrderedDict()
+        self._tiers: dict[str, str] = {}
+        self.renew(rules)
+
+    def renew(self, rules: Rulebook) -> None:
+        """From now on by these rules."""
+        self.rules = rules
+        self._words = rules.complex_words | rules.simple_words
+        hard, easy = rules.complex_phrases, rules.simple_phrases
+        self._phrases = Phrases(hard.all + easy.all, hard.ascii + easy.ascii)
+        self._long_bytes = 3 * rules.long_prompt_tokens
+        self._bare: dict[str, Chosen] = {}
+        self._forms: dict[tuple[object, ...], Chosen] = {}
 
     def knows(self, conversation: str) -> bool:
         """Whether the tier of that conversation is remembered here."""
@@ -37,29 +65,18 @@ class Router:
 
     def remember(self, conversation: str, tier: str) -> None:
         """Keep the tier of a conversation."""
-        self._tiers[conversation] = tier
-        self._tiers.move_to_end(conversation)
-        while len(self._tiers) > _KEPT:
-            self._tiers.popitem(last=False)
+        tiers = self._tiers
+        if tiers.get(conversation) != tier:
+            tiers.pop(conversation, None)  # what has moved last is forgotten last
+            tiers[conversation] = tier
+            if len(tiers) > _KEPT:
+                del tiers[next(iter(tiers))]
 
     def inputs(self, call: Call, signals: Signals, now_us: int) -> Inputs:
         """All that decides about this call."""
-        rules = self.rules
-        learner = self._learner
-        return Inputs(
-            call.model,
-            self.estimates.options(rules.aliases[call.model], call, signals, now_us),
-            rules.dearest,
-            call.task_type,
-            rules.task_types.get(call.task_type.strip().lower()) if call.task_type else None,
-            _seen(signals.text, signals.words & rules.complex_words, rules.complex_phrases),
-            _seen(signals.text, signals.words & rules.simple_words, rules.simple_phrases),
-            call.requires_reasoning or signals.hard_thinking,
-            _least(signals, rules, call),
-            self._tiers.get(signals.conversation) if signals.continued else None,
-            learner.look(call, signals) if learner is not None else None,
-            call.max_cost_nanodollars,
-        )
+        learned = self._learner.look(call, signals) if self._learner is not None else None
+        options = self.estimates.options(self.rules.aliases[call.model], call, signals, now_us)
+        return self._inputs(call, signals, options, learned)
 
     def decide(self, inputs: Inputs, signals: Signals) -> Decision:
         """The decision, remembered for the conversation."""
@@ -68,24 +85,107 @@ class Router:
             self.remember(signals.conversation, decision.tier)
         return decision
 
+    def plainly(self, call: Call, signals: Signals, now_us: int) -> tuple[Chosen, str] | None:
+        """The decision about a plain call, and its record (see `kept.py`); `None`: it is not plain."""
+        estimates = self.estimates
+        prices = estimates.prices(self.rules.aliases[call.model], now_us)
+        if not estimates.is_plain(prices, call, signals):
+            return None
+        learned = self._learner.look(call, signals) if self._learner is not None else None
+        if learned is None and self._is_bare(call, signals):
+            chosen = self._bare.get(call.model) or self._choose_bare(call.model)
+            begin = chosen.begin
+        else:
+            inputs = self._inputs(call, signals, [], learned)
+            chosen = self._by_form(inputs)
+            begin = beginning(inputs, chosen.decision)
+        self.remember(signals.conversation, chosen.decision.tier or "")
+        sized = signals.prompt_bytes, first_guess(signals), estimates.likely_output(signals), signals.most_output
+        return chosen, plain_record(begin, sized, prices)
+
+    def _is_bare(self, call: Call, signals: Signals) -> bool:
+        """Nothing in it speaks for any tier."""
+        if signals.continued or call.task_type or call.requires_reasoning or signals.hard_thinking or signals.images:
+            return False
+        if not self._words.isdisjoint(signals.words) or signals.tools >= self.rules.many_tools:
+            return False
+        text = signals.text
+        phrases = self._phrases.ascii if text.isascii() else self._phrases.all
+        if phrases and any(phrase in text for phrase in phrases):
+            return False
+        return signals.prompt_bytes <= self._long_bytes
+
+    def _choose_bare(self, alias: str) -> Chosen:
+        inputs = Inputs(alias, [], self.rules.dearest)
+        chosen = self._bare[alias] = self._chosen(inputs)
+        return chosen
+
+    def _by_form(self, inputs: Inputs) -> Chosen:
+        """Of all that is in `inputs` of a plain call so much decides."""
+        form = (
+            inputs.alias,
+            inputs.task_tier,
+            bool(inputs.complex_words),
+            bool(inputs.simple_words),
+            inputs.reasoning,
+            tuple(inputs.least),
+            inputs.before,
+            inputs.learned is not None and inputs.learned.familiar and inputs.learned.loss < inputs.learned.threshold,
+        )
+        chosen = self._forms.get(form)
+        if chosen is None:
+            if len(self._forms) >= _FORMS:
+                self._forms.clear()
+            chosen = self._forms[form] = self._chosen(inputs)
+        return chosen
+
+    def _chosen(self, inputs: Inputs) -> Chosen:
+        options = unpriced(self.rules.aliases[inputs.alias])
+        decision = decide(msgspec.structs.replace(inputs, options=options))
+        return Chosen(decision, said_of(inputs.alias, decision), beginning(inputs, decision))
+
+    def _inputs(self, call: Call, signals: Signals, options: list[Option], learned: Learned | None) -> Inputs:
+        rules = self.rules
+        return Inputs(
+            call.model,
+            options,
+            rules.dearest,
+            call.task_type,
+            rules.task_types.get(call.task_type.strip().lower()) if call.task_type else None,
+            _seen(signals, rules.complex_words, rules.complex_phrases),
+            _seen(signals, rules.simple_words, rules.simple_phrases),
+            call.requires_reasoning or signals.hard_thinking,
+            self._least(signals),
+            self._tiers.get(signals.conversation) if signals.continued else None,
+            learned,
+            call.max_cost_nanodollars,
+        )
+
+    def _least(self, signals: Signals) -> list[tuple[str, str]]:
+        rules, least = self.rules, []
+        if signals.prompt_bytes > self._long_bytes and not signals.media:
+            least.append(("balanced", "long_prompt"))
+        if signals.tools >= rules.many_tools:
+            least.append(("balanced", "many_tools"))
+        if signals.images:
+            least.append((rules.image_tier, "images"))
+        return least
+
+
+def said_of(alias: str, decision: Decision) -> str:
+    """What `x-freehold-route` says, up to the call's id."""
+    told = f"{alias}; tier={decision.tier}; because={decision.because}; call="
+    return "".join(char if " " <= char <= "~" else "?" for char in told)
+
 
 _NONE: list[str] = []
 
 
-def _seen(text: bytes, words: frozenset[bytes], phrases: Phrases) -> list[str]:
+def _seen(signals: Signals, words: frozenset[bytes], phrases: Phrases) -> list[str]:
+    text = signals.text
     searched = phrases.ascii if text.isascii() else phrases.all
-    if not words and not searched:
+    found = words.intersection(signals.words)
+    if not found and not searched:
         return _NONE
-    found = [*sorted(words), *(phrase for phrase in searched if phrase in text)]
-    return [word.decode("utf-8", "replace") for word in found]
-
-
-def _least(signals: Signals, rules: Rulebook, call: Call) -> list[tuple[str, str]]:
-    least = []
-    if signals.prompt_bytes > 3 * rules.long_prompt_tokens and b'"base64"' not in call.body:
-        least.append(("balanced", "long_prompt"))
-    if signals.tools >= rules.many_tools:
-        least.append(("balanced", "many_tools"))
-    if signals.images:
-        least.append((rules.image_tier, "images"))
-    return least
+    seen = [*sorted(found), *(phrase for phrase in searched if phrase in text)]
+    return [word.decode("utf-8", "replace") for word in seen]

@@ -21,14 +21,13 @@ _STRING = re.compile(rb'"(?:text|content)"\s*:\s*"((?:[^"\\]|\\.)*+)"')
 TO_WORDS = bytes(
     byte if byte >= 0x80 or chr(byte).isalnum() else 0x20 for byte in bytes(range(256)).lower()
 )  # small letters; what is neither letter nor digit parts words
-_EFFORTS = (b'"xhigh"', b'"max"')
 
 
 class Signals(msgspec.Struct, frozen=True, gc=False):
     """What was seen. `text` is the last thing that a user said, in lower case, as far as it was read."""
 
     text: bytes
-    words: frozenset[bytes]
+    words: list[bytes]
     continued: bool
     """An answer of a model is in the messages: the conversation is under way."""
     tool_result: bool
@@ -36,6 +35,8 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     """A name for the conversation: of its first message, and of who asks."""
     tools: int
     images: bool
+    media: bool
+    """Something is in the messages as base64."""
     forced: bool
     thinking: str
     """`thinking.type`, or empty."""
@@ -72,24 +73,35 @@ def read_signals(call: Call) -> Signals:
     raw = fields.get("messages", b"")
     text, first, continued, result = _short(raw) if len(raw) <= READ_BYTES else _long(raw)
     text = text.lower()
-    thinking = _member(fields, "thinking") if "thinking" in fields else _NOTHING
-    choice = _member(fields, "tool_choice").type if "tool_choice" in fields else ""
-    effort = _member(fields, "output_config").effort if "output_config" in fields else ""
     most = fields.get("max_tokens", b"")
+    forced, thinking, hard = (False, "", False) if fields.keys().isdisjoint(_ODD) else _odd(fields)
     return Signals(
         text,
-        frozenset(text.translate(TO_WORDS).split()),
+        text.translate(TO_WORDS).split(),
         continued,
         result,
         _conversation(call, first),
         _count(fields["tools"]) if "tools" in fields else 0,
         b'"image"' in raw,
-        choice in ("any", "tool"),
-        thinking.type,
-        thinking.type == "enabled" or effort in ("xhigh", "max"),
+        b'"base64"' in raw,
+        forced,
+        thinking,
+        hard,
         len(call.body),
         int(most) if most.isdigit() and len(most) < 8 else 4096,
     )
+
+
+_ODD = frozenset(("thinking", "tool_choice", "output_config"))
+
+
+def _odd(fields: Mapping[str, bytes]) -> tuple[bool, str, bool]:
+    """(a tool call is forced, `thinking.type`, thinking is hard), where a request says something of them."""
+    thinking = _member(fields, "thinking") if "thinking" in fields else _NOTHING
+    choice = _member(fields, "tool_choice").type if "tool_choice" in fields else ""
+    effort = _member(fields, "output_config").effort if "output_config" in fields else ""
+    hard = thinking.type == "enabled" or effort in ("xhigh", "max")
+    return choice in ("any", "tool"), thinking.type, hard
 
 
 def _member(fields: Mapping[str, bytes], name: str) -> _Typed:
@@ -105,6 +117,9 @@ def _short(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
         messages = _messages(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _long(raw)
+    if len(messages) == 1 and messages[0].role == "user" and type(only := messages[0].content) is str:
+        said = only.encode()  # how most conversations begin
+        return said, said[:_HALF], False, False
     users = [message for message in messages if message.role == "user"]
     if not users:
         return b"", raw, False, False
@@ -143,7 +158,7 @@ def _conversation(call: Call, first: bytes) -> str:
     caller = call.caller
     if call.session_id:
         first = call.session_id.encode()
-    who = (caller.key_id if caller is not None else "") + call.model
+    who = caller.key_id + call.model if caller is not None else call.model
     return blake2b(first + who.encode(), digest_size=12).hexdigest()
 
 
