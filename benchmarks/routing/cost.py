@@ -2,7 +2,7 @@
 
 `python -m benchmarks.routing.cost` writes `benchmarks/results/routing-cost.json`: CPU of the server process for each
 call, both ways in turn in one run, and the difference of the medians; besides, what the decision itself takes in a loop
-(signals, estimates, rule, the look of a trained learner, and the row of the record), which the noise of a busy machine
+(signals, prices, rule, the look of a trained learner, and the text of the record), which the noise of a busy machine
 does not reach.
 """
 
@@ -32,7 +32,6 @@ from freehold.gateway.routing.router import Router
 from freehold.gateway.routing.settings import RoutingSettings, rulebook
 from freehold.gateway.routing.signals import read_signals
 from freehold.ledger.rates import Rates
-from freehold.store.route_decisions import DecisionRow
 
 RESULTS = Path(__file__).parents[1] / "results" / "routing-cost.json"
 _ROUNDS = 7
@@ -66,10 +65,7 @@ def through_the_gateway(rounds: int) -> dict[str, float]:
 
 
 class _Nowhere:
-    def add(self, row: DecisionRow) -> None:
-        """Keep nothing."""
-
-    async def tier_of(self, conversation: str) -> str | None:
+    async def last_about(self, conversation: str) -> str | None:
         """Nothing was kept."""
         return None
 

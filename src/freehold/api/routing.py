@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,9 +11,9 @@ from starlette.routing import BaseRoute
 from freehold.api.base import Request, answer, route
 from freehold.clock import rfc3339
 from freehold.errors import NotFound
-from freehold.gateway.routing.decision import explain
+from freehold.gateway.routing.decision import Decision, explain
 from freehold.gateway.routing.kept import read_record
-from freehold.store.route_decisions import RouteDecisions
+from freehold.store.route_decisions import DecisionRow, RouteDecisions
 
 _NEWEST = 100
 
@@ -25,7 +24,7 @@ def routes(decisions: RouteDecisions) -> list[BaseRoute]:
     async def newest(request: Request) -> Response:
         request.query.refuse_others()
         rows = await decisions.newest(request.workspace_id, _NEWEST)
-        return answer({"data": [_brief(row) for row in rows]})
+        return answer({"data": [_brief(row, read_record(row.decided).decision) for row in rows]})
 
     async def one(request: Request) -> Response:
         request.query.refuse_others()
@@ -44,23 +43,23 @@ def routes(decisions: RouteDecisions) -> list[BaseRoute]:
     ]
 
 
-def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
+def _brief(row: DecisionRow, decision: Decision) -> dict[str, Any]:
     return {
         "type": "routing_decision",
-        "call_id": row["call_id"],
-        "made_at": rfc3339(row["made_us"]),
-        "asked": row["alias"],
-        "tier": row["tier"],
-        "model": row["model"],
-        "because": row["because"],
+        "call_id": row.call_id,
+        "made_at": rfc3339(row.made_us),
+        "asked": row.alias,
+        "tier": decision.tier,
+        "model": decision.model,
+        "because": decision.because,
     }
 
 
-def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
-    inputs, decision = read_record(row["decided"])
+def _whole(row: DecisionRow) -> dict[str, Any]:
+    conversation, inputs, decision = read_record(row.decided)
     return {
-        **_brief(row),
-        "conversation": row["conversation"],
+        **_brief(row, decision),
+        "conversation": conversation,
         "explanation": explain(inputs, decision),
         "inputs": msgspec.to_builtins(inputs),
         "steps": msgspec.to_builtins(decision.steps),

@@ -14,9 +14,6 @@ from freehold.errors import FreeholdError
 from freehold.wire.facts import Facts, Tap
 
 _NOTE = "attempts"
-ROUTE = b"x-freehold-route"
-ROUTED = "routed"
-"""The note under which routing leaves what that header shall say."""
 
 
 class Attempt(msgspec.Struct):

@@ -52,6 +52,8 @@ class CallRow(NamedTuple):
     reserved_nanodollars: int | None = None
     settled_nanodollars: int | None = None
     settlement: str | None = None
+    conversation: str | None = None
+    decided: str | None = None
 
 
 def add_call(store: TakesRows, row: CallRow) -> None:

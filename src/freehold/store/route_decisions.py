@@ -1,29 +1,29 @@
-"""Rows of routing decisions: what a call was given, and all that it was decided on. Does not know what that means."""
+"""Reading routing decisions, which stand in the rows of calls. Does not know what they mean."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import select
 
 from freehold.store.engine import Store
-from freehold.store.tables import route_decisions
+from freehold.store.tables import calls
 
-_C = route_decisions.c
+_C = calls.c
+MOST_LOOKED_AT = 50_000
+"""Calls of a workspace among which the newest decisions are looked for."""
 
 
 class DecisionRow(NamedTuple):
-    """A row, in the order of its columns; see `store/tables.py`."""
+    """What was decided about a call: see `store/tables.py`."""
 
     call_id: str
-    workspace_id: str | None
-    conversation: str
     alias: str
-    tier: str | None
-    model: str | None
-    because: str
     decided: str
     made_us: int
+
+
+_COLUMNS = (_C.id, _C.model_asked, _C.decided, _C.started_us)
 
 
 class RouteDecisions:
@@ -32,29 +32,26 @@ class RouteDecisions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, row: DecisionRow) -> None:
-        """Keep one, behind the answer; nobody waits for it."""
-        self._store.add_row(route_decisions, row)
-
-    async def tier_of(self, conversation: str) -> str | None:
-        """The tier of the newest decision about that conversation; `None`: there is none."""
-        found = select(_C.tier).where(_C.conversation == conversation, _C.tier.is_not(None))
+    async def last_about(self, conversation: str) -> str | None:
+        """The decision that has moved that conversation last; `None`: there is none."""
+        found = select(_C.decided).where(_C.conversation == conversation).order_by(_C.started_us.desc()).limit(1)
         async with self._store.read() as conn:
-            tier: str | None = await conn.scalar(found.order_by(_C.made_us.desc()).limit(1))
-        return tier
+            decided: str | None = await conn.scalar(found)
+        return decided
 
-    async def get(self, workspace_id: str, call_id: str) -> dict[str, Any] | None:
-        """One decision of that workspace by its call, as a mapping of columns."""
+    async def get(self, workspace_id: str, call_id: str) -> DecisionRow | None:
+        """That about one call of that workspace."""
         await self._store.flush()
-        found = select(route_decisions).where(_C.call_id == call_id, _C.workspace_id == workspace_id)
+        found = select(*_COLUMNS).where(_C.id == call_id, _C.workspace_id == workspace_id, _C.decided.is_not(None))
         async with self._store.read() as conn:
-            row = (await conn.execute(found)).mappings().first()
-        return dict(row) if row is not None else None
+            row = (await conn.execute(found)).first()
+        return DecisionRow(*row) if row is not None else None
 
-    async def newest(self, workspace_id: str, limit: int) -> list[dict[str, Any]]:
-        """The newest decisions of that workspace, newest first: ids of calls sort by time, which spares an index."""
+    async def newest(self, workspace_id: str, limit: int) -> list[DecisionRow]:
+        """The newest decisions of that workspace, newest first."""
         await self._store.flush()
-        found = select(route_decisions).where(_C.workspace_id == workspace_id)
+        late = select(*_COLUMNS).where(_C.workspace_id == workspace_id).order_by(_C.started_us.desc())
+        some = late.limit(MOST_LOOKED_AT).subquery()
+        found = select(some).where(some.c.decided.is_not(None)).order_by(some.c.started_us.desc()).limit(limit)
         async with self._store.read() as conn:
-            rows = (await conn.execute(found.order_by(_C.call_id.desc()).limit(limit))).mappings().all()
-        return [dict(row) for row in rows]
+            return [DecisionRow(*row) for row in await conn.execute(found)]

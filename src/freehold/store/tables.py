@@ -120,9 +120,18 @@ calls = Table(
     Column("reserved_nanodollars", BigInteger),  # the bound of the call; null: no hard budget applied
     Column("settled_nanodollars", BigInteger),  # what budgets were charged, all attempts; null: no budget applied
     Column("settlement", String(16)),  # exact | bounded | partial | lost; null: no budget applied
+    Column("conversation", String(32)),  # a hash: of its first message and who asks; where it was given another tier
+    Column("decided", Text),  # JSON: how routing chose the model, see `gateway/routing/kept.py`; null: it was named
     Index(None, "workspace_id", "started_us"),
     Index(None, "session_id", "started_us"),
     Index(None, "started_us"),
+    Index(
+        None,
+        "conversation",
+        "started_us",
+        sqlite_where=text("conversation IS NOT NULL"),
+        postgresql_where=text("conversation IS NOT NULL"),
+    ),
 )
 
 call_sums = Table(  # what calls of an hour or a day add up to, by one thing that their rows know; `store/call_sums.py`
@@ -708,21 +717,6 @@ route_samples = Table(
     Column("loss", Float, nullable=False),  # 1: the cheap answer was worse
     Column("at_us", BigInteger, nullable=False),
     Index(None, "at_us"),
-)
-
-route_decisions = Table(
-    "route_decisions",
-    metadata,
-    Column("call_id", String(64), primary_key=True),
-    Column("workspace_id", String(64)),
-    Column("conversation", String(32), nullable=False),  # a hash: of its first message and who asks
-    Column("alias", String(128), nullable=False),  # the name that was asked for
-    Column("tier", String(16)),  # null: refused
-    Column("model", String(128)),
-    Column("because", String(32), nullable=False),
-    Column("decided", Text, nullable=False),  # JSON: all that it was decided on, and the steps
-    Column("made_us", BigInteger, nullable=False),
-    Index(None, "conversation", "made_us"),
 )
 
 webhooks = Table(

@@ -9,11 +9,12 @@ import functools
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from freehold.calls import Call, Handler, Headers, Read, Reply
 from freehold.clock import Clock
-from freehold.gateway.attempts import ROUTE, ROUTED, Attempt, attempts_of
+from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.gateway.routed import ROUTE, said_of
 from freehold.ledger.rates import Rates
 from freehold.wire.facts import Tap, of_whole
 from freehold.wire.headers import REQUEST_ID, first
@@ -82,9 +83,9 @@ class _Metered:
         reply.headers += _said(attempt.upstream, attempt.facts.model or attempt.model)
         if attempt.cost_nanodollars is not None:
             reply.headers.append((b"x-freehold-cost-nanodollars", b"%d" % attempt.cost_nanodollars))
-        routed = self._call.notes.get(ROUTED)
-        if routed is not None:
-            reply.headers.append((ROUTE, cast(bytes, routed)))
+        said = said_of(self._call)
+        if said is not None:
+            reply.headers.append((ROUTE, said))
 
 
 class _TappedReads:

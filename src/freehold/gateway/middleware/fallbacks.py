@@ -19,9 +19,10 @@ import msgspec
 from freehold.calls import Attempted, Call, Handler, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, Unavailable
-from freehold.gateway.attempts import ROUTE, attempts_of
+from freehold.gateway.attempts import attempts_of
 from freehold.gateway.backoff import RETRYABLE
 from freehold.gateway.breaker import Breaker
+from freehold.gateway.routed import ROUTE
 from freehold.gateway.routes import FallbackSettings, Leg, Route, route_for
 from freehold.wire.envelopes import parse_fields, replace_fields
 

@@ -14,6 +14,7 @@ from freehold.calls import Call, Handler, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError
 from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.gateway.routed import decided_of
 from freehold.gateway.spending import paid_of
 from freehold.store.calls import CallRow, TakesRows, add_call
 from freehold.telemetry.calls import CallMetrics, Ended
@@ -83,6 +84,7 @@ class Record:
                 last.upstream_request_id and last.upstream_request_id[:128].replace("\0", ""),
                 self._clock.now_us() - latency_us,
                 *paid_of(call),
+                *decided_of(call),
             )
         )
         add_call(self._store, row)

@@ -1,7 +1,7 @@
 """Calls that leave the model to this server, and calls with a maximal cost: decided, explained, sent on.
 
-A call that names a model and no maximal cost passes for one look into a dictionary. The decision goes into the record
-as a row of its own, with all that it was made of. A plain call (see `router.py`) that nothing has to be waited for gets
+A call that names a model and no maximal cost passes for one look into a dictionary. The decision goes into the
+row of the call, with all that it was made of. A plain call (see `router.py`) that nothing has to be waited for gets
 no place in the stack: it is decided while the stack is built, and its answer is not looked at, but for a sample.
 """
 
@@ -18,15 +18,15 @@ import msgspec
 from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock
 from freehold.errors import InvalidRequest
-from freehold.gateway.attempts import ROUTE, ROUTED, Attempt, attempts_of
+from freehold.gateway.attempts import Attempt, attempts_of
+from freehold.gateway.routed import ROUTE, Routed, note_routed
 from freehold.gateway.routing.asking import Answered, Asking, Shadows
 from freehold.gateway.routing.decision import Decision, Inputs, decide
 from freehold.gateway.routing.estimate import LEARNED_FROM_BYTES
-from freehold.gateway.routing.kept import record
+from freehold.gateway.routing.kept import read_record, record
 from freehold.gateway.routing.router import Router, said_of
 from freehold.gateway.routing.signals import Signals, read_signals
 from freehold.money import show_dollars
-from freehold.store.route_decisions import DecisionRow
 from freehold.wire.envelopes import replace_fields
 from freehold.wire.facts import Facts
 
@@ -36,15 +36,11 @@ _LOOKED_AT_EVERY = 16
 _COST = b"x-freehold-cost-nanodollars"
 
 
-class KeepsDecisions(Protocol):
+class KnowsDecisions(Protocol):
     """See `store.route_decisions.RouteDecisions`."""
 
-    def add(self, row: DecisionRow) -> None:
-        """Keep one; nobody waits."""
-        ...
-
-    async def tier_of(self, conversation: str) -> str | None:
-        """The tier that a conversation was given last, by any process."""
+    async def last_about(self, conversation: str) -> str | None:
+        """The record of the decision that has moved a conversation last, in any process."""
         ...
 
 
@@ -64,7 +60,7 @@ class Routing:
         InvalidRequest: no model of the name takes the request, or none is cheap enough; the cheapest estimate is told.
     """
 
-    def __init__(self, router: Router, decisions: KeepsDecisions, clock: Clock, judging: Judging | None = None) -> None:
+    def __init__(self, router: Router, decisions: KnowsDecisions, clock: Clock, judging: Judging | None = None) -> None:
         self.router = router
         self.decisions = decisions
         self.clock = clock
@@ -101,14 +97,13 @@ class Routing:
         return context
 
     def decide_plainly(self, call: Call, signals: Signals) -> Decision | None:
-        """The decision about a plain call, on the record; `None`: it is not plain."""
-        now_us = self.clock.now_us()
-        found = self.router.plainly(call, signals, now_us)
+        """The decision about a plain call, noted for its record; `None`: it is not plain."""
+        found = self.router.plainly(call, signals, self.clock.now_us())
         if found is None:
             return None
-        chosen, text = found
-        self.record(call, signals, (chosen.decision, text), now_us)
-        call.notes[ROUTED] = (chosen.said + call.request_id).encode()
+        chosen, moved, text = found
+        said = (chosen.said + call.request_id).encode()
+        note_routed(call, Routed(said, signals.conversation if moved else None, text))
         return chosen.decision
 
     def learn(self, call: Call, signals: Signals, model: str) -> None:
@@ -127,26 +122,6 @@ class Routing:
         option = self.router.estimates.one(call.model, call, read_signals(call), self.clock.now_us())
         if option.most is None or option.most > (call.max_cost_nanodollars or 0):
             raise _too_dear(call, option.most)
-
-    def record(self, call: Call, signals: Signals, decided: tuple[Decision, str], now_us: int) -> None:
-        """Keep the decision, and all that it was made of as text."""
-        decision, text = decided
-        caller = call.caller
-        self.decisions.add(
-            DecisionRow._make(
-                (
-                    call.request_id,
-                    caller.workspace_id if caller is not None else None,
-                    signals.conversation,
-                    call.model,
-                    decision.tier,
-                    decision.model,
-                    decision.because,
-                    text,
-                    now_us,
-                )
-            )
-        )
 
 
 class _Looked:
@@ -191,25 +166,26 @@ class _Routed:
         routing, call, signals = self._routing, self._call, self._signals
         router = routing.router
         if signals.continued and not router.knows(signals.conversation):
-            tier = await routing.decisions.tier_of(signals.conversation)
+            last = await routing.decisions.last_about(signals.conversation)
+            tier = read_record(last).decision.tier if last is not None else None
             if tier is not None:
                 router.remember(signals.conversation, tier)
         now_us = routing.clock.now_us()
         inputs = router.inputs(call, signals, now_us)
-        decision = router.decide(inputs, signals)
+        decision, moved = router.decide(inputs, signals)
         agreed = None
         if routing.judging is not None and routing.judging.agreement and _is_closed(call, signals, inputs, decision):
             agreed = await routing.judging.asking.agreed(call, inputs.options[0].model)
             inputs = msgspec.structs.replace(inputs, cheap_answers="agreed" if agreed else "differed")
             decision = decide(inputs)
-        routing.record(call, signals, (decision, record(inputs, decision)), now_us)
+        said = (said_of(call.model, decision) + call.request_id).encode()
+        text = record(signals.conversation, inputs, decision)
+        note_routed(call, Routed(said, signals.conversation if moved else None, text))
         if decision.model is None:
             raise _refused(call, inputs, decision)
         self._inputs, self._decision = inputs, decision
-        said = (said_of(call.model, decision) + call.request_id).encode()
         if agreed:
             return _taken(call, agreed, said)
-        call.notes[ROUTED] = said
         self._context = self._inner(asking_for(call, decision.model))
         reply = await self._context.__aenter__()
         self._answer = reply.whole if reply.status == 200 and call.route == "messages" else None

@@ -1,6 +1,6 @@
-"""The prices of the tiers behind a name as they stand for a while, and what a request of some size costs with each. Pure.
+"""The prices of the tiers behind a name, as they stand for a while, and what a request costs with each. Pure.
 
-Most requests are so small, and prices so far apart, that no option has to be worked out to choose one (`Prices.plain`):
+Most requests are so small, and prices so far apart, that no option has to be worked out to choose one (`plain_bytes`):
 the record keeps prices and size then, and the options follow from them when somebody reads it.
 """
 
@@ -54,9 +54,7 @@ class Prices:
         self.until_us = until_us
         self.text = msgspec.json.encode(self.tiers).decode()
         priced = [(tier, tier.rates[0]) for tier in tiers if tier.rates is not None]
-        rising = all(
-            _is_dearer(above, below) for at, above in enumerate(priced) for below in priced[:at]
-        )
+        rising = all(_is_dearer(above, below) for at, above in enumerate(priced) for below in priced[:at])
         reach = [tier.step * min(tier.bytes_per_token or 9.0, BYTES_PER_TOKEN_BEYOND_ASCII) for tier, _ in priced]
         self.plain_bytes = int(min(reach, default=0.0) / MARGIN) if rising else 0
 

@@ -1,7 +1,7 @@
 """Decides for calls, and remembers on which tier each conversation is. The rule itself is pure: `decision.py`.
 
-Most calls are plain (`Estimates.is_plain`). What decides about those takes few forms, so the decision about each form is
-kept with its words for header and record, and a plain call is decided by a look into a dictionary.
+Most calls are plain (`Estimates.is_plain`). What decides about those takes few forms, so the decision about each form
+is kept with its words for header and record, and a plain call is decided by a look into a dictionary.
 """
 
 from __future__ import annotations
@@ -63,14 +63,16 @@ class Router:
         """Whether the tier of that conversation is remembered here."""
         return conversation in self._tiers
 
-    def remember(self, conversation: str, tier: str) -> None:
-        """Keep the tier of a conversation."""
+    def remember(self, conversation: str, tier: str) -> bool:
+        """Keep the tier of a conversation; whether it was on another, or on none that is known."""
         tiers = self._tiers
-        if tiers.get(conversation) != tier:
-            tiers.pop(conversation, None)  # what has moved last is forgotten last
-            tiers[conversation] = tier
-            if len(tiers) > _KEPT:
-                del tiers[next(iter(tiers))]
+        if tiers.get(conversation) == tier:
+            return False
+        tiers.pop(conversation, None)  # what has moved last is forgotten last
+        tiers[conversation] = tier
+        if len(tiers) > _KEPT:
+            del tiers[next(iter(tiers))]
+        return True
 
     def inputs(self, call: Call, signals: Signals, now_us: int) -> Inputs:
         """All that decides about this call."""
@@ -78,15 +80,15 @@ class Router:
         options = self.estimates.options(self.rules.aliases[call.model], call, signals, now_us)
         return self._inputs(call, signals, options, learned)
 
-    def decide(self, inputs: Inputs, signals: Signals) -> Decision:
-        """The decision, remembered for the conversation."""
+    def decide(self, inputs: Inputs, signals: Signals) -> tuple[Decision, bool]:
+        """The decision, remembered for the conversation, and whether that has moved it."""
         decision = decide(inputs)
-        if decision.tier is not None:
-            self.remember(signals.conversation, decision.tier)
-        return decision
+        return decision, decision.tier is not None and self.remember(signals.conversation, decision.tier)
 
-    def plainly(self, call: Call, signals: Signals, now_us: int) -> tuple[Chosen, str] | None:
-        """The decision about a plain call, and its record (see `kept.py`); `None`: it is not plain."""
+    def plainly(self, call: Call, signals: Signals, now_us: int) -> tuple[Chosen, bool, str] | None:
+        """(the decision about a plain call, whether it has moved its conversation, its record: see `kept.py`); `None`:
+        it is not plain.
+        """
         estimates = self.estimates
         prices = estimates.prices(self.rules.aliases[call.model], now_us)
         if not estimates.is_plain(prices, call, signals):
@@ -99,9 +101,10 @@ class Router:
             inputs = self._inputs(call, signals, [], learned)
             chosen = self._by_form(inputs)
             begin = beginning(inputs, chosen.decision)
-        self.remember(signals.conversation, chosen.decision.tier or "")
+        conversation = signals.conversation
         sized = signals.prompt_bytes, first_guess(signals), estimates.likely_output(signals), signals.most_output
-        return chosen, plain_record(begin, sized, prices)
+        text = plain_record(conversation, begin, sized, prices)
+        return chosen, self.remember(conversation, chosen.decision.tier or ""), text
 
     def _is_bare(self, call: Call, signals: Signals) -> bool:
         """Nothing in it speaks for any tier."""

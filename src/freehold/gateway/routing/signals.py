@@ -118,8 +118,8 @@ def _short(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _long(raw)
     if len(messages) == 1 and messages[0].role == "user" and type(only := messages[0].content) is str:
-        said = only.encode()  # how most conversations begin
-        return said, said[:_HALF], False, False
+        alone = only.encode()  # how most conversations begin
+        return alone, alone[:_HALF], False, False
     users = [message for message in messages if message.role == "user"]
     if not users:
         return b"", raw, False, False

@@ -139,7 +139,17 @@ def upgrade() -> None:
         sa.Column("reserved_nanodollars", sa.BigInteger(), nullable=True),
         sa.Column("settled_nanodollars", sa.BigInteger(), nullable=True),
         sa.Column("settlement", sa.String(length=16), nullable=True),
+        sa.Column("conversation", sa.String(length=32), nullable=True),
+        sa.Column("decided", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_calls")),
+    )
+    op.create_index(
+        op.f("ix_calls_conversation_started_us"),
+        "calls",
+        ["conversation", "started_us"],
+        unique=False,
+        sqlite_where=sa.text("conversation IS NOT NULL"),
+        postgresql_where=sa.text("conversation IS NOT NULL"),
     )
     op.create_index(op.f("ix_calls_session_id_started_us"), "calls", ["session_id", "started_us"], unique=False)
     op.create_index(op.f("ix_calls_started_us"), "calls", ["started_us"], unique=False)
@@ -185,22 +195,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_recordings_created_us_call_id"), "recordings", ["created_us", "call_id"], unique=False)
     op.create_index(op.f("ix_recordings_workspace_id_user_id"), "recordings", ["workspace_id", "user_id"], unique=False)
-    op.create_table(
-        "route_decisions",
-        sa.Column("call_id", sa.String(length=64), nullable=False),
-        sa.Column("workspace_id", sa.String(length=64), nullable=True),
-        sa.Column("conversation", sa.String(length=32), nullable=False),
-        sa.Column("alias", sa.String(length=128), nullable=False),
-        sa.Column("tier", sa.String(length=16), nullable=True),
-        sa.Column("model", sa.String(length=128), nullable=True),
-        sa.Column("because", sa.String(length=32), nullable=False),
-        sa.Column("decided", sa.Text(), nullable=False),
-        sa.Column("made_us", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("call_id", name=op.f("pk_route_decisions")),
-    )
-    op.create_index(
-        op.f("ix_route_decisions_conversation_made_us"), "route_decisions", ["conversation", "made_us"], unique=False
-    )
     op.create_table(
         "route_samples",
         sa.Column("call_id", sa.String(length=64), nullable=False),
