@@ -1,4 +1,4 @@
-"""What routing leaves on a call that left its model to this server: for the header of its answer, and for its record."""
+"""What routing leaves on a call whose model it has chosen: for the header of its answer, and for its record."""
 
 from __future__ import annotations
 
