@@ -17,7 +17,7 @@ from freehold.wire.facts import Usage
 from tests.gateway.routing.calls import call_of
 
 NOW_US = 1_795_000_000_000_000
-WORDS = "hello translate design 翻译 架构 please a of format compare 42 and again".split()
+WORDS = ["hello", "translate", "design", "翻译", "架构", "please", "a", "of", "format", "compare", "42", "and", "again"]
 RULES = rulebook(RoutingSettings(routing_aliases={"auto": {}, "big": {"simple": "claude-sonnet-5-5"}}))
 
 
