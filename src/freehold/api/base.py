@@ -50,6 +50,8 @@ Door = Literal["open", "member", "admin"]
 BODY_PATIENCE_S = 30.0
 """How long the next piece of a body may take; a phone on a train is faster, a stuck client is not."""
 _EXCHANGE = "freehold.exchange"
+CALLER = "freehold.caller"
+"""In the scope of a request that this server makes of itself: for whom, whose key was checked already."""
 _PIECE_BYTES = 1 << 18
 
 
@@ -214,7 +216,7 @@ class _Endpoint:
 
 def _admit(scope: Scope, door: Door) -> Caller:
     exchange = exchange_of(scope)
-    exchange.caller = caller = exchange.keys.check(scope["headers"])
+    exchange.caller = caller = scope.get(CALLER) or exchange.keys.check(scope["headers"])
     asked = dict(scope["headers"]).get(b"anthropic-workspace-id", b"").decode("latin-1")
     if asked and asked != caller.workspace_id:
         raise PermissionDenied(f"anthropic-workspace-id: this key belongs to {caller.workspace_id}, not to {asked!r}.")

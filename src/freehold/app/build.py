@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
+from starlette.types import ASGIApp
+
 from freehold.access.audit import AuditLog, AuditSettings
 from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
 from freehold.access.keys import Keys
@@ -22,7 +24,7 @@ from freehold.app.reloading import Reloading
 from freehold.app.routes import make_asgi
 from freehold.app.sessions import make_sessions
 from freehold.app.settings import DataSettings
-from freehold.app.toolboxes import make_toolboxes
+from freehold.app.toolboxes import make_toolboxes, own_toolbox
 from freehold.app.upstreams import make_upstreams
 from freehold.app.webhooks import make_webhooks
 from freehold.batches.pace import Interactive
@@ -77,6 +79,8 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         choosing.ask_by(handler)
         payers = Payers(ledger, Budgets(store, ledger, clock=ground.clock, ids=ground.ids))
         secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=ground.clock)
+        made: list[ASGIApp] = []
+        own = own_toolbox(configuration.section(ToolboxSettings), toolboxes, lambda: made[0], ground.clock)
         parts = Parts(
             ground=ground,
             keys=keys,
@@ -88,7 +92,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             answered_by=answered_by,
             handler=handler,
             toolboxes=toolboxes,
-            mcp=McpDoor(toolboxes, keys, ground.ids),
+            mcp=McpDoor({**toolboxes, own.name: own}, keys, ground.ids),
             library=library,
             knowledge=knowledge,
             sessions=make_sessions(ground, handler, toolboxes, library, secrets, lasting.collector),
@@ -100,7 +104,8 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             lasting=lasting,
         )
         reloading = Reloading(configuration, calls, pipeline_of, lasting, upstreams)
-        application = Application(parts, make_asgi(parts), found, lambda settings: reloading.apply(settings, replaced))
+        made.append(make_asgi(parts))
+        application = Application(parts, made[0], found, lambda settings: reloading.apply(settings, replaced))
         on_error.pop_all()
         return application
 

@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from starlette.types import ASGIApp
+
+from freehold.api.own_tools import NAME, OwnTools
+from freehold.api.within import Within
 from freehold.clock import Clock
 from freehold.environments.toolprocess import ToolProcesses
 from freehold.errors import Misconfigured
@@ -13,6 +17,7 @@ from freehold.toolboxes.base import Toolbox
 from freehold.toolboxes.changing import ChangingToolbox
 from freehold.toolboxes.isolated import IsolatedToolbox
 from freehold.toolboxes.load import load_toolbox, load_toolboxes, named_files
+from freehold.toolboxes.loaded import LoadedToolbox
 from freehold.toolboxes.ready.declared import ready_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
 
@@ -47,3 +52,16 @@ async def make_toolboxes(settings: ToolboxSettings, clock: Clock, on_error: Asyn
 
 def _loads(path: Path, settings: ToolboxSettings, clock: Clock) -> Callable[[], Toolbox]:
     return lambda: load_toolbox(path, settings, clock)
+
+
+def own_toolbox(
+    settings: ToolboxSettings, others: Mapping[str, Toolbox], app: Callable[[], ASGIApp], clock: Clock
+) -> Toolbox:
+    """The toolbox of this server itself, for MCP clients. `app` gives the application once it is made.
+
+    Raises:
+        Misconfigured: another one has its name.
+    """
+    if NAME in others:
+        raise Misconfigured(f"the name {NAME!r} is that of the server's own toolbox; rename yours")
+    return LoadedToolbox(NAME, OwnTools(Within(app)).functions(), settings, clock)
