@@ -74,7 +74,7 @@ class OwnTools:
             _tool("batch_progress", "See how many requests of a batch are done.", _BATCH, self._batch_progress),
             _tool(
                 "batch_results",
-                f"Read answers of a batch that has ended, at most {_MOST_RESULTS} at once, in the order of its prompts.",
+                f"Read answers of a batch that has ended, at most {_MOST_RESULTS} at once, in order of its prompts.",
                 _BATCH | {"offset": offset, "limit": {"type": "integer", "minimum": 1, "maximum": _MOST_RESULTS}},
                 self._batch_results,
             ),
