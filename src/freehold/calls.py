@@ -31,8 +31,8 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
 
     workspace_id: str
     key_id: str
-    role: Literal["admin", "member", "viewer"]
-    """A viewer reads what its workspace has, and changes nothing."""
+    role: Literal["admin", "member", "viewer", "worker"]
+    """A viewer reads what its workspace has, and changes nothing; a worker comes in where a route lets workers in."""
 
 
 @dataclass(slots=True)

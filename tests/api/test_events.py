@@ -315,7 +315,7 @@ async def test_what_cannot_be_taken_is_a_400_that_names_it(opens: Opens) -> None
         ({"events": [{"type": "user.message", "content": "hello"}]}, "events.0.content"),
         ({"events": [{"type": "user.message", "content": [{"type": "text", "text": ""}]}]}, "events.0.content.0"),
         ({"events": [{"type": "user.message", "content": [{"type": "redacted"}]}]}, "events.0.content.0"),
-        ({"events": [{"type": "user.tool_result", "tool_use_id": "x"}]}, "not built"),
+        ({"events": [{"type": "user.tool_result", "tool_use_id": "x"}]}, "no agent.tool_use event"),
         (
             {
                 "events": [

@@ -165,7 +165,6 @@ async def test_packages_open_the_registries_where_nothing_is_said_of_networking(
     ("fields", "words"),
     [
         ({"name": ""}, ["name"]),
-        ({"config": {"type": "self_hosted"}}, ["self_hosted", "not built"]),
         (cloud(networking={"type": "limited", "allowed_hosts": ["10.0.0.1"]}), ["config.networking.allowed_hosts"]),
         (cloud(packages={"apt": ["-o=x"]}), ["config.packages.apt"]),
         (cloud(limits={"memory_bytes": 1 << 60}), ["config.limits.memory_bytes", "must be from"]),

@@ -57,12 +57,6 @@ async def test_an_agent_that_leads_others_is_refused(house: House) -> None:
         )
 
 
-@shows_difference("self-hosted-environments-not-built")
-async def test_an_environment_of_own_machines_is_refused(house: House) -> None:
-    with pytest.raises(BadRequestError, match="self_hosted"):
-        await house.client().beta.environments.create(name="Ours", config={"type": "self_hosted"})
-
-
 @shows_difference("outcomes-not-built")
 async def test_events_that_are_not_built_are_refused_by_name_and_nothing_of_the_request_is_taken(
     running: Running,

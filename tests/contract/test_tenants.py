@@ -24,9 +24,9 @@ from freehold.store.blobs import BlobUsers
 from freehold.store.files import FileRows
 from freehold.testing import Running, server
 
-Kind = Literal["hidden", "streamed", "listed", "made", "admin", "open"]
-"""What a foreign key gets: 404; 404 on a stream; a list without anything of the others; something of its own; 403;
-nothing secret."""
+Kind = Literal["hidden", "streamed", "listed", "made", "admin", "worker", "open"]
+"""What a foreign key gets: 404; 404 on a stream; a list without anything of the others; something of its own; 403; 403
+without the key of a worker; nothing secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,14 @@ ROWS: dict[str, Row] = {
     "POST /v1/environments/{environment_id}": Row("hidden", {"name": "stolen"}),
     "DELETE /v1/environments/{environment_id}": HIDDEN,
     "POST /v1/environments/{environment_id}/archive": HIDDEN,
+    "GET /v1/environments/{environment_id}/work": HIDDEN,
+    "GET /v1/environments/{environment_id}/work/stats": HIDDEN,
+    "GET /v1/environments/{environment_id}/work/poll": Row("worker"),
+    "GET /v1/environments/{environment_id}/work/{work_id}": HIDDEN,
+    "POST /v1/environments/{environment_id}/work/{work_id}": Row("hidden", {"metadata": {"stolen": "yes"}}),
+    "POST /v1/environments/{environment_id}/work/{work_id}/ack": Row("worker"),
+    "POST /v1/environments/{environment_id}/work/{work_id}/heartbeat": Row("worker"),
+    "POST /v1/environments/{environment_id}/work/{work_id}/stop": HIDDEN,
     "POST /v1/files": Row("made"),
     "GET /v1/files": LISTED,
     "GET /v1/files/{file_id}": HIDDEN,
@@ -324,7 +332,7 @@ async def _check(stranger: httpx2.AsyncClient, tenant: Tenant, name: str, row: R
     reply = await stranger.request(
         method, f"{_filled(path, tenant.ids)}?{row.query}", json=json if files is None else None, files=files
     )
-    expected = {"hidden": 404, "streamed": 404, "admin": 403}.get(row.kind, 200)
+    expected = {"hidden": 404, "streamed": 404, "admin": 403, "worker": 403}.get(row.kind, 200)
     assert reply.status_code == expected, (name, reply.text)
     if expected == 404:
         assert reply.json()["error"]["type"] == "not_found_error"
@@ -350,6 +358,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         agent=agent.id, environment_id=environment.id, resources=[{"type": "file", "file_id": upload.id}]
     )
     await _talk(client, session.id)
+    elsewhere, work_id = await _work(client, agent.id)
     skill = await client.skills.create(files=[("own/SKILL.md", SKILL_MD)])
     store = await client.beta.memory_stores.create(name="secret store")
     memory = await client.beta.memory_stores.memories.create(store.id, path="/secret", content="secret")
@@ -383,7 +392,8 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
     [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
     return {
         "agent_id": agent.id,
-        "environment_id": environment.id,
+        "environment_id": elsewhere,
+        "work_id": work_id,
         "file_id": await _output(running, key["workspace_id"], session.id),
         "session_id": session.id,
         "message_batch_id": await _batch(client),
@@ -405,6 +415,15 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "budget_id": budget["id"],
         "request_id": "req_secret",
     }
+
+
+async def _work(client: AsyncAnthropic, agent_id: str) -> tuple[str, str]:
+    """A self-hosted environment, and an item in its queue."""
+    environment = await client.beta.environments.create(name="secret place", config={"type": "self_hosted"})
+    session = await client.beta.sessions.create(agent=agent_id, environment_id=environment.id)
+    await _talk(client, session.id)
+    [item] = [item async for item in client.beta.environments.work.list(environment.id)]
+    return environment.id, item.id
 
 
 async def _talk(client: AsyncAnthropic, session_id: str) -> None:

@@ -2,6 +2,8 @@
 
 A key is `sk-fh-` and 43 characters, 256 random bits: nobody guesses one, so a plain SHA-256 protects it at rest. A key
 that is revoked stops working here at once and in every other process within a second or so.
+
+An environment key (`sk-fh-env-`) is a worker's: it opens what `workers.py` says, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hmac
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from freehold.calls import Caller, Headers
 from freehold.clock import Clock
@@ -22,11 +24,15 @@ from freehold.store import keys as rows
 from freehold.store import workspaces
 from freehold.store.base import Connection
 from freehold.store.engine import Store
+from freehold.store.environments import read_environment
 from freehold.store.keys import KeyRow, Role
 
 log = logging.getLogger(__name__)
 
 PREFIX = "sk-fh-"
+ENVIRONMENT_PREFIX = "sk-fh-env-"
+TOKEN_PREFIX = "sk-fh-work-"
+"""Of the tokens of work items, which `workers.py` checks."""
 WAKE = "keys"
 LOOK_S = 1.0
 """How often the table is looked at when nobody said that it changed."""
@@ -43,6 +49,17 @@ class Created:
     secret: str
 
 
+class Worker(Caller, frozen=True, gc=False):
+    """Who does the work of a self-hosted environment."""
+
+    environment_id: str
+    session_id: str | None = None
+    """The one session that it may see; `None`: it holds the key of the environment."""
+    work_id: str | None = None
+    void: bool = False
+    """Its item was handed to another worker since."""
+
+
 class Keys:
     """All valid keys, in memory. Made by `open`, ended by `close`."""
 
@@ -51,6 +68,7 @@ class Keys:
         self._clock = clock
         self._ids = ids
         self._known: dict[bytes, tuple[bytes, Caller]] = {}
+        self._workers: dict[bytes, tuple[bytes, Worker]] = {}
         self._seen: rows.Fingerprint | None = None
         self._follower: asyncio.Task[None] | None = None
         self.failures = 0
@@ -77,7 +95,7 @@ class Keys:
         Raises:
             Unauthenticated: there is no key, or it is not valid. The message never repeats it.
         """
-        sent = _sent(headers)
+        sent = sent_key(headers)
         if sent is None:
             self.failures += 1
             raise Unauthenticated("No API key was sent. Send it as `x-api-key: KEY` or `Authorization: Bearer KEY`.")
@@ -86,8 +104,14 @@ class Keys:
         stored, caller = self._known.get(digest[:16], (bytes(32), None))
         if not hmac.compare_digest(stored, digest) or caller is None:
             self.failures += 1
-            raise Unauthenticated("The API key is not valid: it is mistyped, revoked, or of another server.")
+            raise Unauthenticated(_refused(sent))
         return caller
+
+    def worker(self, sent: bytes) -> Worker | None:
+        """Whose environment key that is; `None`: nobody's."""
+        digest = hashlib.sha256(sent[: LONGEST + 1]).digest()
+        stored, worker = self._workers.get(digest[:16], (bytes(32), None))
+        return worker if hmac.compare_digest(stored, digest) else None
 
     async def create(self, workspace_id: str, name: str, role: Role = "member") -> Created:
         """A new key for that workspace.
@@ -96,16 +120,38 @@ class Keys:
             InvalidRequest: the name is empty or too long, or the role is not one.
             NotFound: there is no such workspace.
         """
-        if not 1 <= len(name) <= NAME_LONGEST or "\0" in name:
-            raise InvalidRequest(f"name: a key's name has 1 to {NAME_LONGEST} characters")
         if role not in ("admin", "member", "viewer"):
             raise InvalidRequest("role: must be admin, member or viewer")
         secret = new_secret()
-        row = key_row(self._ids("apikey"), workspace_id, name, role, secret, self._clock.now_us())
+        return await self._create(key_row(self._ids("apikey"), workspace_id, name, role, secret, self._now()), secret)
+
+    async def create_for_environment(self, workspace_id: str, name: str, environment_id: str) -> Created:
+        """A new key for workers of that self-hosted environment.
+
+        Raises:
+            InvalidRequest: the name is empty or too long, or the environment is not self-hosted.
+            NotFound: there is no such workspace, or no such environment in it.
+        """
+        async with self._store.read() as conn:
+            environment = await read_environment(conn, workspace_id, environment_id)
+        if environment.body["config"]["type"] != "self_hosted":
+            raise InvalidRequest(f"environment_id: {environment_id} is not self-hosted, so it has no workers.")
+        secret = ENVIRONMENT_PREFIX + secrets.token_urlsafe(32)
+        row = key_row(self._ids("apikey"), workspace_id, name, "worker", secret, self._now())
+        return await self._create(replace(row, environment_id=environment_id), secret)
+
+    def _now(self) -> int:
+        return self._clock.now_us()
+
+    async def _create(self, row: KeyRow, secret: str) -> Created:
+        if not 1 <= len(row.name) <= NAME_LONGEST or "\0" in row.name:
+            raise InvalidRequest(f"name: a key's name has 1 to {NAME_LONGEST} characters")
 
         async def op(conn: Connection) -> KeyRow:
-            if await workspaces.get(conn, workspace_id) is None:
-                raise NotFound(f"There is no workspace {workspace_id}.")
+            if await workspaces.get(conn, row.workspace_id) is None:
+                raise NotFound(f"There is no workspace {row.workspace_id}.")
+            if row.environment_id is not None:  # not deleted meanwhile
+                await read_environment(conn, row.workspace_id, row.environment_id, lock=True)
             return await rows.create(conn, row)
 
         await self._store.write(op, wake=[WAKE])
@@ -147,7 +193,14 @@ class Keys:
             if seen == self._seen:
                 return
             valid = await rows.valid(conn)
-        self._known = {_half(row): (bytes.fromhex(row.sha256), _caller(row)) for row in valid}
+        self._known, self._workers = {}, {}
+        for row in valid:
+            digest = bytes.fromhex(row.sha256)
+            if row.environment_id is not None:
+                worker = Worker(row.workspace_id, row.id, "worker", row.environment_id)
+                self._workers[digest[:16]] = (digest, worker)
+            elif row.role != "worker":
+                self._known[digest[:16]] = (digest, Caller(row.workspace_id, row.id, row.role))
         self._seen = seen
 
     async def _follow(self, version: int) -> None:
@@ -174,7 +227,8 @@ def key_row(key_id: str, workspace_id: str, name: str, role: Role, secret: str, 
     return KeyRow(key_id, workspace_id, name, role, digest, secret[-4:], now_us, None)
 
 
-def _sent(headers: Headers) -> bytes | None:
+def sent_key(headers: Headers) -> bytes | None:
+    """The key in a request's headers. `x-api-key` goes before `Authorization: Bearer`."""
     bearer = None
     for name, value in headers:
         if name == b"x-api-key":
@@ -185,9 +239,10 @@ def _sent(headers: Headers) -> bytes | None:
     return bearer
 
 
-def _half(row: KeyRow) -> bytes:
-    return bytes.fromhex(row.sha256)[:16]
-
-
-def _caller(row: KeyRow) -> Caller:
-    return Caller(row.workspace_id, row.id, row.role)
+def _refused(sent: bytes) -> str:
+    if sent.startswith((ENVIRONMENT_PREFIX.encode(), TOKEN_PREFIX.encode())):
+        return (
+            "The keys and tokens of workers open the work of their environment, not this. Send an API key here; if you "
+            "are a worker and this is your work, your key or token is not valid (any more)."
+        )
+    return "The API key is not valid: it is mistyped, revoked, or of another server."

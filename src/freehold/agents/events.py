@@ -108,4 +108,6 @@ _RESULTS = {
     # Nobody but the client can give this one; when its turn is interrupted the server closes the call in its place, so
     # that a client which comes back sees that there is nothing to answer any more.
     "custom": ("user.custom_tool_result", "custom_tool_use_id"),
+    # For the same reason: a worker that comes back runs every call to which it finds no such event.
+    "worker": ("user.tool_result", "tool_use_id"),
 }

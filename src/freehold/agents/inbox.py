@@ -22,11 +22,12 @@ from freehold.clock import Clock
 from freehold.errors import InvalidRequest, NotBuilt
 from freehold.ids import NewId
 from freehold.jobs.driver import WAKE
-from freehold.store import session_log
+from freehold.store import session_log, work
 from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.session_log import Move, NewEvent, Place
 from freehold.store.sessions import SessionRow, read_session
+from freehold.store.work import work_key
 
 _ASKS = frozenset({"agent.tool_use", "agent.mcp_tool_use"})
 _TAKEN_AT_CAP = frozenset({"user.interrupt", "user.tool_confirmation", "user.tool_result", "user.custom_tool_result"})
@@ -60,6 +61,8 @@ class _Taken:
     first_seq: int
     events: Sequence[NewEvent]
     waiting: set[str]
+    work_in: str | None
+    """The self-hosted environment that has work now."""
 
 
 class Inbox:
@@ -105,6 +108,8 @@ class Inbox:
             return await self._write(connection, row, await self._sort(connection, row, drafts), now_us)
 
         taken = await self._store.write(op, wake=[session_id, inbox(session_id), WAKE])
+        if taken.work_in is not None:
+            self._store.wakes.signal([work_key(taken.work_in)])
         self._tell(session_id, taken.first_seq, taken.events)
         return [_shown(draft, now_us, waits=draft.id in taken.waiting) for draft in drafts]
 
@@ -126,6 +131,10 @@ class Inbox:
                     taken.interrupts += 1
                 case "user.tool_confirmation":
                     await _check_confirmation(connection, f"events.{index}", row.id, draft, answered)
+                    taken.answers += 1
+                case "user.tool_result":
+                    await _check_worker_result(connection, f"events.{index}", row.id, draft, answered)
+                    taken.moves.append(Move(draft.fields["tool_use_id"], "done"))
                     taken.answers += 1
                 case _:
                     await _check_result(connection, f"events.{index}", row.id, draft, answered)
@@ -152,9 +161,23 @@ class Inbox:
         events = [new_event(draft, now_us) for draft in drafts]
         if events:
             await session_log.append(connection, row.id, events, now_us=now_us, values=values, tool_calls=taken.moves)
+        work_in = None
+        if row.environment_config["type"] == "self_hosted" and await self._note_work(
+            connection, row, taken, now_us, begins="status" in values
+        ):
+            work_in = row.environment_id
         if taken.waiting:
             await session_log.queue(connection, row.id, [waiting_event(d) for d in taken.waiting], now_us=now_us)
-        return _Taken(row.last_seq + 1, events, {draft.id for draft in taken.waiting})
+        return _Taken(row.last_seq + 1, events, {draft.id for draft in taken.waiting}, work_in)
+
+    async def _note_work(
+        self, connection: Connection, row: SessionRow, taken: _Sorted, now_us: int, *, begins: bool
+    ) -> bool:
+        """A session that begins to run is to have a worker; one that gets results has one that is of use. Gives whether
+        a worker is called."""
+        if any(draft.type == "user.tool_result" for draft in taken.straight):
+            await work.note_answer(connection, row.id, now_us)
+        return begins and await work.ensure(connection, work.new_item(self._ids("work"), row, now_us))
 
 
 async def stopped_by_cap(connection: Connection, row: SessionRow) -> bool:
@@ -197,11 +220,7 @@ async def _check_confirmation(
         raise InvalidRequest(f"{place}: {call_id} does not ask for a confirmation.")
     if not await _planned(connection, session_id, call_id):
         raise InvalidRequest(f"{place}: {call_id} was answered already.")
-    later = await session_log.page(
-        connection, session_id, limit=MOST_EVENTS, behind=Place(False, call.seq), types=[draft.type]
-    )
-    confirmed = {msgspec.json.decode(event.body)["tool_use_id"] for event in later}
-    if call_id in confirmed | answered:
+    if call_id in answered or call_id in await _confirmed(connection, session_id, call.seq):
         raise InvalidRequest(f"{place}: {call_id} was confirmed already.")
     answered.add(call_id)
 
@@ -215,6 +234,33 @@ async def _check_result(connection: Connection, place: str, session_id: str, dra
     if call_id in answered or not await _planned(connection, session_id, call_id):
         raise InvalidRequest(f"{place}: {call_id} was answered already.")
     answered.add(call_id)
+
+
+async def _check_worker_result(
+    connection: Connection, place: str, session_id: str, draft: Draft, answered: set[str]
+) -> None:
+    call_id = draft.fields["tool_use_id"]
+    place = f"{place}.tool_use_id"
+    call = await session_log.event(connection, session_id, call_id)
+    if call is None or call.type != "agent.tool_use" or call.seq is None:
+        raise InvalidRequest(f"{place}: {call_id[:80]!r} is no agent.tool_use event of this session.")
+    if msgspec.json.decode(call.hidden or "{}").get("kind") != "worker":
+        raise InvalidRequest(f"{place}: this session runs {call_id} itself; only a self-hosted one is answered so.")
+    if call_id in answered or not await _planned(connection, session_id, call_id):
+        raise InvalidRequest(f"{place}: {call_id} was answered already.")
+    permission = msgspec.json.decode(call.body).get("evaluated_permission")
+    if permission == "ask" and (await _confirmed(connection, session_id, call.seq)).get(call_id) != "allow":
+        raise InvalidRequest(f"{place}: {call_id} asks for a confirmation, and has none.")
+    answered.add(call_id)
+
+
+async def _confirmed(connection: Connection, session_id: str, seq: int) -> dict[str, str]:
+    """What was said to calls that asked, behind that place of the log, by event id."""
+    later = await session_log.page(
+        connection, session_id, limit=MOST_EVENTS, behind=Place(False, seq), types=["user.tool_confirmation"]
+    )
+    bodies = [msgspec.json.decode(event.body) for event in later]
+    return {body["tool_use_id"]: body["result"] for body in bodies}
 
 
 async def _planned(connection: Connection, session_id: str, call_id: str) -> bool:

@@ -113,10 +113,8 @@ def _custom_result(place: str, event: Mapping[str, Any]) -> Json:
 
 
 def _tool_result(place: str, event: Mapping[str, Any]) -> Json:
-    raise NotBuilt(
-        f"{place}.type: user.tool_result answers tools of self-hosted environments, which are not built yet. "
-        "This session runs its own tools."
-    )
+    content = _blocks(f"{place}.content", event.get("content") or (), _ANSWERED)
+    return {"tool_use_id": event["tool_use_id"], "content": content, "is_error": bool(event.get("is_error"))}
 
 
 _CHECKS: Mapping[str, Callable[[str, Mapping[str, Any]], Json]] = {

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from freehold.agents.model import Answered, Failed, Model, Request
 from freehold.agents.previews import Previews, Writing
 from freehold.agents.session import Session
 from freehold.agents.steps import Ask, Finish, Interrupt, Rest, Resume, RunTools, next_step
-from freehold.agents.tools.catalog import catalog, is_in_box
+from freehold.agents.tools.catalog import Catalog, Spec, catalog, is_in_box
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.toolwork import ToolWork, after
 from freehold.agents.usage import Tokens, stored
@@ -99,8 +99,9 @@ class Loop:
             log.id, row.workspace_id, log.epoch, row.environment_config, row.agent.get("skills") or (), row.key_id
         )
         self._work = ToolWork(parts.execution, self._place, row.agent, log, self._voice)
-        self._catalog = catalog(row.agent, parts.execution.built_in(), parts.execution.offered(row.agent), {})
-        if parts.site is not None and row.files_at is None and self._catalog.uses_box:
+        self._self_hosted = row.environment_config["type"] == "self_hosted"
+        self._catalog = self._offering(parts.execution.offered(row.agent))
+        if parts.site is not None and row.files_at is None and self._catalog.has_box:
             log.also({"files_at": parts.site})
         self._met = not parts.execution.has_remote(row.agent)
         """Its MCP servers elsewhere have been asked what they offer in this turn."""
@@ -114,6 +115,9 @@ class Loop:
         """The model has refused the conversation for its length."""
         self._stopping = False
         self._recheck_s = RECHECK_S * (1 + zlib.crc32(log.id.encode()) / 2**32)  # not all at the same moment
+
+    def _offering(self, servers: Mapping[str, Sequence[Spec]]) -> Catalog:
+        return catalog(self._agent, self._parts.execution.built_in(), servers, {}, self_hosted=self._self_hosted)
 
     @property
     def session(self) -> Session:
@@ -172,7 +176,7 @@ class Loop:
         finally:
             await _cancelled(asking)
         self._met = True
-        self._catalog = catalog(self._agent, self._parts.execution.built_in(), met.offered, {})
+        self._catalog = self._offering(met.offered)
         if met.troubles:
             told = [self._voice.trouble(one.kind, one.message, one.server) for one in met.troubles]
             await self._log.write(Change(told))
@@ -205,9 +209,12 @@ class Loop:
         has_box = self._catalog.has_box
         if has_box and self._uploads is None:
             self._uploads = await self._parts.uploads(self._place.workspace_id, self._log.id)
-        if has_box and self._given is None:
+        if (has_box or self._catalog.has_worker) and self._given is None:
             self._given = await self._parts.given(self._place)
-        system = request.system_prompt(self._agent, has_box, self._uploads or (), self._given)
+        if self._catalog.has_worker:
+            system = request.prompt_elsewhere(self._agent, self._given or request.Given())
+        else:
+            system = request.system_prompt(self._agent, has_box, self._uploads or (), self._given)
         body = request.body(self._agent, system, self._catalog.definitions, self._parts.context.view(self.session))
         if compact is not None:
             body = compacting.body(self.session, body, smaller=compact)

@@ -140,10 +140,14 @@ def _call(
     if kind != "agent.custom_tool_use":
         fields.update(evaluation.fields())
     hidden = {"model_id": block["id"]} | ({"problem": problem} if problem else {})
+    if tool is not None and tool.kind == "worker":
+        hidden["kind"] = "worker"
+        if problem is not None:  # a worker runs what it is not denied, and this cannot be run
+            fields["evaluated_permission"] = "deny"
     draft = voice.event(kind, fields, hidden)
     if problem is not None or tool is None:
         return draft, None
-    if tool.kind == "custom":
+    if tool.kind in ("custom", "worker"):
         return draft, Planned(draft.id, block["name"], "client", False)
     return draft, Planned(draft.id, block["name"], tool.repeat, evaluation.verdict == "allow")
 

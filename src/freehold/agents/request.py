@@ -71,6 +71,13 @@ Put every file that the user shall get into /mnt/session/outputs.
 </environment>"""
 
 
+_ELSEWHERE = """
+
+<environment>
+Your tools run on a machine of your user's. They begin in its working directory; give paths relative to that.
+</environment>"""
+
+
 _SKILLS = """
 
 <skills>
@@ -123,6 +130,12 @@ def system_prompt(agent: Mapping[str, Any], has_box: bool, uploads: Sequence[str
         return own
     listed = ":\n" + "\n".join(uploads) if uploads else "."
     return (own + _PLACES.format(uploads=listed) + _told(given or Given())).strip()
+
+
+def prompt_elsewhere(agent: Mapping[str, Any], given: Given) -> str:
+    """The same for a session whose tools a worker of its environment runs."""
+    own = agent.get("system") or ""
+    return (own + _ELSEWHERE + _told(given)).strip()
 
 
 def _told(given: Given) -> str:

@@ -19,7 +19,8 @@ from freehold.context import compaction
 
 Json = dict[str, Any]
 Status = Literal["idle", "running", "rescheduling", "terminated"]
-Kind = Literal["built_in", "toolbox", "custom"]
+Kind = Literal["built_in", "toolbox", "custom", "worker"]
+"""Who runs a tool: the server (in a box, or by itself), a toolbox, the client, or a worker of the environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,11 @@ class ToolCall:
 
     @property
     def waits_for_client(self) -> bool:
-        """Only the client can move it on: a custom tool, or one that asks and was not confirmed."""
+        """Only the client can move it on: a custom tool, or one that asks and was not confirmed; or a worker can."""
         if not self.open or self.problem is not None:
             return False
+        if self.kind == "worker":
+            return self.confirmed != "deny"
         return self.kind == "custom" or (self.permission == "ask" and self.confirmed is None)
 
     @property
@@ -229,7 +232,7 @@ class Session:
             ToolCall(
                 id=entry.id,
                 model_id=hidden["model_id"],
-                kind=_KINDS[entry.type],
+                kind=hidden.get("kind", _KINDS[entry.type]),
                 name=entry.body["name"],
                 server=entry.body.get("mcp_server_name"),
                 input=entry.body["input"],
@@ -360,6 +363,7 @@ _ANSWERS = {
     "agent.tool_result": "tool_use_id",
     "agent.mcp_tool_result": "mcp_tool_use_id",
     "user.custom_tool_result": "custom_tool_use_id",
+    "user.tool_result": "tool_use_id",
 }
 _STEPS: Mapping[str, Callable[[Session, Entry], None]] = {
     "user.message": Session._user_message,
@@ -367,6 +371,7 @@ _STEPS: Mapping[str, Callable[[Session, Entry], None]] = {
     "user.interrupt": Session._interrupt,
     "user.tool_confirmation": Session._confirmation,
     "user.custom_tool_result": Session._tool_answer,
+    "user.tool_result": Session._tool_answer,
     "agent.tool_use": Session._tool_use,
     "agent.mcp_tool_use": Session._tool_use,
     "agent.custom_tool_use": Session._tool_use,

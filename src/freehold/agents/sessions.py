@@ -22,7 +22,7 @@ from freehold.clock import Clock, rfc3339
 from freehold.errors import InvalidRequest
 from freehold.ids import NewId
 from freehold.jobs.driver import WAKE
-from freehold.store import session_log
+from freehold.store import session_log, work
 from freehold.store.agents import AgentRow, read_agent
 from freehold.store.base import Connection
 from freehold.store.engine import Store
@@ -43,6 +43,7 @@ from freehold.store.sessions import (
     update_session,
 )
 from freehold.store.webhooks import announce
+from freehold.store.work import work_key
 
 MOST_RESOURCES = 500
 MOST_MEMORY_STORES = 8
@@ -160,7 +161,9 @@ class Sessions:
         if with_files := [fields for fields in new.messages if has_files(fields)]:
             await self._check_files(caller.workspace_id, with_files)
         async with self._store.read() as connection:  # refuse before files are copied
-            agent, _ = await self._snapshots(connection, caller.workspace_id, new)
+            agent, environment = await self._snapshots(connection, caller.workspace_id, new)
+            if new.files:
+                _refuse_files_elsewhere(environment, "resources")
             if new.cap_cents is not None:
                 caps.refuse_unpriced(agent["model"]["id"], self._priced)
             memories = await self._attached(connection, caller.workspace_id, new.memories)
@@ -190,6 +193,8 @@ class Sessions:
                 await update_session(connection, session_id, {**changes, "updated_us": now_us})
                 drafts = [self._voice(row).event("session.updated", _told(changes))]
                 goes_on = "cap_cents" in changes and await stopped_by_cap(connection, row)
+                if goes_on:
+                    await self._call_worker(connection, row, now_us)
                 values: dict[str, str | int | None] = {"status": "running"} if goes_on else {}
                 drafts += self._voice(row).running() if goes_on else []
                 await self._append(connection, row, drafts, now_us, values)
@@ -212,6 +217,7 @@ class Sessions:
                 _refuse_busy(row, "archived")
                 ended: dict[str, str | int | None] = {"status": "terminated", "archived_us": now_us}
                 await self._append(connection, row, self._voice(row).terminated(), now_us, ended)
+                await work.end_session(connection, session_id, now_us, deleted=False)
                 await announce(connection, workspace_id, "session.archived", session_id, now_us=now_us)
             return await read_session(connection, workspace_id, session_id)
 
@@ -230,6 +236,7 @@ class Sessions:
         async def op(connection: Connection) -> None:
             _refuse_busy(await read_session(connection, workspace_id, session_id, lock=True), "deleted")
             await delete_session(connection, session_id)
+            await work.end_session(connection, session_id, self._clock.now_us(), deleted=True)
             await announce(connection, workspace_id, "session.deleted", session_id, now_us=self._clock.now_us())
 
         await self._store.write(op, wake=[session_id, inbox(session_id)])
@@ -244,7 +251,9 @@ class Sessions:
             NotFound: no such session or file.
             InvalidRequest: it has ended, has too many, or the mount path will not do.
         """
-        _refuse_ended(await self.rows.get(workspace_id, session_id))
+        row = await self.rows.get(workspace_id, session_id)
+        _refuse_ended(row)
+        _refuse_files_elsewhere(row.environment_config, "type")
         resource = await self._copy(workspace_id, session_id, new)
 
         async def op(connection: Connection) -> None:
@@ -313,7 +322,7 @@ class Sessions:
                 await self._begin(connection, row, new.messages, now_us)
             return await read_session(connection, caller.workspace_id, session_id)
 
-        return await self._store.write(op, wake=[WAKE] if new.messages else [])
+        return await self._store.write(op, wake=[WAKE, work_key(new.environment_id)] if new.messages else [])
 
     async def _snapshots(self, connection: Connection, workspace_id: str, new: NewSession) -> tuple[Json, Json]:
         agent = await read_agent(connection, workspace_id, new.agent_id, new.agent_version)
@@ -331,6 +340,12 @@ class Sessions:
         drafts = [Draft(self._ids("sevt"), "user.message", fields) for fields in messages]
         running = [*drafts, *self._voice(row).running()]
         await self._append(connection, row, running, now_us, {"status": "running"})
+        await self._call_worker(connection, row, now_us)
+
+    async def _call_worker(self, connection: Connection, row: SessionRow, now_us: int) -> None:
+        """A session of a self-hosted environment begins to run: it is to have a worker."""
+        if row.environment_config["type"] == "self_hosted":
+            await work.ensure(connection, work.new_item(self._ids("work"), row, now_us))
 
     async def _append(
         self,
@@ -432,6 +447,14 @@ def _changes(row: SessionRow, change: Update, priced: caps.Priced) -> dict[str, 
         if cap_cents != row.cap_cents:
             changes["cap_cents"] = cap_cents
     return changes
+
+
+def _refuse_files_elsewhere(environment: Mapping[str, Any], place: str) -> None:
+    if environment["type"] == "self_hosted":
+        raise InvalidRequest(
+            f"{place}: a session of a self-hosted environment is given memory stores and nothing else; its files are "
+            "on the machine of its worker."
+        )
 
 
 def _refuse_ended(row: SessionRow) -> None:

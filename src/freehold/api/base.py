@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from freehold.access.workers import Asked, Right
 from freehold.api.bodies import JSON_LIMIT_BYTES, Body, ClientLeft
 from freehold.api.queries import Query
 from freehold.calls import Caller, Headers
@@ -45,8 +46,8 @@ from freehold.wire.headers import parse_betas
 log = logging.getLogger(__name__)
 
 Handler = Callable[["Request"], Awaitable[Response]]
-Door = Literal["open", "member", "admin"]
-"""Who may come in: anybody, any valid key, or an admin key."""
+Door = Literal["open", "member", "admin", "worker"]
+"""Who may come in: anybody, any valid key, an admin key, or nobody but workers."""
 BODY_PATIENCE_S = 30.0
 """How long the next piece of a body may take; a phone on a train is faster, a stuck client is not."""
 _EXCHANGE = "freehold.exchange"
@@ -61,6 +62,22 @@ class ChecksKeys(Protocol):
     def check(self, headers: Headers) -> Caller:
         """The caller. Raises `Unauthenticated`."""
         ...
+
+
+class AdmitsWorkers(Protocol):
+    """Lets workers of self-hosted environments in (`access.workers.Workers`)."""
+
+    async def admit(self, headers: Headers, right: Right, asked: Asked) -> Caller | None:
+        """The worker; `None`: it is no worker that asks. Raises what `Workers.admit` does."""
+        ...
+
+
+class NoWorkers:
+    """Where there are none."""
+
+    async def admit(self, headers: Headers, right: Right, asked: Asked) -> Caller | None:
+        """See `AdmitsWorkers`."""
+        return None
 
 
 class Audit(Protocol):
@@ -82,6 +99,7 @@ class Exchange:
     request_id: str
     started_ns: int
     keys: ChecksKeys
+    workers: AdmitsWorkers
     patience_s: float
     audit: Audit
     caller: Caller | None = None
@@ -192,9 +210,10 @@ async def pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
         file.close()
 
 
-def route(method: str, path: str, handler: Handler, *, door: Door = "member") -> BaseRoute:
-    """One method on one path (`/v1/agents/{agent_id}`), with its handler behind the given door."""
-    made = Route(path, _Endpoint(handler, door), methods=[method], name=f"{method} {path}")
+def route(method: str, path: str, handler: Handler, *, door: Door = "member", worker: Right | None = None) -> BaseRoute:
+    """One method on one path (`/v1/agents/{agent_id}`), with its handler behind the given door; with the right that a
+    worker needs to come in too."""
+    made = Route(path, _Endpoint(handler, door, worker), methods=[method], name=f"{method} {path}")
     made.methods = {method}  # Starlette adds HEAD to GET; a HEAD on an event stream would never end
     return made
 
@@ -202,29 +221,48 @@ def route(method: str, path: str, handler: Handler, *, door: Door = "member") ->
 class _Endpoint:
     """An ASGI app around one handler: opens the door, hands over, sends what comes back."""
 
-    def __init__(self, handler: Handler, door: Door) -> None:
+    def __init__(self, handler: Handler, door: Door, worker: Right | None) -> None:
         self.handler = handler
         self.door = door
+        self.worker = worker
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = None if self.door == "open" else _admit(scope, self.door)
+        caller = await self._caller(scope)
         if "\0" in scope["path"]:  # no id has one, and not every database can even look for it
             raise NotFound(f"There is no {_line(scope)}.")
         response = await self.handler(Request(scope, receive, caller))
         await response(scope, receive, send)
 
+    async def _caller(self, scope: Scope) -> Caller | None:
+        if self.door == "open":
+            return None
+        if self.worker is not None and "\0" not in scope["path"]:
+            asked = Asked(scope["method"], scope["path_params"])
+            exchange = exchange_of(scope)
+            if worker := await exchange.workers.admit(scope["headers"], self.worker, asked):
+                exchange.caller = worker
+                _refuse_other_workspace(scope, worker)
+                return worker
+        return _admit(scope, self.door)
+
 
 def _admit(scope: Scope, door: Door) -> Caller:
     exchange = exchange_of(scope)
     exchange.caller = caller = scope.get(CALLER) or exchange.keys.check(scope["headers"])
-    asked = dict(scope["headers"]).get(b"anthropic-workspace-id", b"").decode("latin-1")
-    if asked and asked != caller.workspace_id:
-        raise PermissionDenied(f"anthropic-workspace-id: this key belongs to {caller.workspace_id}, not to {asked!r}.")
+    _refuse_other_workspace(scope, caller)
     if door == "admin" and caller.role != "admin":
         raise PermissionDenied(f"This route needs an admin key; this key's role is {caller.role}.")
+    if door == "worker":
+        raise PermissionDenied("This route is for workers: send the key of the environment (`freehold keys create`).")
     if caller.role == "viewer" and scope["method"] != "GET":
         raise PermissionDenied("This key's role is viewer: it reads, and changes nothing.")
     return caller
+
+
+def _refuse_other_workspace(scope: Scope, caller: Caller) -> None:
+    asked = dict(scope["headers"]).get(b"anthropic-workspace-id", b"").decode("latin-1")
+    if asked and asked != caller.workspace_id:
+        raise PermissionDenied(f"anthropic-workspace-id: this key belongs to {caller.workspace_id}, not to {asked!r}.")
 
 
 def application(
@@ -238,6 +276,7 @@ def application(
     bare: Mapping[str, ASGIApp] | None = None,
     under: Mapping[str, ASGIApp] | None = None,
     audit: Audit = _no_audit,
+    workers: AdmitsWorkers | None = None,
     lifespan: Callable[[Any], AbstractAsyncContextManager[None]] | None = None,
 ) -> Application:
     """The ASGI app of these routes. Of several that match a path the first one answers.
@@ -249,7 +288,7 @@ def application(
     fixed = [(b"anthropic-organization-id", organization_id.encode("latin-1"))]
 
     def begin() -> Exchange:
-        return Exchange(ids("req"), clock.monotonic_ns(), keys, body_patience_s, audit)
+        return Exchange(ids("req"), clock.monotonic_ns(), keys, workers or NoWorkers(), body_patience_s, audit)
 
     return Application(router, begin, fixed, dict(bare or {}), dict(under or {}))
 

@@ -16,7 +16,7 @@ from freehold.environments.bounds import BoundSettings, check_limits
 from freehold.environments.images.names import check_image
 from freehold.environments.networking import check_networking
 from freehold.environments.packages import MANAGERS, check_packages, in_base
-from freehold.errors import InvalidRequest, NotBuilt
+from freehold.errors import InvalidRequest
 from freehold.ids import NewId
 from freehold.store.environments import EnvironmentRow, EnvironmentRows
 from freehold.wire.contract.checker import check
@@ -192,8 +192,10 @@ def _refuse_other_type(current: Mapping[str, Any], given: Mapping[str, Any]) -> 
 
 def _config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A whole `config`; what is left out stays as in `current`, else takes the default."""
-    if given.get("type", "cloud") != "cloud":
-        raise NotBuilt('config.type: "self_hosted" environments are not built yet. Use "cloud".')
+    if given.get("type") == "self_hosted":
+        if others := given.keys() - {"type"}:
+            raise InvalidRequest(f"config.{min(others)}: the machine of a self-hosted environment's worker says that.")
+        return {"type": "self_hosted"}
     kept = current or {}
     image = given.get("image", kept.get("image"))
     packages = _packages(given.get("packages") or {}, kept.get("packages") or {}, image is not None)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
+from freehold.access.keys import Worker
 from freehold.agents.feed import Feed
 from freehold.agents.inbox import Inbox
 from freehold.api.base import Request, answer, route
 from freehold.api.queries import Query, Range
-from freehold.errors import InvalidRequest
+from freehold.errors import InvalidRequest, PermissionDenied
 from freehold.store import session_log
 from freehold.store.base import Connection
 from freehold.store.engine import Store
@@ -22,6 +23,7 @@ from freehold.store.sessions import read_session
 from freehold.wire.pages import cursor_page
 
 MOST_LISTED = 1000
+_OF_WORKERS = ("user.tool_result", "user.custom_tool_result")
 PREVIEWED = ("agent.message", "agent.thinking")
 _MOST_DELTAS = 100
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -81,14 +83,23 @@ def routes(store: Store, inbox: Inbox, feed: Feed) -> list[BaseRoute]:
 
     async def send(request: Request) -> Response:
         fields = await request.json("sessions.events.send")
+        if isinstance(request.caller, Worker):
+            _refuse_but_results(fields["events"])
         sent = await inbox.send(request.workspace_id, request.path["session_id"], fields["events"])
         return answer({"data": sent})
 
     return [
-        route("POST", "/v1/sessions/{session_id}/events", send),
-        route("GET", "/v1/sessions/{session_id}/events", events.page),
-        route("GET", "/v1/sessions/{session_id}/events/stream", events.stream),
+        route("POST", "/v1/sessions/{session_id}/events", send, worker="session"),
+        route("GET", "/v1/sessions/{session_id}/events", events.page, worker="session"),
+        route("GET", "/v1/sessions/{session_id}/events/stream", events.stream, worker="session"),
     ]
+
+
+def _refuse_but_results(events: Sequence[Mapping[str, Any]]) -> None:
+    """A worker answers calls; it neither speaks for the user nor says yes for him."""
+    for index, event in enumerate(events):
+        if event["type"] not in _OF_WORKERS:
+            raise PermissionDenied(f"events.{index}.type: a worker sends {' and '.join(_OF_WORKERS)}, nothing else.")
 
 
 class Events:

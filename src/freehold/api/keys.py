@@ -14,6 +14,7 @@ from freehold.access.keys import Keys
 from freehold.api.base import Request, answer, route
 from freehold.api.plain import fields_of
 from freehold.clock import rfc3339
+from freehold.errors import InvalidRequest
 from freehold.store.keys import KeyRow
 
 PATH = "/freehold/v1/keys"
@@ -23,9 +24,14 @@ def routes(keys: Keys) -> list[BaseRoute]:
     """Every route of keys."""
 
     async def create(request: Request) -> Response:
-        known = {"name": str, "workspace_id": str, "role": str}
+        known = {"name": str, "workspace_id": str, "role": str, "environment_id": str}
         fields = fields_of(await request.json(), known, required=("name",))
         workspace_id = fields.get("workspace_id", request.workspace_id)
+        if "environment_id" in fields:
+            if "role" in fields:
+                raise InvalidRequest("role: the key of an environment is a worker's; leave the role out.")
+            made = await keys.create_for_environment(workspace_id, fields["name"], fields["environment_id"])
+            return answer({**shown(made.key), "secret": made.secret})
         made = await keys.create(workspace_id, fields["name"], fields.get("role", "member"))
         return answer({**shown(made.key), "secret": made.secret})
 
@@ -58,6 +64,7 @@ def shown(row: KeyRow) -> dict[str, Any]:
         "name": row.name,
         "workspace_id": row.workspace_id,
         "role": row.role,
+        "environment_id": row.environment_id,
         "hint": f"…{row.hint}",
         "created_at": rfc3339(row.created_us),
         "revoked_at": None if row.revoked_us is None else rfc3339(row.revoked_us),

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from freehold.access.keys import Worker
 from freehold.api.base import Request, answer, route
 from freehold.clock import rfc3339
 from freehold.errors import InvalidRequest
@@ -26,11 +27,11 @@ def routes(kept: Memories, store: str) -> list[BaseRoute]:
     memories, versions = _Memories(kept), _Versions(kept)
     memory, version = store + "/memories/{memory_id}", store + "/memory_versions/{memory_version_id}"
     return [
-        route("POST", store + "/memories", memories.create),
-        route("GET", store + "/memories", memories.page),
-        route("GET", memory, memories.retrieve),
-        route("POST", memory, memories.update),
-        route("DELETE", memory, memories.delete),
+        route("POST", store + "/memories", memories.create, worker="memory"),
+        route("GET", store + "/memories", memories.page, worker="memory"),
+        route("GET", memory, memories.retrieve, worker="memory"),
+        route("POST", memory, memories.update, worker="memory"),
+        route("DELETE", memory, memories.delete, worker="memory"),
         route("GET", store + "/memory_versions", versions.page),
         route("GET", version, versions.retrieve),
         route("POST", version + "/redact", versions.redact),
@@ -182,7 +183,10 @@ def _store(request: Request) -> str:
 
 
 def _actor(request: Request) -> Actor:
-    return Actor("api_actor", request.caller.key_id)
+    caller = request.caller
+    if isinstance(caller, Worker) and caller.session_id is not None:
+        return Actor("session_actor", caller.session_id)
+    return Actor("api_actor", caller.key_id)
 
 
 def _full(request: Request, default: str) -> bool:

@@ -26,7 +26,7 @@ def routes(kept: Memories) -> list[BaseRoute]:
     return [
         route("POST", PATH, stores.create),
         route("GET", PATH, stores.page),
-        route("GET", ONE, stores.retrieve),
+        route("GET", ONE, stores.retrieve, worker="memory"),
         route("POST", ONE, stores.update),
         route("DELETE", ONE, stores.delete),
         route("POST", ONE + "/archive", stores.archive),

@@ -42,7 +42,7 @@ def routes(sessions: Sessions, definitions: Definitions, *, clock: Clock) -> lis
     return [
         route("POST", "/v1/sessions", own.create),
         route("GET", "/v1/sessions", own.page),
-        route("GET", "/v1/sessions/{session_id}", own.retrieve),
+        route("GET", "/v1/sessions/{session_id}", own.retrieve, worker="session"),
         route("POST", "/v1/sessions/{session_id}", own.update),
         route("DELETE", "/v1/sessions/{session_id}", own.delete),
         route("POST", "/v1/sessions/{session_id}/archive", own.archive),

@@ -37,9 +37,9 @@ def routes(skills: Skills) -> list[BaseRoute]:
         route("DELETE", "/v1/skills/{skill_id}", resource.delete),
         route("POST", "/v1/skills/{skill_id}/versions", resource.create_version),
         route("GET", "/v1/skills/{skill_id}/versions", resource.versions),
-        route("GET", version, resource.retrieve_version),
+        route("GET", version, resource.retrieve_version, worker="skill"),
         route("DELETE", version, resource.delete_version),
-        route("GET", version + "/content", resource.content),
+        route("GET", version + "/content", resource.content, worker="skill"),
     ]
 
 

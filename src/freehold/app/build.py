@@ -33,6 +33,7 @@ from freehold.calls import Handler
 from freehold.config import Configuration
 from freehold.gateway.switch import Switch
 from freehold.jobs.alerts import Alerts, AlertSettings
+from freehold.jobs.work_queue import WorkQueue, WorkSettings
 from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
 from freehold.store.call_summing import CallSumming
@@ -100,6 +101,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             payers=payers,
             webhooks=make_webhooks(ground, secrets),
             alerts=Alerts(store, configuration.section(AlertSettings), clock=ground.clock, ids=ground.ids),
+            work=WorkQueue(store, clock=ground.clock, ids=ground.ids, settings=configuration.section(WorkSettings)),
             measured=measured,
             lasting=lasting,
         )

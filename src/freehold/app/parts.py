@@ -19,6 +19,7 @@ from freehold.app.webhooks import WebhookHouse
 from freehold.batches.payers import Payers
 from freehold.calls import Handler
 from freehold.jobs.alerts import Alerts
+from freehold.jobs.work_queue import WorkQueue
 from freehold.ledger.ledger import Ledger
 from freehold.store.call_summing import CallSumming
 from freehold.telemetry.calls import CallMetrics
@@ -50,5 +51,6 @@ class Parts:
     payers: Payers
     webhooks: WebhookHouse
     alerts: Alerts
+    work: WorkQueue
     measured: CallMetrics
     lasting: Lasting

@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from freehold.access.mcp_credentials import McpCredentials
+from freehold.access.workers import Workers
 from freehold.access.workspaces import Workspaces
 from freehold.agents.tools.remote.servers import RemoteSettings
 from freehold.agents.tools.web import WebSettings
@@ -44,6 +45,7 @@ from freehold.api import (
     traffic,
     usage_reports,
     webhooks,
+    work,
     workspaces,
 )
 from freehold.api.definitions import Definitions
@@ -86,6 +88,7 @@ def make_asgi(parts: Parts) -> ASGIApp:
         bare=bare,
         under={**console, MCP: parts.mcp},
         audit=parts.audit,
+        workers=Workers(parts.ground.store, parts.keys, parts.work.holds),
     )
     return application
 
@@ -107,6 +110,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     return [
         *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids, skills=parts.library.skills),
         *environments.routes(EnvironmentRows(store), clock=clock, ids=ids, possible=possible),
+        *work.routes(store, parts.work),
         *layers.routes(
             EnvironmentRows(store),
             of_sessions.boxes.installer,

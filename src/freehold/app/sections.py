@@ -35,6 +35,7 @@ from freehold.gateway.routing.settings import RoutingSettings
 from freehold.jobs.alerts import AlertSettings
 from freehold.jobs.driver import DriverSettings
 from freehold.jobs.webhooks import WebhookSettings
+from freehold.jobs.work_queue import WorkSettings
 from freehold.knowledge.settings import KnowledgeSettings
 from freehold.ledger.ledger import LedgerSettings
 from freehold.library.files import FilesSettings
@@ -69,6 +70,7 @@ def sections() -> list[type[Any]]:
         ImageSettings,
         LayerSettings,
         DriverSettings,
+        WorkSettings,
         ContextSettings,
         JudgeSettings,
         WebSettings,

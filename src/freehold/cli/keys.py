@@ -30,9 +30,13 @@ def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     workspace: Annotated[str | None, typer.Option(help="Id of its workspace; the default one if left out.")] = None,
     role: Annotated[
-        Literal["admin", "member", "viewer"],
-        typer.Option(help="An admin may also make keys and workspaces; a viewer changes nothing."),
-    ] = "member",
+        Literal["admin", "member", "viewer"] | None,
+        typer.Option(help="An admin may also make keys and workspaces; a viewer changes nothing. Member if left out."),
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option(help="Id of a self-hosted environment: the key is for its workers, and for them alone."),
+    ] = None,
     limit_usd: LimitUsd = None,
     limit_tokens: LimitTokens = None,
     period: Annotated[Period, typer.Option(help="How long the limits are for.")] = "lifetime",
@@ -45,9 +49,12 @@ def create(
     """Create a key. It is shown this once; the server keeps only its hash."""
     from freehold.cli.settings import server_of
 
-    body = {"name": name, "role": role, **({"workspace_id": workspace} if workspace else {})}
+    given = {"name": name, "role": role, "workspace_id": workspace, "environment_id": environment}
+    body = {field: value for field, value in given.items() if value is not None}
     server = server_of(data, url, key_file)
     limited = limit_usd is not None or limit_tokens is not None
+    if limited and environment is not None:
+        raise typer.BadParameter("A worker's key spends nothing, so it takes no limits.")
     limits = bodies({"scope": "key"}, limit_usd, limit_tokens, period, timezone, "hard") if limited else []
     made = server.post(_PATH, body)
     made["budgets"] = _limit(server, made, limits)
@@ -55,7 +62,7 @@ def create(
         print_json(made)
         return
     print(made["secret"])
-    typer.echo(f"{made['id']} ({role}). The key above is shown only now.", err=True)
+    typer.echo(f"{made['id']} ({made['role']}). The key above is shown only now.", err=True)
 
 
 def _limit(server: Server, made: dict[str, Any], limits: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import Conflict, NotFound
 from freehold.store.engine import Store
+from freehold.store.keys import revoke_workers
 from freehold.store.keyset import page as page_of
 from freehold.store.tables import environments, sessions
 from freehold.store.webhooks import announce
@@ -106,10 +107,11 @@ class EnvironmentRows:
                 raise Conflict(
                     f"A session refers to the environment {environment_id!r}. Delete its sessions first, or archive it."
                 )
+            await revoke_workers(connection, environment_id, self._store.clock.now_us())
             await connection.execute(delete(environments).where(environments.c.id == environment_id))
             await announce(connection, workspace_id, "environment.deleted", environment_id, now_us=now_us)
 
-        await self._store.write(op)
+        await self._store.write(op, wake=["keys"])
 
     async def page(
         self, workspace_id: str, *, include_archived: bool, after: Sequence[Any] | None, limit: int

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.store.keyset import page
 from freehold.store.tables import api_keys
 
-Role = Literal["admin", "member", "viewer"]
+Role = Literal["admin", "member", "viewer", "worker"]
+"""A worker does the work of one self-hosted environment, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class KeyRow:
     """Its last four characters, for people."""
     created_us: int
     revoked_us: int | None
+    environment_id: str | None = None
+    """Of a worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +106,10 @@ async def by_sha256(conn: AsyncConnection, sha256: str) -> KeyRow | None:
 async def revoke_named(conn: AsyncConnection, workspace_id: str, name: str, now_us: int) -> None:
     """Revoke every key of that name in that workspace."""
     these = (api_keys.c.workspace_id == workspace_id, api_keys.c.name == name, api_keys.c.revoked_us.is_(None))
+    await conn.execute(update(api_keys).where(*these).values(revoked_us=now_us))
+
+
+async def revoke_workers(conn: AsyncConnection, environment_id: str, now_us: int) -> None:
+    """Revoke every key of an environment."""
+    these = (api_keys.c.environment_id == environment_id, api_keys.c.revoked_us.is_(None))
     await conn.execute(update(api_keys).where(*these).values(revoked_us=now_us))

@@ -52,7 +52,8 @@ api_keys = Table(
     Column("id", String(64), primary_key=True),
     Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
     Column("name", String(255), nullable=False),
-    Column("role", String(16), nullable=False),  # admin | member | viewer
+    Column("role", String(16), nullable=False),  # admin | member | viewer | worker
+    Column("environment_id", String(64)),  # of a worker: the one environment whose work it may do
     Column("sha256", String(64), nullable=False, unique=True),  # of the key: keys are 256 random bits, so no slow hash
     Column("hint", String(16), nullable=False),  # the last four characters, for people
     Column("created_us", BigInteger, nullable=False),
@@ -376,6 +377,56 @@ session_resources = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("updated_us", BigInteger, nullable=False),
     Index(None, "session_id", "created_us"),
+)
+
+work_items = Table(  # sessions whose tools somebody else's machine is to run; at most one that lives per session
+    "work_items",
+    metadata,
+    Column("id", String(64), primary_key=True),  # work_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("environment_id", ForeignKey("environments.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", String(64), nullable=False),  # may be deleted before its work has ended
+    Column("state", String(16), nullable=False),  # queued | starting | active | stopping | stopped
+    Column("generation", Integer, nullable=False),  # how often it was handed out: tokens of earlier times are void
+    Column("fruitless", Integer, nullable=False),  # items in a row before it that ended without any result
+    Column("metadata", Text, nullable=False),
+    Column("due_us", BigInteger, nullable=False),  # not handed out before
+    Column("lease_until_us", BigInteger, nullable=False),  # 0: nobody has it
+    Column("polled_us", BigInteger),  # handed out and not yet acknowledged, or acknowledged
+    Column("acknowledged_us", BigInteger),
+    Column("started_us", BigInteger),  # its first heartbeat
+    Column("heartbeat_us", BigInteger),
+    Column("answered_us", BigInteger),  # a result came while it lived
+    Column("stop_requested_us", BigInteger),
+    Column("stopped_us", BigInteger),
+    Column("created_us", BigInteger, nullable=False),
+    Index(
+        "uq_work_items_living",
+        "session_id",
+        unique=True,
+        sqlite_where=text("state <> 'stopped'"),
+        postgresql_where=text("state <> 'stopped'"),
+    ),
+    Index(None, "environment_id", "state", "due_us"),
+    Index(None, "environment_id", "created_us", "id"),
+)
+
+work_tokens = Table(  # what a worker shows for the session of an item that it was handed
+    "work_tokens",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("work_id", ForeignKey("work_items.id", ondelete="CASCADE"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Index(None, "work_id"),
+)
+
+work_pollers = Table(  # who asks for work, for the statistics of an environment
+    "work_pollers",
+    metadata,
+    Column("environment_id", ForeignKey("environments.id", ondelete="CASCADE"), nullable=False),
+    Column("worker_id", String(255), nullable=False),
+    Column("polled_us", BigInteger, nullable=False),
+    PrimaryKeyConstraint("environment_id", "worker_id"),
 )
 
 executors = Table(

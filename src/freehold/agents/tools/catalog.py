@@ -13,9 +13,12 @@ SAFE_TO_REPEAT = frozenset({"read", "glob", "grep", "web_fetch", "web_search"})
 """Built-in tools that change nothing, so that a lost call is simply made again."""
 
 
+_OF_THE_WEB = ("web_fetch", "web_search")
+
+
 def is_in_box(kind: Kind, name: str) -> bool:
     """Whether calls of that tool run in a box; the web is read by the server."""
-    return kind == "built_in" and name not in ("web_fetch", "web_search")
+    return kind == "built_in" and name not in _OF_THE_WEB
 
 
 class Spec(Protocol):
@@ -63,11 +66,6 @@ class Catalog:
         return [dict(tool.definition) for tool in self._tools.values()]
 
     @property
-    def uses_box(self) -> bool:
-        """Whether any of them runs in a box."""
-        return any(is_in_box(tool.kind, tool.name) for tool in self._tools.values())
-
-    @property
     def names(self) -> list[str]:
         """What the model may say."""
         return list(self._tools)
@@ -81,17 +79,25 @@ class Catalog:
         """Some tool runs in a box."""
         return any(is_in_box(tool.kind, tool.name) for tool in self._tools.values())
 
+    @property
+    def has_worker(self) -> bool:
+        """Some tool is run by a worker of a self-hosted environment."""
+        return any(tool.kind == "worker" for tool in self._tools.values())
+
 
 def catalog(
     agent: Mapping[str, Any],
     built_in: Sequence[Spec],
     servers: Mapping[str, Sequence[Spec]],
     repeats: Mapping[str, Repeat],
+    *,
+    self_hosted: bool = False,
 ) -> Catalog:
     """The tools of an agent's snapshot (its toolsets expanded, as the API shows them).
 
     `servers` gives for each `mcp_server_name` what that server offers; one that is not there offers nothing. `repeats`
     says by the model's name for a tool whether it may be made again after a crash; where it is silent, it may not.
+    `self_hosted`: workers of the session's environment run what would else run in a box.
     """
     tools: list[Tool] = []
     for entry in agent["tools"]:
@@ -101,7 +107,7 @@ def catalog(
             server = entry["mcp_server_name"]
             tools.extend(_of_server(server, entry, servers.get(server, ()), repeats))
         else:
-            tools.extend(_built_in(entry, built_in))
+            tools.extend(_built_in(entry, built_in, self_hosted))
     return Catalog(tools)
 
 
@@ -117,13 +123,14 @@ def _custom(entry: Mapping[str, Any]) -> Tool:
     return Tool(definition, "custom", entry["name"], None, {"type": "always_allow"}, "once")
 
 
-def _built_in(entry: Mapping[str, Any], specs: Sequence[Spec]) -> list[Tool]:
+def _built_in(entry: Mapping[str, Any], specs: Sequence[Spec], self_hosted: bool) -> list[Tool]:
     made = []
     for spec in specs:
         enabled, policy = _configured(entry, spec.name)
         if enabled:
             repeat: Repeat = "retry" if spec.name in SAFE_TO_REPEAT else "once"
-            made.append(Tool(_definition(spec.name, spec), "built_in", spec.name, None, policy, repeat))
+            kind: Kind = "worker" if self_hosted and is_in_box("built_in", spec.name) else "built_in"
+            made.append(Tool(_definition(spec.name, spec), kind, spec.name, None, policy, repeat))
     return made
 
 

@@ -31,6 +31,8 @@ from freehold.store.sessions import SessionRows
 
 log = logging.getLogger(__name__)
 
+_SKILLS_OF_WORKERS = "skills"
+"""Where the SDKs' workers put them, from their working directory (SDK `lib/tools/_skills.py`)."""
 _NAMED = 10
 """Paths that one note names; the folder shows the rest."""
 
@@ -131,17 +133,15 @@ class Provisions:
     async def _make(self, place: Place) -> Provided:
         resources = (await self._rows.resources([place.session_id]))[place.session_id]
         bodies = [resource.body for resource in resources if resource.type == "memory_store"]
+        if place.environment["type"] == "self_hosted":  # its worker fetches them
+            return Provided([], _given(await self._laid_out(place), bodies, _SKILLS_OF_WORKERS), [])
         workdir = self._workdirs.of(place.session_id)
         skills = await self._laid_out(place)
         folders = await asyncio.to_thread(_skill_folders, workdir, skills) if skills else []
         owner = await asyncio.to_thread(_owner, workdir) if bodies else None
         stores = [self._store(place, workdir, body, owner) for body in bodies]
         folders += [Folder(_folder(workdir, body), body["mount_path"], not _read_only(body)) for body in bodies]
-        given = Given(
-            [SkillGiven(skill.name, skill.description, f"{SKILLS}/{name}") for name, skill in skills.items()],
-            [_told(body) for body in bodies],
-        )
-        return Provided(folders, given, stores)
+        return Provided(folders, _given(skills, bodies, SKILLS), stores)
 
     async def _laid_out(self, place: Place) -> dict[str, LaidOut]:
         """By the name of the folder. A skill that was deleted since the session began is left out."""
@@ -208,6 +208,13 @@ def _notes(path: str, done: Synced, *, first: bool) -> list[str]:
 def _listed(path: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(path + name for name in names[:_NAMED]) + more
+
+
+def _given(skills: Mapping[str, LaidOut], bodies: Sequence[Mapping[str, Any]], above: str) -> Given:
+    return Given(
+        [SkillGiven(skill.name, skill.description, f"{above}/{name}") for name, skill in skills.items()],
+        [_told(body) for body in bodies],
+    )
 
 
 def _told(body: Mapping[str, Any]) -> MemoryGiven:

@@ -254,6 +254,7 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("environment_id", sa.String(length=64), nullable=True),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("hint", sa.String(length=16), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
@@ -714,6 +715,62 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "work_items",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("environment_id", sa.String(length=64), nullable=False),
+        sa.Column("session_id", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("fruitless", sa.Integer(), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("due_us", sa.BigInteger(), nullable=False),
+        sa.Column("lease_until_us", sa.BigInteger(), nullable=False),
+        sa.Column("polled_us", sa.BigInteger(), nullable=True),
+        sa.Column("acknowledged_us", sa.BigInteger(), nullable=True),
+        sa.Column("started_us", sa.BigInteger(), nullable=True),
+        sa.Column("heartbeat_us", sa.BigInteger(), nullable=True),
+        sa.Column("answered_us", sa.BigInteger(), nullable=True),
+        sa.Column("stop_requested_us", sa.BigInteger(), nullable=True),
+        sa.Column("stopped_us", sa.BigInteger(), nullable=True),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["environment_id"], ["environments.id"], name=op.f("fk_work_items_environment_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_work_items_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_work_items")),
+    )
+    op.create_index(
+        op.f("ix_work_items_environment_id_created_us_id"),
+        "work_items",
+        ["environment_id", "created_us", "id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_work_items_environment_id_state_due_us"),
+        "work_items",
+        ["environment_id", "state", "due_us"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_work_items_living",
+        "work_items",
+        ["session_id"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'stopped'"),
+        postgresql_where=sa.text("state <> 'stopped'"),
+    )
+    op.create_table(
+        "work_pollers",
+        sa.Column("environment_id", sa.String(length=64), nullable=False),
+        sa.Column("worker_id", sa.String(length=255), nullable=False),
+        sa.Column("polled_us", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["environment_id"], ["environments.id"], name=op.f("fk_work_pollers_environment_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("environment_id", "worker_id", name=op.f("pk_work_pollers")),
+    )
+    op.create_table(
         "budget_escrows",
         sa.Column("holder_id", sa.String(length=64), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
@@ -803,3 +860,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("session_id", "event_id", name=op.f("pk_tool_calls")),
     )
+    op.create_table(
+        "work_tokens",
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("work_id", sa.String(length=64), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["work_id"], ["work_items.id"], name=op.f("fk_work_tokens_work_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_work_tokens")),
+    )
+    op.create_index(op.f("ix_work_tokens_work_id"), "work_tokens", ["work_id"], unique=False)
