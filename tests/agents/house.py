@@ -109,6 +109,7 @@ class BoxFunctions:
         self.functions = functions
         self.ran: list[tuple[str, str]] = []
         self.known: dict[str, ToolOutcome] = {}
+        self.expected: list[str] = []
 
     def specs(self) -> Sequence[Spec]:
         return [ToolSpec(name, f"does {name}", {"type": "object"}) for name in BUILT_IN]
@@ -117,6 +118,9 @@ class BoxFunctions:
         self.ran.append((name, key))
         said = await self.functions[name](arguments) if name in self.functions else f"{name} done"
         return ToolOutcome([{"type": "text", "text": said}])
+
+    async def expect(self, place: Place) -> None:
+        self.expected.append(place.session_id)
 
     async def outcome(self, place: Place, key: str) -> ToolOutcome | None:
         return self.known.get(key)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from freehold.agents.tools.execution import Place
 from freehold.errors import InvalidRequest, Overloaded, RateLimited
 from tests.agents.conftest import MakesHouse
 from tests.agents.house import (
@@ -283,3 +284,26 @@ async def test_a_call_that_does_nothing_costs_two_commits(make_house: MakesHouse
         await house.idle(session, turn)
         costs.append(house.store.commits - before)
     assert costs[1] - costs[0] <= 2
+
+
+async def test_a_box_is_expected_while_the_model_thinks_and_what_goes_wrong_then_harms_nobody(
+    make_house: MakesHouse,
+) -> None:
+    class NoBox(BoxFunctions):
+        async def expect(self, place: Place) -> None:
+            await super().expect(place)
+            raise RuntimeError("no box today")
+
+    boxes = NoBox()
+    script = Script([text("one")], waits=True)
+    house = await make_house(script, boxes=boxes)
+    session = await house.session()
+    await house.say(session)
+    async with asyncio.timeout(30):
+        await house.until(session, lambda log: "span.model_request_start" in types(log))
+        while not boxes.expected:  # noqa: ASYNC110 (nothing is written then that could be waited for)
+            await asyncio.sleep(0)
+    script.gate.set()
+    log = await house.idle(session)
+    assert boxes.expected == [session]
+    assert of_type(log, "session.error") == [] and said(of_type(log, "agent.message")[0]) == "one"

@@ -22,8 +22,15 @@ class Counting(Local):
     opened = 0
     fails = False
 
+    def __init__(self, *, unsafe_no_isolation: bool) -> None:
+        super().__init__(unsafe_no_isolation=unsafe_no_isolation)
+        self.entered, self.gate = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
     async def open(self, spec: BoxSpec) -> LiveBox:
         self.opened += 1
+        self.entered.set()
+        await self.gate.wait()
         if self.fails:
             raise BoxFailed("on purpose")
         return await super().open(spec)
@@ -138,6 +145,95 @@ async def test_a_box_that_fails_to_open_fails_that_call_only(fleet: Fleet, root:
         await bash(fleet, spec(root), "true")
     backend.fails = False
     assert not (await bash(fleet, spec(root), "true")).shell_lost
+
+
+async def test_a_box_that_was_opened_ahead_serves_the_first_call(fleet: Fleet, root: Path, backend: Counting) -> None:
+    wanted = spec(root)
+    await asyncio.gather(fleet.warm(wanted), bash(fleet, wanted, "true"), fleet.warm(wanted))
+    assert backend.opened == 1
+
+
+async def test_what_goes_wrong_ahead_is_told_by_the_first_call_and_the_next_opens(
+    fleet: Fleet, root: Path, backend: Counting
+) -> None:
+    wanted = spec(root)
+    backend.fails = True
+    await fleet.warm(wanted)
+    await fleet.warm(wanted)
+    backend.fails = False
+    assert backend.opened == 1
+    with pytest.raises(BoxFailed, match="on purpose"):
+        await bash(fleet, wanted, "true")
+    assert text((await bash(fleet, wanted, "echo fine")).outcome) == "fine"
+
+
+async def test_what_went_wrong_ahead_long_ago_is_tried_again(
+    fleet: Fleet, root: Path, backend: Counting, clock: HandClock
+) -> None:
+    backend.fails = True
+    await fleet.warm(spec(root))
+    backend.fails = False
+    await clock.advance(61)
+    assert text((await bash(fleet, spec(root), "echo fine")).outcome) == "fine"
+
+
+async def test_no_box_is_closed_for_one_that_is_only_likely(fleet: Fleet, root: Path) -> None:
+    for name in ("sesn_a", "sesn_b"):
+        await bash(fleet, spec(root, name), "true")
+    await fleet.warm(spec(root, "sesn_c"))
+    assert [fleet.is_open(name) for name in ("sesn_a", "sesn_b", "sesn_c")] == [True, True, False]
+
+
+async def test_boxes_open_ahead_only_where_that_is_wanted(root: Path, clock: HandClock, backend: Counting) -> None:
+    fleet = Fleet(backend, BoxSettings(early_boxes=False), clock)
+    await fleet.warm(spec(root))
+    assert backend.opened == 0
+    await fleet.close()
+
+
+async def test_an_opening_goes_on_when_its_caller_is_told_to_stop_but_not_past_the_end(
+    fleet: Fleet, root: Path, backend: Counting
+) -> None:
+    wanted = spec(root)
+    backend.gate.clear()
+    task = asyncio.create_task(fleet.warm(wanted))
+    await backend.entered.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    backend.gate.set()
+    assert text((await bash(fleet, wanted, "echo fine")).outcome) == "fine"
+    assert backend.opened == 1
+    await fleet.end(wanted.session_id)
+    backend.gate.clear()
+    backend.entered.clear()
+    task = asyncio.create_task(fleet.warm(wanted))
+    await backend.entered.wait()
+    task.cancel()
+    await fleet.end(wanted.session_id)
+    assert fleet.count() == 0
+
+
+async def test_why_a_box_ended_by_itself_is_told_once(fleet: Fleet, root: Path) -> None:
+    wanted = spec(root)
+    calls = [bash(fleet, wanted, "sleep 60") for _ in range(2)]
+    running = [asyncio.create_task(call) for call in calls]
+    with pytest.raises(BoxDied) as killed:
+        await bash(fleet, wanted, "kill -9 $PPID; sleep 60")
+    others = await asyncio.gather(*running, return_exceptions=True)
+    assert [bool(died.news) for died in [killed.value, *others] if isinstance(died, BoxDied)].count(True) == 1
+    assert (await bash(fleet, wanted, "true")).died is None
+
+
+async def test_a_box_that_ended_between_two_calls_is_told_with_the_second(fleet: Fleet, root: Path) -> None:
+    wanted = spec(root)
+    await bash(fleet, wanted, "(sleep 0.2; kill -9 $PPID) &")
+    async with asyncio.timeout(30):
+        while fleet.is_open(wanted.session_id):  # noqa: ASYNC110 (it ends by itself: nothing tells of it)
+            await asyncio.sleep(0.01)
+    assert (await bash(fleet, wanted, "true")).died == "its supervisor is gone"
+    assert (await bash(fleet, wanted, "true")).died is None
+    await fleet.end(wanted.session_id)
+    assert (await bash(fleet, wanted, "true")).died is None
 
 
 async def test_an_ended_session_has_no_box(fleet: Fleet, root: Path) -> None:

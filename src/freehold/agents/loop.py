@@ -113,6 +113,8 @@ class Loop:
         self._used_box = False
         self._too_long = False
         """The model has refused the conversation for its length."""
+        self._expecting: asyncio.Task[None] | None = None
+        """The box is being opened ahead of its first call."""
         self._stopping = False
         self._recheck_s = RECHECK_S * (1 + zlib.crc32(log.id.encode()) / 2**32)  # not all at the same moment
 
@@ -139,6 +141,8 @@ class Loop:
             while not self._stopping and await self._step():
                 pass
         finally:
+            if self._expecting is not None:
+                await _cancelled(self._expecting)
             await self._work.cancel()
 
     async def _step(self) -> bool:
@@ -239,11 +243,19 @@ class Loop:
             if opening is None:
                 chaos.point("after_span_start")
                 writing.span_is_logged(self.session.seq)
+            if not task.done():
+                self._expect_tools()
             while not task.done() and not self._must_leave:
                 await self._until([task])
             return (task.result() if task.done() else None), opening
         finally:
             await _cancelled(task)
+
+    def _expect_tools(self) -> None:
+        """While the model thinks, the box opens in which its tools will run. Nobody waits for that here."""
+        if self._catalog.has_box and (self._expecting is None or self._expecting.done()):
+            expecting = self._parts.execution.expect(self._place)
+            self._expecting = asyncio.create_task(expecting, name=f"box of {self._log.id}")
 
     async def _answered(self, before: Sequence[Draft], ids: reply.Ids, answered: Answered) -> None:
         judgements = await self._judged(answered)

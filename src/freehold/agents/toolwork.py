@@ -108,10 +108,11 @@ class ToolWork:
         if ran.trouble is not None:
             trouble = ran.trouble
             return [result, self._voice.trouble(trouble.kind, trouble.message, trouble.server)]
+        news = [self._voice.error("unknown_error", ran.news, "retrying")] if ran.news else []
         if ran.known:
-            return [result]
+            return [result, *news]
         text = f"The outcome of {call.name} ({call.id}) is unknown. It is not repeated; the agent was told to verify."
-        return [result, self._voice.error("unknown_error", text, "retrying")]
+        return [result, *news, self._voice.error("unknown_error", text, "retrying")]
 
     def _abandoned(self, calls: Iterable[ToolCall]) -> list[Move]:
         """What ran has an unknown outcome; what had not begun never will."""

@@ -98,6 +98,8 @@ class ToolOutcome:
 
     content: Sequence[Mapping[str, Any]]
     is_error: bool = False
+    news: str = ""
+    """What the people behind the session should know besides; not for the model."""
 
 
 class Box(Protocol):
@@ -108,6 +110,11 @@ class Box(Protocol):
     @property
     def alive(self) -> bool:
         """False once its supervisor is gone; every later call raises `BoxDied`."""
+        ...
+
+    @property
+    def ended(self) -> str:
+        """Why it is gone, in the backend's own words; empty while it lives, or where nothing was said."""
         ...
 
     async def call(self, name: ToolName, arguments: Mapping[str, Any], *, key: str, epoch: int) -> ToolOutcome:
@@ -155,6 +162,9 @@ class Boxes(Protocol):
 
 class BoxDied(Exception):
     """The box went away while a call ran; its effect is unknown."""
+
+    news = ""
+    """Why it ended, for one of those whose calls it took along: it is told once."""
 
 
 class BoxFailed(Exception):

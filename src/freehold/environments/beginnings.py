@@ -19,7 +19,7 @@ from freehold.environments import bundle
 from freehold.environments.base import BoxFailed, Limits
 from freehold.environments.command import begin
 from freehold.environments.kit import Kit
-from freehold.environments.launcher import Launcher, sealed_file
+from freehold.environments.launcher import Launcher, sealed_file, whole
 from freehold.environments.limits import Group, Limiter
 
 
@@ -127,7 +127,7 @@ class Beginnings:
             return Beginning(made[0], group, limits, ours, *made[1:]), inside
 
         try:
-            beginning, inside = await self._launcher.run(start)
+            beginning, inside = await whole(self._launcher.run(start), lambda made: made[0].end())
         except OSError as error:
             raise BoxFailed(f"the limits could not be set: {error}") from error
         try:

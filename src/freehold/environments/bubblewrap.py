@@ -30,11 +30,11 @@ from freehold.environments.images.images import Images, ImageSettings, Uploaded
 from freehold.environments.images.roots import image_base
 from freehold.environments.images.runtime import Runtime, host_runtime
 from freehold.environments.kit import Kit, find_kit
-from freehold.environments.launcher import Launcher
+from freehold.environments.launcher import Launcher, whole
 from freehold.environments.layers import Layer, Layers, Progress, Standing, Tell, fittings, unheard
 from freehold.environments.leases import BoxLease, lease
 from freehold.environments.limits import Limiter, best_limiter
-from freehold.environments.networking import EgressSettings, policy_of, proxy_variables
+from freehold.environments.networking import EgressSettings, Policy, policy_of, proxy_variables
 from freehold.environments.overlay import Overlay, laid_over, mount_points
 from freehold.environments.packages import MANAGERS, LayerSettings, layer_variables
 from freehold.environments.process import BoxProcess, last_words, pid_of_box
@@ -143,9 +143,16 @@ class Bubblewrap:
             if self._kit is not None:
                 self._beginnings.refill(self._kit, self._limiter())
             if way_out:
-                proxy = await self._egress.serve(spec.session_id, policy, door.listener())
-                box.on_end.append(proxy.close)
+                await self._serve(box, policy, door)
         return box
+
+    async def _serve(self, box: LiveBox, policy: Policy, door: Door) -> None:
+        try:
+            proxy = await self._egress.serve(box.session_id, policy, door.listener())
+        except BaseException:
+            await box.close()
+            raise
+        box.on_end.append(proxy.close)
 
     async def _open_box(self, spec: BoxSpec, fitted: Fittings, way_out: Sequence[int]) -> LiveBox:
         workdir = Workdir(spec.workdir)
@@ -158,7 +165,7 @@ class Bubblewrap:
             on_error.callback(beginning.end)
             fds = [held.fd, *way_out]
             await self._launcher.run(lambda: self._become(beginning, spec, workdir, fitted, fds))
-            process = await asyncio.to_thread(_joined, spec, beginning, held)
+            process = await whole(asyncio.to_thread(_joined, spec, beginning, held))
             on_error.pop_all()
         box = LiveBox(spec.session_id, beginning.ours, lambda: asyncio.to_thread(process.end))
         watched = Watched(box, process, workdir, spec.limits.disk_bytes)

@@ -47,6 +47,11 @@ class LiveBox:
         """See `Box`."""
         return self._writer is not None and not self._gone.is_set()
 
+    @property
+    def ended(self) -> str:
+        """See `Box`."""
+        return self._last_words
+
     async def start(self, first: Mapping[str, Any]) -> None:
         """Tell the supervisor what it is and wait until it answers.
 

@@ -14,10 +14,13 @@ from typing import Any
 
 from freehold.clock import Clock
 from freehold.config import setting
-from freehold.environments.base import Box, BoxDied, Boxes, BoxSpec, Fenced, ToolName, ToolOutcome
+from freehold.environments.base import Box, BoxDied, Boxes, BoxFailed, BoxSpec, Fenced, ToolName, ToolOutcome
 from freehold.environments.workdirs import Workdir
 
 log = logging.getLogger(__name__)
+_FAILED_S = 60.0
+"""How long it is remembered that a box did not open ahead of its first call."""
+_WORDS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,9 @@ class BoxSettings:
     box_idle_s: float = setting(600.0, "A session's box is closed after this long without a call.", unit="s")
     max_boxes: int = setting(
         100, "More boxes than this are not kept open; the one idle longest is closed first.", least=1
+    )
+    early_boxes: bool = setting(
+        True, "A session's box opens while the model thinks, if its agent has tools that run there."
     )
     warm_boxes: int = setting(
         1, "How many processes wait under their limits to become boxes, about 1 MB each; 0: none.", least=0
@@ -42,6 +48,8 @@ class CallResult:
 
     outcome: ToolOutcome
     shell_lost: bool
+    died: str | None = None
+    """Why the box before it ended by itself, where nobody has been told yet."""
 
 
 class _Berth:
@@ -53,6 +61,21 @@ class _Berth:
         self.calls = 0
         self.used_ns = now_ns
         self.lost_untold = False
+        self.opening: asyncio.Task[Box] | None = None
+        """Goes on when whoever waits for it is told to stop: somebody will need that box."""
+        self.failed: tuple[int, BoxFailed] | None = None
+        """When and how it did not open ahead of its first call, which is told."""
+        self.died: str | None = None
+        """Why its last box ended by itself, if that is still to be told."""
+        self.mourned: Box | None = None
+        """The box whose death was told or noted last."""
+
+    def death(self, box: Box) -> str | None:
+        """Why that box ended by itself, for the first who asks."""
+        if self.mourned is box:
+            return None
+        self.mourned = box
+        return box.ended[-_WORDS:] or "its supervisor is gone"
 
 
 class Fleet:
@@ -76,14 +99,36 @@ class Fleet:
             Fenced: a newer epoch has this session.
         """
         with self._in_use(spec.session_id) as berth:
+            failed, berth.failed = berth.failed, None
+            if failed is not None and self._is_fresh(failed[0]):
+                raise failed[1]
             box = await self._box(spec, berth)
             lost, berth.lost_untold = berth.lost_untold, False
-            return CallResult(await box.call(name, arguments, key=key, epoch=epoch), lost)
+            died, berth.died = berth.died, None
+            try:
+                outcome = await box.call(name, arguments, key=key, epoch=epoch)
+            except BoxDied as gone:
+                gone.news = berth.death(box) or ""
+                raise
+            return CallResult(outcome, lost, died)
 
     async def warm(self, spec: BoxSpec) -> None:
-        """Open the session's box now, because a call is likely to come (the model is thinking)."""
+        """Open the session's box now, because a call is likely to come (the model is thinking).
+
+        Nothing is raised: what goes wrong is told by the next call. No other box is closed for it.
+        """
+        berth = self._berths.get(spec.session_id)
+        if not self._settings.early_boxes or self._closing or self.is_open(spec.session_id):
+            return
+        if self.count() >= self._settings.max_boxes or (berth and berth.failed and self._is_fresh(berth.failed[0])):
+            return
         with self._in_use(spec.session_id) as berth:
-            await self._box(spec, berth)
+            try:
+                await self._box(spec, berth)
+            except BoxFailed as error:
+                berth.failed = self._clock.monotonic_ns(), error
+            except (BoxDied, Fenced):
+                return
 
     def is_open(self, session_id: str) -> bool:
         """Whether that session has a live box here."""
@@ -139,13 +184,25 @@ class Fleet:
                 raise BoxDied("the server is stopping; nothing was run")
             if berth.box is not None and berth.box.alive:
                 return berth.box
-            had_one = berth.box is not None or await asyncio.to_thread(_had_box, spec)
-            berth.box = await self._boxes.open(spec)
-            berth.lost_untold = had_one
-            log.debug("box of %s opened%s", spec.session_id, " again" if had_one else "")
+            if berth.opening is None or berth.opening.done():
+                berth.opening = asyncio.create_task(self._open(spec, berth), name=f"opening of {spec.session_id}")
+                berth.opening.add_done_callback(_looked_at)
+            box = await asyncio.shield(berth.opening)
         if len(self._berths) > self._settings.max_boxes:
             await self.sweep()
+        return box
+
+    async def _open(self, spec: BoxSpec, berth: _Berth) -> Box:
+        if berth.box is not None:
+            berth.died = berth.death(berth.box) or berth.died
+        had_one = berth.box is not None or await asyncio.to_thread(_had_box, spec)
+        berth.box = await self._boxes.open(spec)
+        berth.lost_untold = had_one
+        log.debug("box of %s opened%s", spec.session_id, " again" if had_one else "")
         return berth.box
+
+    def _is_fresh(self, when_ns: int) -> bool:
+        return self._clock.monotonic_ns() - when_ns < _FAILED_S * 1e9
 
     async def _close_if_idle(self, session_id: str) -> None:
         berth = self._berths.get(session_id)
@@ -157,11 +214,21 @@ class Fleet:
 
     async def _close(self, session_id: str, berth: _Berth) -> None:
         """Under the berth's lock."""
+        if berth.opening is not None and not berth.opening.done():
+            berth.opening.cancel()
+            await asyncio.wait([berth.opening])
         if berth.box is not None:
             with contextlib.suppress(BoxDied, Fenced):
                 await berth.box.close()
+            berth.mourned = berth.box  # it did not end by itself
         if self._berths.get(session_id) is berth and not berth.calls:
             del self._berths[session_id]
+
+
+def _looked_at(opening: asyncio.Task[Box]) -> None:
+    """How it failed shows to whoever waits for it; nobody may."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 def _had_box(spec: BoxSpec) -> bool:

@@ -54,16 +54,19 @@ class History:
         if self._settings.snapshots_kept < 1:
             return
         name = await self.snapshots.take_if_changed(workdir, f"at-{seq:012d}")
-        before = [rest for rest in await self.rests(workdir) if rest.seq < seq]
-        rests = [*before, Rest(seq, name, self._clock.now_us())]
-        kept = self._kept(rests)
-        await asyncio.to_thread(_write, workdir, kept)
-        if {rest.snapshot for rest in rests} != {rest.snapshot for rest in kept}:
-            await self.snapshots.prune(workdir, [rest.snapshot for rest in kept])
+        if await asyncio.to_thread(self._note, workdir, Rest(seq, name, self._clock.now_us())):
+            await self.snapshots.prune(workdir, [rest.snapshot for rest in await self.rests(workdir)])
 
     async def rests(self, workdir: Workdir) -> list[Rest]:
         """What can be had, oldest first."""
         return await asyncio.to_thread(_read, workdir)
+
+    def _note(self, workdir: Workdir, latest: Rest) -> bool:
+        """Write it behind those before it that are kept; gives whether a snapshot has become useless. In a thread."""
+        rests = [*(rest for rest in _read(workdir) if rest.seq < latest.seq), latest]
+        kept = self._kept(rests)
+        _write(workdir, kept)
+        return {rest.snapshot for rest in rests} != {rest.snapshot for rest in kept}
 
     def _kept(self, rests: Sequence[Rest]) -> list[Rest]:
         oldest_us = self._clock.now_us() - int(self._settings.snapshot_kept_days * _DAY_US)

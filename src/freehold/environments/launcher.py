@@ -15,7 +15,7 @@ import shutil
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -39,8 +39,8 @@ class Launcher:
         self._lock = threading.Lock()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do something in that thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """Do something in that thread. Who is cancelled meanwhile learns it when the work has ended."""
+        return await whole(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     def close(self) -> None:
         """End the thread, and with it every box that is still open."""
@@ -103,6 +103,18 @@ class Launcher:
         if self._staged is None:
             self._staged = _stage([folder for folder in self._folders if closed_folder(folder)], closed)
         return self._staged
+
+
+async def whole(work: Awaitable[T], undo: Callable[[T], object] | None = None) -> T:
+    """Await it to its end even when cancelled: a thread goes on with what it was given. `undo`: its result then."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        if undo is not None and not future.cancelled() and future.exception() is None:
+            undo(future.result())
+        raise
 
 
 def closed_folder(path: Path) -> Path | None:

@@ -118,12 +118,9 @@ class Snapshots:
         Raises:
             BoxFailed: as `take`.
         """
-        folder = _folder(workdir)
-        names = await asyncio.to_thread(_names, folder)
-        before = await asyncio.to_thread(_read_manifest, folder, names[-1]) if names else {}
-        manifest = await asyncio.to_thread(_manifest, workdir, name, before)
-        if names and _same(before, manifest):
-            return names[-1]
+        latest, manifest = await asyncio.to_thread(_changed, workdir, name)
+        if manifest is None:
+            return latest
         try:
             return (await self._keep(workdir, name, manifest)).name
         except ChoreFailed:
@@ -306,6 +303,16 @@ def _manifest(workdir: Workdir, name: str, before: Mapping[str, Entry]) -> dict[
 
 def _same(before: Mapping[str, Entry], now: Mapping[str, Entry]) -> bool:
     return now.keys() == before.keys() and all(entry.same(before[path]) for path, entry in now.items())
+
+
+def _changed(workdir: Workdir, name: str) -> tuple[str, dict[str, Entry] | None]:
+    """The latest snapshot, and the manifest for one of that name where anything has changed since. In a thread."""
+    folder = _folder(workdir)
+    names = _names(folder)
+    before = _read_manifest(folder, names[-1]) if names else {}
+    manifest = _manifest(workdir, name, before)
+    latest = names[-1] if names else ""
+    return latest, None if names and _same(before, manifest) else manifest
 
 
 def _differences(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> list[Change]:

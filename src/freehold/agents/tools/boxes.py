@@ -10,12 +10,13 @@ import asyncio
 import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from freehold.agents.mounts import UPLOADS
 from freehold.agents.tools.catalog import Spec
-from freehold.agents.tools.execution import Place
+from freehold.agents.tools.execution import DIED, Place
 from freehold.agents.tools.provisions import Provisions
 from freehold.environments.base import Boxes, BoxSpec, Folder, Limits, ToolName, ToolOutcome
 from freehold.environments.fleet import Fleet
@@ -33,6 +34,7 @@ SHELL_LOST = (
     "[The box was opened anew since the last call: shell state is gone (variables, current directory, background "
     "processes). Files are still there.]"
 )
+REOPENED = "A fresh one was opened on the same files; what ran in the old one and its shell state are gone."
 
 
 class BoxFiles(Protocol):
@@ -78,14 +80,22 @@ class FleetTools:
         async with self._provisions.used(place) as provided:
             outcome = await self._call(self._spec(place, provided.folders), name, arguments, key)
         notes = [{"type": "text", "text": note} for note in await self._provisions.news(place)]
-        return ToolOutcome([*outcome.content, *notes], outcome.is_error) if notes else outcome
+        return replace(outcome, content=[*outcome.content, *notes]) if notes else outcome
+
+    async def expect(self, place: Place) -> None:
+        """See `BoxTools`."""
+        if self._fleet.is_open(place.session_id) or place.environment.get("type") == "self_hosted":
+            return
+        await self._uploads.ensure(place.workspace_id, place.session_id)
+        folders = () if self._provisions is None else await self._provisions.folders(place)
+        if folders is not None:
+            await self._fleet.warm(self._spec(place, folders))
 
     async def _call(self, spec: BoxSpec, name: str, arguments: Mapping[str, Any], key: str) -> ToolOutcome:
         found = await self._fleet.call(spec, cast(ToolName, name), arguments, key=key, epoch=spec.epoch)
-        if not found.shell_lost:
-            return found.outcome
-        told = [{"type": "text", "text": SHELL_LOST}, *found.outcome.content]
-        return ToolOutcome(told, found.outcome.is_error)
+        told = [{"type": "text", "text": SHELL_LOST}] if found.shell_lost else []
+        news = "" if found.died is None else f"{DIED} ({found.died}). {REOPENED}"
+        return ToolOutcome([*told, *found.outcome.content], found.outcome.is_error, news)
 
     async def outcome(self, place: Place, key: str) -> ToolOutcome | None:
         """See `BoxTools`."""

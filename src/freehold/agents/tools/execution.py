@@ -23,6 +23,7 @@ from freehold.toolboxes.base import TOOLBOX_SCHEME, Shared, Toolbox, ToolResult,
 from freehold.toolboxes.current import Asker
 
 log = logging.getLogger(__name__)
+DIED = "The session's box ended by itself"
 _UNKNOWN_THERE = "Whether the call took effect is not known; verify before repeating it."
 
 _SHOWN = frozenset({"text", "image", "document", "search_result"})
@@ -53,6 +54,10 @@ class BoxTools(Protocol):
 
     async def call(self, place: Place, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
         """Run one. Raises `BoxDied`, `BoxFailed` and `Fenced`."""
+        ...
+
+    async def expect(self, place: Place) -> None:
+        """Get ready for a call that is likely to come soon."""
         ...
 
     async def outcome(self, place: Place, key: str) -> ToolOutcome | None:
@@ -113,6 +118,8 @@ class Ran:
     known: bool = True
     trouble: Trouble | None = None
     """The server behind the tool failed."""
+    news: str = ""
+    """What happened to the session's box, for its log."""
 
 
 class Execution:
@@ -176,6 +183,13 @@ class Execution:
             log.exception("the MCP server %s of %s failed inside this server", server["name"], place.session_id)
             return _trouble(server["name"], ServerFailed(f"it failed here ({type(error).__name__})", sent=False))
 
+    async def expect(self, place: Place) -> None:
+        """A call of a tool in the session's box may come: open it now. What goes wrong, the call itself will tell."""
+        try:
+            await self._boxes.expect(place)
+        except Exception:  # nobody waits for this
+            log.debug("the box of %s was not opened ahead", place.session_id, exc_info=True)
+
     async def run(self, place: Place, agent: Mapping[str, Any], call: ToolCall) -> Ran:
         """Run it. Raises `Fenced` and nothing else."""
         ran = await self._run(place, agent, call)
@@ -192,13 +206,15 @@ class Execution:
             if not is_in_box(call.kind, call.name):
                 return Ran(await self._on_the_web(agent, call))
             outcome = await self._boxes.call(place, call.name, call.input, key=call.id)
-            return Ran(_result(outcome.content, outcome.is_error))
+            return Ran(_result(outcome.content, outcome.is_error), news=outcome.news)
         except Fenced:
             raise
-        except BoxDied:
-            return await self._after_death(place, call)
+        except BoxDied as error:
+            news = f"{DIED} while {call.name} ran ({error.news}). The next call opens a fresh one on the same files."
+            return replace(await self._after_death(place, call), news=news if error.news else "")
         except BoxFailed as error:
-            return Ran(_failed(f"The box did not come up, so {call.name} was not run: {error}"))
+            told = f"The box did not come up, so {call.name} was not run: {error}"
+            return Ran(_failed(told), news=told)
         except Exception as error:  # the outer edge of a tool
             log.exception("the tool %s of %s failed inside the server", call.name, place.session_id)
             return Ran(

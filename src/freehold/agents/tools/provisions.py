@@ -101,6 +101,11 @@ class Provisions:
         finally:
             provided.running -= 1
 
+    async def folders(self, place: Place) -> Sequence[Folder] | None:
+        """What a box of it mounts; `None` while some of that is not there yet and comes with the first tool."""
+        found = (await self._provided(place)).folders
+        return found if await asyncio.to_thread(lambda: all(one.source.is_dir() for one in found)) else None
+
     async def news(self, place: Place) -> list[str]:
         """After a tool: sync what others have written to, unless another tool runs; what the agent must be told."""
         provided = await self._provided(place)
