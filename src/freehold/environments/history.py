@@ -7,7 +7,9 @@ so that a rest costs a look at each file and nothing more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,8 +55,12 @@ class History:
         """
         if self._settings.snapshots_kept < 1:
             return
-        name = await self.snapshots.take_if_changed(workdir, f"at-{seq:012d}")
-        if await asyncio.to_thread(self._note, workdir, Rest(seq, name, self._clock.now_us())):
+        useless: list[bool] = []
+        now_us = self._clock.now_us()
+        await self.snapshots.take_if_changed(
+            workdir, f"at-{seq:012d}", lambda name: useless.append(self._note(workdir, Rest(seq, name, now_us)))
+        )
+        if any(useless):
             await self.snapshots.prune(workdir, [rest.snapshot for rest in await self.rests(workdir)])
 
     async def rests(self, workdir: Workdir) -> list[Rest]:
@@ -63,9 +69,13 @@ class History:
 
     def _note(self, workdir: Workdir, latest: Rest) -> bool:
         """Write it behind those before it that are kept; gives whether a snapshot has become useless. In a thread."""
-        rests = [*(rest for rest in _read(workdir) if rest.seq < latest.seq), latest]
+        before = _read(workdir)
+        rests = [*(rest for rest in before if rest.seq < latest.seq), latest]
         kept = self._kept(rests)
-        _write(workdir, kept)
+        if kept == [*before, latest]:
+            _append(workdir, latest)
+        else:
+            _write(workdir, kept)
         return {rest.snapshot for rest in rests} != {rest.snapshot for rest in kept}
 
     def _kept(self, rests: Sequence[Rest]) -> list[Rest]:
@@ -79,14 +89,29 @@ def _place(workdir: Workdir) -> Path:
 
 
 def _read(workdir: Workdir) -> list[Rest]:
+    """A line that was not written to its end is passed over."""
     try:
-        return [Rest(**entry) for entry in json.loads(_place(workdir).read_text("utf-8"))]
+        lines = _place(workdir).read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(Rest(**json.loads(line)))
+    return found
+
+
+def _append(workdir: Workdir, rest: Rest) -> None:
+    with open(_place(workdir), "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write(_line(rest))
 
 
 def _write(workdir: Workdir, rests: Sequence[Rest]) -> None:
     fresh = _place(workdir).with_name(".rests~")
-    fresh.write_text(json.dumps([asdict(rest) for rest in rests]), "utf-8")
+    fresh.write_bytes(b"".join(map(_line, rests)))
     fresh.chmod(0o600)
     fresh.replace(_place(workdir))
+
+
+def _line(rest: Rest) -> bytes:
+    return json.dumps(asdict(rest)).encode() + b"\n"

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -112,19 +112,20 @@ class Snapshots:
                     raise
         raise AssertionError("unreachable")
 
-    async def take_if_changed(self, workdir: Workdir, name: str) -> str:
-        """`take` where anything has changed since the latest; gives the name of the snapshot that holds the files now.
+    async def take_if_changed(self, workdir: Workdir, name: str, note: Callable[[str], None]) -> None:
+        """`take` where anything has changed since the latest. `note` gets, in a thread, the name that holds the files.
 
         Raises:
             BoxFailed: as `take`.
         """
-        latest, manifest = await asyncio.to_thread(_changed, workdir, name)
+        manifest = await asyncio.to_thread(_changed, workdir, name, note)
         if manifest is None:
-            return latest
+            return
         try:
-            return (await self._keep(workdir, name, manifest)).name
+            taken = await self._keep(workdir, name, manifest)
         except ChoreFailed:
-            return (await self.take(workdir, name)).name
+            taken = await self.take(workdir, name)
+        await asyncio.to_thread(note, taken.name)
 
     async def diff(self, workdir: Workdir, old: str, new: str | None) -> list[Change]:
         """What differs between two snapshots, by path; `NOTHING` is no files at all, `None` the files as they are now.
@@ -305,14 +306,16 @@ def _same(before: Mapping[str, Entry], now: Mapping[str, Entry]) -> bool:
     return now.keys() == before.keys() and all(entry.same(before[path]) for path, entry in now.items())
 
 
-def _changed(workdir: Workdir, name: str) -> tuple[str, dict[str, Entry] | None]:
-    """The latest snapshot, and the manifest for one of that name where anything has changed since. In a thread."""
+def _changed(workdir: Workdir, name: str, note: Callable[[str], None]) -> dict[str, Entry] | None:
+    """The manifest for a snapshot of that name; `None` where the latest holds the files as they are, which is noted."""
     folder = _folder(workdir)
     names = _names(folder)
     before = _read_manifest(folder, names[-1]) if names else {}
     manifest = _manifest(workdir, name, before)
-    latest = names[-1] if names else ""
-    return latest, None if names and _same(before, manifest) else manifest
+    if not names or not _same(before, manifest):
+        return manifest
+    note(names[-1])
+    return None
 
 
 def _differences(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> list[Change]:
