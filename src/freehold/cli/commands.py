@@ -21,6 +21,7 @@ from freehold.cli import (
     env,
     keys,
     library,
+    logs,
     mcp,
     route,
     run,
@@ -66,6 +67,8 @@ def commands() -> typer.Typer:
     app.add_typer(route.commands(), name="route")
     app.add_typer(cache.commands(), name="cache")
     app.command()(usage.usage)
+    app.command()(logs.logs)
+    app.command()(calls.replay)
     app.command()(alerts.alerts)
     app.command()(library.export)
     app.command("import")(library.import_)
