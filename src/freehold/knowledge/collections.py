@@ -70,6 +70,7 @@ class Collections:
             description=description,
             embedding=self._embedding(embedding),
             next_number=1,
+            documents=0,
             indexed_chunks=0,
             indexed_words=0,
             version=0,

@@ -97,6 +97,7 @@ class Ingest:
             TooLarge: it is larger than documents may be.
         """
         name, most = names.checked(given.name), self.most_bytes
+        collection = await self._rows.get(collection.workspace_id, collection.id)
         if len(given.data) > most:
             raise TooLarge(f"{names.shown(name)}: has {len(given.data):,} bytes, at most {most:,} are taken.")
         sha256 = await asyncio.to_thread(_sha256, given.data)
@@ -120,13 +121,13 @@ class Ingest:
             state="indexing",
             created_us=self._clock.now_us(),
         )
-        await self._put_in(collection, document, read, progress)
+        cut = await asyncio.to_thread(lambda: list(chunks(read)))
+        self._admit(collection, document, len(cut), replaces=now is not None)
+        document = replace(document, chunks=len(cut))
+        await self._put_in(collection, document, cut, progress)
         if now is not None:
             await self._take_out(now.id)
-        return Added(
-            await self._rows.document(collection.workspace_id, collection.id, document.id),
-            "added" if now is None else "replaced",
-        )
+        return Added(replace(document, state="ready"), "added" if now is None else "replaced")
 
     async def _read(self, kind: Kind, data: bytes) -> Read:
         most = self._settings.knowledge_document_chars
@@ -137,22 +138,33 @@ class Ingest:
         reader = _READERS[kind]
         return await asyncio.to_thread(lambda: reader(text_of(data), most))
 
-    async def _put_in(self, collection: CollectionRow, document: DocumentRow, read: Read, progress: Progress) -> None:
-        cut = await asyncio.to_thread(lambda: list(chunks(read)))
-        if not cut:
-            raise InvalidRequest(f"{names.shown(document.name)}: there is no text in it.")
-        room = self._settings.knowledge_collection_chunks - collection.indexed_chunks
-        if len(cut) > room:
+    def _admit(self, collection: CollectionRow, document: DocumentRow, passages: int, *, replaces: bool) -> None:
+        name, settings = names.shown(document.name), self._settings
+        if not passages:
+            raise InvalidRequest(f"{name}: there is no text in it.")
+        room = max(0, settings.knowledge_collection_chunks - collection.indexed_chunks)
+        if passages > room:
             raise InvalidRequest(
-                f"{names.shown(document.name)}: has {len(cut):,} passages, and the collection has room for "
-                f"{max(0, room):,} (knowledge_collection_chunks)."
+                f"{name}: has {passages:,} passages, and the collection has room for {room:,} "
+                "(knowledge_collection_chunks)."
             )
-        await self._rows.begin_document(document, self._admit)
+        if collection.documents >= settings.knowledge_collection_documents and not replaces:
+            raise InvalidRequest(f"The collection has {collection.documents:,} documents, which is all it may have.")
+
+    async def _put_in(
+        self, collection: CollectionRow, document: DocumentRow, cut: Sequence[Chunk], progress: Progress
+    ) -> None:
+        if len(cut) <= SLICE:
+            new = await self._prepared(collection, document, cut)
+            await self._kept.add_whole(document, new, self._clock.now_us())
+            await progress(len(cut), len(cut))
+            return
+        await self._rows.begin_document(document)
         try:
             for at in range(0, len(cut), SLICE):
                 await self._kept.add(document, await self._prepared(collection, document, cut[at : at + SLICE]))
                 await progress(min(at + SLICE, len(cut)), len(cut))
-            await self._rows.finish_document(replace(document, chunks=len(cut)), self._clock.now_us())
+            await self._rows.finish_document(document, self._clock.now_us())
         except BaseException:
             await asyncio.shield(self._give_up(document.id))
             raise
@@ -173,10 +185,6 @@ class Ingest:
     async def _take_out(self, document_id: str) -> None:
         while await self._kept.remove(document_id):
             pass
-
-    def _admit(self, have: int) -> None:
-        if have >= self._settings.knowledge_collection_documents:
-            raise InvalidRequest(f"The collection has {have:,} documents, which is all it may have.")
 
 
 def _new_chunks(cut: Sequence[Chunk], texts: Sequence[str], vectors: Sequence[bytes | None]) -> list[NewChunk]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-_RUN = re.compile(rf"[a-z0-9]+|[{_UNSPACED}]+|[^\W_a-z0-9{_UNSPACED}]+")
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_ASCII = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])|[A-Z]")
+"""A run of letters and digits that does not go on with a capital, or of capitals that ends before the last of them."""
+_RUN = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
 _LONGEST = 64
 _MOST_STEMS = 500_000
 """Remembered at most; a text of random letters must not fill the memory."""
@@ -27,10 +29,8 @@ COMMON = frozenset(f"{_ENGLISH} {_CHINESE}".split())
 
 def words(text: str) -> list[str]:
     """All words of a text, in order. `snake_case`, `camelCase` and `dotted.names` are taken apart."""
-    if not text.islower():
-        text = _HUMP.sub(" ", text).lower()
     if text.isascii():
-        return [_STEMS[run] for run in _RUN.findall(text)]
+        return [_STEMS[run] for run in _ASCII.findall(text)]
     return [word for run in _RUN.findall(text) for word in _of_run(run)]
 
 
@@ -43,9 +43,9 @@ def asked(query: str) -> list[str]:
 
 def _of_run(run: str) -> Iterator[str]:
     if run.isascii():
-        yield _STEMS[run]
+        yield from (_STEMS[part] for part in _ASCII.findall(run))
     elif not _is_unspaced(run[0]):
-        yield run[:_LONGEST]
+        yield _STEMS[run]
     elif len(run) == 1:
         yield run
     else:
@@ -57,7 +57,7 @@ def _is_unspaced(character: str) -> bool:
 
 
 class _Stems(dict[str, str]):
-    """From a word to its stem, found once."""
+    """From a word as it stands to the stem of it in small letters without accents, found once."""
 
     stem: Any = None
 
@@ -68,7 +68,9 @@ class _Stems(dict[str, str]):
             self.stem = snowballstemmer.stemmer("english").stemWord
         if len(self) > _MOST_STEMS:
             self.clear()
-        stem = self[word] = str(self.stem(word[:_LONGEST]))
+        parts = unicodedata.normalize("NFKD", word[:_LONGEST].lower())
+        plain = "".join(part for part in parts if part.isalnum()) or word[:_LONGEST]
+        stem = self[word] = str(self.stem(plain))
         return stem
 
 

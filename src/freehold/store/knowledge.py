@@ -28,6 +28,7 @@ class CollectionRow:
     description: str
     embedding: str
     next_number: int
+    documents: int
     indexed_chunks: int
     indexed_words: int
     version: int
@@ -151,8 +152,15 @@ class KnowledgeRows:
 
     async def ready_by_name(self, collection_id: str, name: str) -> DocumentRow | None:
         """The version of a document that is searched now."""
-        found = await self.documents(collection_id, name=name, after=None, limit=1)
-        return found[0] if found else None
+        query = select(documents).where(
+            documents.c.collection_id == collection_id, documents.c.state == "ready", documents.c.name == name
+        )
+
+        async def op(connection: AsyncConnection) -> DocumentRow | None:
+            found = (await connection.execute(query)).first()
+            return None if found is None else DocumentRow(**found._mapping)
+
+        return await self._store.look(op)
 
     async def delete_document(self, workspace_id: str, key: str, document_id: str) -> DocumentRow:
         """From now on nobody finds it. Raises `NotFound`."""
@@ -161,39 +169,18 @@ class KnowledgeRows:
             collection = await read_collection(connection, workspace_id, key)
             row = await _read_document(connection, collection.id, document_id)
             await connection.execute(update(documents).where(documents.c.id == document_id).values(state="gone"))
-            await touch_collection(connection, collection.id)
+            await _grow(connection, collection.id, -1, None)
             return row
 
         return await self._store.write(op)
 
-    async def begin_document(self, row: DocumentRow, admit: Callable[[int], None]) -> None:
-        """A version on its way in. `admit` gets how many documents the collection has, and may refuse."""
-
-        async def op(connection: AsyncConnection) -> None:
-            have = select(func.count()).where(
-                documents.c.collection_id == row.collection_id, documents.c.state == "ready"
-            )
-            admit((await connection.execute(have)).scalar_one())
-            await connection.execute(insert(documents).values(**asdict(row)))
-
-        await self._store.write(op)
+    async def begin_document(self, row: DocumentRow) -> None:
+        """A version on its way in."""
+        await self._store.write(lambda connection: begin(connection, row))
 
     async def finish_document(self, row: DocumentRow, now_us: int) -> None:
         """It is searched from now on, and no older version of it. Raises `NotFound` if its collection went."""
-
-        async def op(connection: AsyncConnection) -> None:
-            kept = update(collections).where(collections.c.id == row.collection_id, collections.c.gone.is_(False))
-            if (
-                await connection.execute(kept.values(updated_us=now_us, version=collections.c.version + 1))
-            ).rowcount < 1:
-                raise NotFound("The collection was deleted meanwhile.")
-            same = (documents.c.collection_id == row.collection_id, documents.c.name == row.name)
-            await connection.execute(update(documents).where(*same, documents.c.state == "ready").values(state="gone"))
-            await connection.execute(
-                update(documents).where(documents.c.id == row.id).values(state="ready", chunks=row.chunks)
-            )
-
-        await self._store.write(op)
+        await self._store.write(lambda connection: finish(connection, row, now_us))
 
     async def give_up_document(self, document_id: str) -> None:
         """It did not get in; what there is of it goes."""
@@ -223,11 +210,27 @@ async def read_collection(
     return CollectionRow(**found._mapping)
 
 
-async def touch_collection(connection: AsyncConnection, collection_id: str) -> None:
-    """Its chunks have changed: what somebody remembers of them is out of date."""
-    await connection.execute(
-        update(collections).where(collections.c.id == collection_id).values(version=collections.c.version + 1)
-    )
+async def begin(connection: AsyncConnection, row: DocumentRow) -> None:
+    """`KnowledgeRows.begin_document` within a transaction of one's own."""
+    await connection.execute(insert(documents).values(**asdict(row)))
+
+
+async def finish(connection: AsyncConnection, row: DocumentRow, now_us: int) -> None:
+    """`KnowledgeRows.finish_document` within a transaction of one's own."""
+    same = (documents.c.collection_id == row.collection_id, documents.c.name == row.name)
+    before = await connection.execute(update(documents).where(*same, documents.c.state == "ready").values(state="gone"))
+    await _grow(connection, row.collection_id, 1 - before.rowcount, now_us)
+    await connection.execute(update(documents).where(documents.c.id == row.id).values(state="ready", chunks=row.chunks))
+
+
+async def _grow(connection: AsyncConnection, collection_id: str, by: int, now_us: int | None) -> None:
+    """So many documents more: what somebody remembers of it is out of date. Raises `NotFound` if it went."""
+    values: dict[str, Any] = {"documents": collections.c.documents + by, "version": collections.c.version + 1}
+    if now_us is not None:
+        values["updated_us"] = now_us
+    kept = update(collections).where(collections.c.id == collection_id, collections.c.gone.is_(False))
+    if (await connection.execute(kept.values(**values))).rowcount < 1:
+        raise NotFound("The collection was deleted meanwhile.")
 
 
 async def _read_document(connection: AsyncConnection, collection_id: str, document_id: str) -> DocumentRow:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.errors import NotFound
 from freehold.store.engine import Store
-from freehold.store.knowledge import CollectionRow, DocumentRow
+from freehold.store.knowledge import CollectionRow, DocumentRow, begin, finish
 from freehold.store.knowledge_words import Size, WordIndex, index_for
 from freehold.store.tables import knowledge_chunks as chunks
 from freehold.store.tables import knowledge_collections as collections
@@ -88,19 +89,15 @@ class KnowledgeChunks:
 
     async def add(self, document: DocumentRow, new: Sequence[NewChunk]) -> None:
         """Take in one slice of a document, at most `SLICE` chunks."""
+        await self._store.write(lambda connection: self._put(connection, document, new))
+
+    async def add_whole(self, document: DocumentRow, new: Sequence[NewChunk], now_us: int) -> None:
+        """Take in a document of one slice: begun, put in and finished by one commit. Raises `NotFound`."""
 
         async def op(connection: AsyncConnection) -> None:
-            first = await self._numbers(connection, document.collection_id, new)
-            rows = [
-                (document.collection_id, number, document.id, chunk.text, chunk.heading, chunk.place)
-                for number, chunk in enumerate(new, first)
-            ]
-            await self._store.insert_rows(connection, chunks, rows)
-            held = [(document.collection_id, n, c.vector) for n, c in enumerate(new, first) if c.vector is not None]
-            if held:
-                await self._store.insert_rows(connection, vectors, held)
-            words = [(number, chunk.words) for number, chunk in enumerate(new, first)]
-            await self._index.add(connection, document.collection_id, words)
+            await begin(connection, document)
+            await self._put(connection, document, new)
+            await finish(connection, document, now_us)
 
         await self._store.write(op)
 
@@ -178,6 +175,19 @@ class KnowledgeChunks:
         async with self._store.read() as connection:
             return [(row[0], row[1]) for row in await connection.execute(query)]
 
+    async def _put(self, connection: AsyncConnection, document: DocumentRow, new: Sequence[NewChunk]) -> None:
+        first = await self._numbers(connection, document.collection_id, new)
+        rows = [
+            (document.collection_id, number, document.id, chunk.text, chunk.heading, chunk.place)
+            for number, chunk in enumerate(new, first)
+        ]
+        await self._store.insert_rows(connection, chunks, rows)
+        held = [(document.collection_id, n, c.vector) for n, c in enumerate(new, first) if c.vector is not None]
+        if held:
+            await self._store.insert_rows(connection, vectors, held)
+        words = [(number, chunk.words) for number, chunk in enumerate(new, first)]
+        await self._index.add(connection, document.collection_id, words)
+
     async def _numbers(self, connection: AsyncConnection, collection_id: str, new: Sequence[NewChunk]) -> int:
         """The first of as many fresh numbers; the index has grown by these chunks."""
         grown = {
@@ -191,7 +201,10 @@ class KnowledgeChunks:
             .values(**grown)
             .returning(collections.c.next_number)
         )
-        return int(after.scalar_one()) - len(new)
+        grown_to = after.scalar_one_or_none()
+        if grown_to is None:
+            raise NotFound("The collection was deleted meanwhile.")
+        return int(grown_to) - len(new)
 
     async def _forget(self, connection: AsyncConnection, collection_id: str, numbers: Sequence[int]) -> None:
         """The index shrinks by these chunks, and by as many words as chunks hold on average."""

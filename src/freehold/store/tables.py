@@ -677,6 +677,7 @@ knowledge_collections = Table(
     Column("description", Text, nullable=False),
     Column("embedding", String(128), nullable=False),  # what makes its vectors; empty: it has none
     Column("next_number", BigInteger, nullable=False),  # of its chunks
+    Column("documents", Integer, nullable=False),  # that are ready
     Column("indexed_chunks", BigInteger, nullable=False),  # those of documents on their way in or out too
     Column("indexed_words", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),  # grows with every change of its chunks

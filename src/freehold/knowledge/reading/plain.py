@@ -12,8 +12,9 @@ from freehold.knowledge.reading.base import Gathering, Line, Read, Unreadable
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _DEFINITION = re.compile(
-    r"[ \t]*(?:export |public |private |protected |static |async |pub |default |abstract |final )*"
-    r"(?:def|class|func|function|fn|interface|struct|enum|trait|impl|module|type|CREATE TABLE)\s+[\w.$]+"
+    r"^[ \t]*(?:export |public |private |protected |static |async |pub |default |abstract |final )*"
+    r"(?:def|class|func|function|fn|interface|struct|enum|trait|impl|module|type|CREATE TABLE)[ \t]+[\w.$]+",
+    re.M,
 )
 _LONGEST_ROW = 100_000
 
@@ -57,12 +58,13 @@ def markdown(text: str, most: int) -> Read:
 
 def code(text: str, most: int) -> Read:
     """Lines under the definition that they follow, nested by how far it is indented."""
-    gathering = Gathering(most)
+    gathering, at = Gathering(most), 0
+    definitions = {found.start(): found[0] for found in _DEFINITION.finditer(text)}
     for number, line in enumerate(text.split("\n"), 1):
-        if found := _DEFINITION.match(line):
-            indent = len(line) - len(line.lstrip())
-            gathering.heading(indent + 1, found[0])
+        if found := definitions.get(at):
+            gathering.heading(len(found) - len(found.lstrip()) + 1, found)
         gathering.add(line, number=number)
+        at += len(line) + 1
     return Read(gathering.lines)
 
 

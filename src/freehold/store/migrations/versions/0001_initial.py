@@ -396,6 +396,7 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("embedding", sa.String(length=128), nullable=False),
         sa.Column("next_number", sa.BigInteger(), nullable=False),
+        sa.Column("documents", sa.Integer(), nullable=False),
         sa.Column("indexed_chunks", sa.BigInteger(), nullable=False),
         sa.Column("indexed_words", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
