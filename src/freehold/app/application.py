@@ -89,6 +89,7 @@ class Application:
                 last_first.push_async_callback(upstream.close)
             for toolbox in parts.toolboxes.values():
                 last_first.push_async_callback(toolbox.close)
+            last_first.push_async_callback(parts.knowledge.close)
             last_first.push_async_callback(parts.mcp.close)
             last_first.push_async_callback(parts.sessions.close)
             last_first.push_async_callback(parts.batches.close)

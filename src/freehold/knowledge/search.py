@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from freehold.errors import InvalidRequest, NotFound
+from freehold.errors import FreeholdError, InvalidRequest, NotFound
 from freehold.knowledge.words import asked
 from freehold.store.knowledge import CollectionRow, KnowledgeRows
 from freehold.store.knowledge_chunks import FoundChunk, KnowledgeChunks, Looking
+
+log = logging.getLogger(__name__)
 
 MOST_QUERY = 4_000
 MOST_RESULTS = 50
@@ -55,8 +58,12 @@ class Passage:
 class Near(Protocol):
     """Finds chunks by nearness of meaning."""
 
+    def vote(self, collection: CollectionRow) -> float:
+        """What a place in this ranking counts beside the same place in that of words."""
+        ...
+
     async def nearest(self, collection: CollectionRow, query: str, limit: int) -> list[tuple[int, float]]:
-        """Numbers of the nearest chunks, nearest first, with how near they are. Raises `FreeholdError`."""
+        """Numbers of the nearest chunks, nearest first, with how near they are."""
         ...
 
 
@@ -96,9 +103,9 @@ class Search:
             raise InvalidRequest(f"limit: must be from 1 to {MOST_RESULTS}.")
         rows = await self._searched(workspace_id, collections)
         by_words = await self._by_words(rows, query)
-        by_meaning = await self._by_meaning(rows, query) if mode == MODES[0] else []
-        merged = fused([by_words, by_meaning]) if by_meaning else dict(by_words)
-        return await self._passages(rows, merged, query, limit)
+        by_meaning = await self._by_meaning(rows, query) if mode == MODES[0] else {}
+        merged = fused([(1.0, by_words), *by_meaning.items()]) if by_meaning else dict(by_words)
+        return await self._passages(rows, merged, query, limit, reranks=mode == MODES[0])
 
     async def _searched(self, workspace_id: str, names: Sequence[str] | None) -> list[CollectionRow]:
         rows = await self._rows.named(workspace_id, names, _MOST_COLLECTIONS + 1)
@@ -116,17 +123,21 @@ class Search:
         every = [((row.id, number), score) for row, scores in zip(rows, found, strict=True) for number, score in scores]
         return heapq.nlargest(_DEPTH, every, key=lambda one: one[1])
 
-    async def _by_meaning(self, rows: Sequence[CollectionRow], query: str) -> list[tuple[Key, float]]:
+    async def _by_meaning(self, rows: Sequence[CollectionRow], query: str) -> dict[float, list[tuple[Key, float]]]:
+        """One ranking for each kind of vectors, by what it counts."""
         near = self._near
-        if near is None:
-            return []
-        having = [row for row in rows if row.embedding]
+        having = [row for row in rows if row.embedding] if near is not None else []
+        if near is None or not having:
+            return {}
         found = await asyncio.gather(*(near.nearest(row, query, _DEPTH) for row in having))
-        every = [((row.id, number), score) for row, some in zip(having, found, strict=True) for number, score in some]
-        return heapq.nlargest(_DEPTH, every, key=lambda one: one[1])
+        every: defaultdict[float, list[tuple[Key, float]]] = defaultdict(list)
+        for row, some in zip(having, found, strict=True):
+            if some:
+                every[near.vote(row)] += [((row.id, number), score) for number, score in some]
+        return {vote: heapq.nlargest(_DEPTH, some, key=lambda one: one[1]) for vote, some in every.items()}
 
     async def _passages(
-        self, rows: Sequence[CollectionRow], merged: Mapping[Key, float], query: str, limit: int
+        self, rows: Sequence[CollectionRow], merged: Mapping[Key, float], query: str, limit: int, *, reranks: bool
     ) -> list[Passage]:
         named = {row.id: row for row in rows}
         wanted: dict[str, list[int]] = defaultdict(list)
@@ -140,13 +151,18 @@ class Search:
             )
             texts.update({(collection_id, number): chunk for number, chunk in found.items()})
         ranked = sorted((key for key in merged if key in texts), key=lambda key: (-merged[key], key))
-        ranked = await self._reordered(query, ranked, texts)
+        if reranks:
+            ranked = await self._reordered(query, ranked[:_DEPTH], texts)
         return [_passage(named[key[0]].name, texts[key], merged[key]) for key in ranked[:limit]]
 
     async def _reordered(self, query: str, ranked: list[Key], texts: Mapping[Key, FoundChunk]) -> list[Key]:
         if self._reranks is None or not ranked:
             return ranked
-        order = await self._reranks.order(query, [f"{texts[key].heading}\n{texts[key].text}" for key in ranked])
+        try:
+            order = await self._reranks.order(query, [f"{texts[key].heading}\n{texts[key].text}" for key in ranked])
+        except FreeholdError as error:
+            log.warning("passages stay in their order: %s", error.message)
+            return ranked
         return [ranked[place] for place in order]
 
 
@@ -173,12 +189,12 @@ async def best(looking: Looking, words: Sequence[str]) -> list[tuple[int, float]
     return heapq.nlargest(2 * _DEPTH, scores.items(), key=lambda one: one[1])
 
 
-def fused(lists: Iterable[Sequence[tuple[Key, float]]]) -> dict[Key, float]:
-    """Reciprocal rank fusion: what stands high in several lists stands highest."""
+def fused(lists: Iterable[tuple[float, Sequence[tuple[Key, float]]]]) -> dict[Key, float]:
+    """Reciprocal rank fusion: what stands high in several lists stands highest. Each list comes with its vote."""
     merged: defaultdict[Key, float] = defaultdict(float)
-    for ranked in lists:
+    for vote, ranked in lists:
         for place, (key, _) in enumerate(ranked, 1):
-            merged[key] += 1 / (_RRF + place)
+            merged[key] += vote / (_RRF + place)
     return dict(merged)
 
 
