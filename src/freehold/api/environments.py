@@ -141,7 +141,7 @@ def _created(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": _name(fields.get("name")),
         "description": _description(fields.get("description")),
-        "config": _config(fields.get("config") or {"type": "cloud"}),
+        "config": whole_config(fields.get("config") or {"type": "cloud"}),
         "metadata": new_metadata(fields.get("metadata")),
         "scope": _scope(fields.get("scope")),
     }
@@ -156,7 +156,7 @@ def _updated(row: EnvironmentRow, fields: Mapping[str, Any]) -> dict[str, Any]:
         body["description"] = _description(fields["description"])
     if fields.get("config") is not None:
         _refuse_other_type(row.body["config"], fields["config"])
-        body["config"] = _config(fields["config"], row.body["config"])
+        body["config"] = whole_config(fields["config"], row.body["config"])
     if "metadata" in fields:
         body["metadata"] = merged_metadata(body["metadata"], fields["metadata"], empty_deletes=True)
     if fields.get("scope") is not None:
@@ -190,7 +190,7 @@ def _refuse_other_type(current: Mapping[str, Any], given: Mapping[str, Any]) -> 
         )
 
 
-def _config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def whole_config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A whole `config`; what is left out stays as in `current`, else takes the default."""
     if given.get("type") == "self_hosted":
         if others := given.keys() - {"type"}:

@@ -67,7 +67,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         library, measured, interactive = make_library(ground), CallMetrics(), Interactive()
         knowledge = make_knowledge(ground, library.files)
         toolboxes = knowledge.beside(toolboxes)
-        lasting = Lasting.of(ground, measured)
+        lasting = Lasting.of(ground)
 
         choosing = make_choosing(ground)
 

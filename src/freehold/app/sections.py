@@ -43,6 +43,7 @@ from freehold.telemetry.settings import TelemetrySettings
 from freehold.toolboxes.settings import ToolboxSettings
 from freehold.upstreams.network import NetworkSettings
 from freehold.upstreams.settings import UpstreamsSettings
+from freehold.worker.settings import WorkerSettings
 
 
 def sections() -> list[type[Any]]:
@@ -87,4 +88,5 @@ def sections() -> list[type[Any]]:
         SafetySettings,
         ConsoleSettings,
         TelemetrySettings,
+        WorkerSettings,
     ]

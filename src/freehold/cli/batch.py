@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
 
 _PATH = "/v1/messages/batches"
 _POLL_S = 1.0
@@ -33,10 +33,8 @@ def commands() -> typer.Typer:
     return group
 
 
-def status(
-    batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = True
-) -> None:
-    """Print how far a batch is, as JSON in any case."""
+def status(batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+    """Print how far a batch is, as JSON."""
     from freehold.cli.settings import server_of
 
     print_json(server_of(data, url, key_file).get(f"/freehold/v1/batches/{batch_id}/progress"))
@@ -48,9 +46,8 @@ def results(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
-    as_json: Json = True,
 ) -> None:
-    """Print the results of a batch, in any case a JSON line for each request."""
+    """Print the results of a batch, a JSON line for each request."""
     from freehold.cli.batch_run import remote
     from freehold.cli.settings import server_of
 
@@ -61,24 +58,20 @@ def results(
         print(json.dumps(line, ensure_ascii=False))
 
 
-def cancel(
-    batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
-) -> None:
+def cancel(batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Cancel a batch: what is done stays, calls that are open come to their end."""
     from freehold.cli.settings import server_of
 
     made = server_of(data, url, key_file).post(f"{_PATH}/{batch_id}/cancel", {})
-    tell(f"{batch_id} is {made['processing_status']}.", made, as_json)
+    print(f"{batch_id} is {made['processing_status']}.")
 
 
-def resume_paused(
-    batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
-) -> None:
+def resume_paused(batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Let a batch go on that has paused."""
     from freehold.cli.settings import server_of
 
-    done = server_of(data, url, key_file).post(f"/freehold/v1/batches/{batch_id}/resume", {})
-    tell(f"{batch_id} goes on.", done, as_json)
+    server_of(data, url, key_file).post(f"/freehold/v1/batches/{batch_id}/resume", {})
+    print(f"{batch_id} goes on.")
 
 
 def list_them(

@@ -21,7 +21,6 @@ from freehold.cli import (
     env,
     keys,
     library,
-    logs,
     mcp,
     route,
     run,
@@ -31,6 +30,7 @@ from freehold.cli import (
     tools,
     usage,
     webhooks,
+    worker,
     workspaces,
 )
 
@@ -50,6 +50,7 @@ def commands() -> typer.Typer:
     app.command()(demo.demo)
     app.command()(chat.chat)
     app.command()(run.run)
+    app.command()(worker.worker)
     app.command()(doctor.doctor)
     app.command()(simulate.simulate)
     app.command("config")(configuration.config)
@@ -67,8 +68,6 @@ def commands() -> typer.Typer:
     app.add_typer(route.commands(), name="route")
     app.add_typer(cache.commands(), name="cache")
     app.command()(usage.usage)
-    app.command()(logs.logs)
-    app.command()(calls.replay)
     app.command()(alerts.alerts)
     app.command()(library.export)
     app.command("import")(library.import_)

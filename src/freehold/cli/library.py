@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, tell
+from freehold.cli.options import Data, KeyFile, Url
 
 Workspace = Annotated[str | None, typer.Option(help="Id of the workspace; the key's own if left out.")]
 
@@ -19,7 +19,6 @@ def export(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
-    as_json: Json = False,
 ) -> None:
     """Write the files, skills and memory stores of a workspace to a tar, with their ids and times.
 
@@ -28,7 +27,7 @@ def export(
     from freehold.cli.settings import server_of
 
     size = server_of(data, url, key_file).download(f"/freehold/v1/export{_of(workspace)}", file)
-    tell(f"{file}: {size:,} bytes", {"file": str(file), "size_bytes": size}, as_json)
+    print(f"{file}: {size:,} bytes")
 
 
 def import_(
@@ -37,14 +36,12 @@ def import_(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
-    as_json: Json = False,
 ) -> None:
     """Take such a tar in, on a server that has none of what is in it."""
     from freehold.cli.settings import server_of
 
     done = server_of(data, url, key_file).upload(f"/freehold/v1/import{_of(workspace)}", file)
-    told = f"{done['files']} files, {done['skills']} skills, {done['memory_stores']} memory stores"
-    tell(told, done, as_json)
+    print(f"{done['files']} files, {done['skills']} skills, {done['memory_stores']} memory stores")
 
 
 def _of(workspace: str | None) -> str:

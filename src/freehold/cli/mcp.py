@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
 
 _PATH = "/freehold/v1/mcp_credentials"
 Address = Annotated[str, typer.Argument(help="The MCP server's address, as agents name it.")]
@@ -28,7 +28,6 @@ def login(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
-    as_json: Json = False,
 ) -> None:
     """Keep a token for an MCP server, sealed. It is asked for, or read from standard input.
 
@@ -39,7 +38,7 @@ def login(
     given = (typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()).strip()
     value = f"Bearer {given}" if header.lower() == "authorization" and " " not in given else given
     made = server_of(data, url, key_file).post(_PATH, {"url": address, "headers": {header: value}})
-    tell(f"{made['id']}: sessions of this workspace show it to {made['url']}.", made, as_json)
+    print(f"{made['id']}: sessions of this workspace show it to {made['url']}.")
 
 
 def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False) -> None:
@@ -58,10 +57,9 @@ def logout(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
-    as_json: Json = False,
 ) -> None:
     """Forget a credential."""
     from freehold.cli.settings import server_of
 
-    done = server_of(data, url, key_file).delete(f"{_PATH}/{credential_id}")
-    tell(f"{credential_id} is forgotten.", done, as_json)
+    server_of(data, url, key_file).delete(f"{_PATH}/{credential_id}")
+    print(f"{credential_id} is forgotten.")

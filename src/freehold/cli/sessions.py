@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from freehold.cli import session_files
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
 
 _PATH = "/v1/sessions"
 SessionId = Annotated[str, typer.Argument(help="Id of the session, as `freehold sessions list` shows it.")]
@@ -73,34 +73,29 @@ def send(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
-    as_json: Json = False,
 ) -> None:
     """Send a message to a session, and return at once; `freehold run --session` also shows what comes of it."""
     from freehold.cli.settings import server_of
 
     content = [{"type": "text", "text": text}]
     sent = _tell(server_of(data, url, key_file), session_id, {"type": "user.message", "content": content})
-    tell(f"{sent} is in the log of {session_id}.", {"id": sent, "session_id": session_id}, as_json)
+    print(f"{sent} is in the log of {session_id}.")
 
 
-def interrupt(
-    session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
-) -> None:
+def interrupt(session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Stop what a session is doing; it stays, and takes the next message."""
     from freehold.cli.settings import server_of
 
-    sent = _tell(server_of(data, url, key_file), session_id, {"type": "user.interrupt"})
-    tell(f"{session_id} was told to stop.", {"id": sent, "session_id": session_id}, as_json)
+    _tell(server_of(data, url, key_file), session_id, {"type": "user.interrupt"})
+    print(f"{session_id} was told to stop.")
 
 
-def archive(
-    session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
-) -> None:
+def archive(session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
     """Put a session away: it stays readable and takes nothing more."""
     from freehold.cli.settings import server_of
 
-    done = server_of(data, url, key_file).post(f"{_PATH}/{session_id}/archive", {})
-    tell(f"{session_id} is archived.", done, as_json)
+    server_of(data, url, key_file).post(f"{_PATH}/{session_id}/archive", {})
+    print(f"{session_id} is archived.")
 
 
 def delete(
@@ -109,7 +104,6 @@ def delete(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
-    as_json: Json = False,
 ) -> None:
     """Delete a session with its log, its files and its outputs."""
     from freehold.cli.settings import server_of
@@ -117,7 +111,8 @@ def delete(
     server = server_of(data, url, key_file)
     if not yes:
         typer.confirm(f"Delete {session_id} with its log and its files?", abort=True)
-    tell(f"{session_id} is deleted.", server.delete(f"{_PATH}/{session_id}"), as_json)
+    server.delete(f"{_PATH}/{session_id}")
+    print(f"{session_id} is deleted.")
 
 
 def _tell(server: Any, session_id: str, event: dict[str, Any]) -> str:

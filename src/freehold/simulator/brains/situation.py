@@ -88,6 +88,17 @@ def _done(turns: list[Turn]) -> list[Done]:
                 calls[block["id"]] = block
             elif placed.type == "tool_result" and block["tool_use_id"] in calls:
                 call = calls[block["tool_use_id"]]
-                text = text_of(block.get("content"))
+                text = _words_of(block.get("content"))
                 done.append(Done(call["name"], call["input"], text, bool(block.get("is_error"))))
     return done
+
+
+def _words_of(content: Any) -> str:
+    """The words of a result, those of search results among them, each under its title."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    found = [
+        f"{block['title']}: {text_of(block['content'])}" if block["type"] == "search_result" else block.get("text", "")
+        for block in content
+    ]
+    return "\n".join(words for words in found if words)

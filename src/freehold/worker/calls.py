@@ -1,0 +1,101 @@
+"""Runs one tool call of a session in its box, once: what was begun before and has no known end is told, not repeated.
+
+The box's own journal holds results that were reached and not yet sent; beside it stands here what was begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from freehold.environments.base import BoxDied, Boxes, BoxFailed, BoxSpec, Fenced, ToolOutcome
+from freehold.environments.fleet import Fleet
+from freehold.environments.tools.specs import specs
+from freehold.environments.workdirs import Workdir
+
+UNKNOWN = (
+    "The machine that ran this call stopped before its outcome was known. It is not repeated: verify what it did "
+    "before you try again."
+)
+SHELL_LOST = "[The box was opened anew: shell state is gone. Files are still there.]"
+Json = dict[str, Any]
+
+
+class SessionCalls:
+    """The calls of one session under one lease."""
+
+    def __init__(self, fleet: Fleet, boxes: Boxes, spec: BoxSpec) -> None:
+        self._fleet = fleet
+        self._boxes = boxes
+        self._spec = spec
+        self._begun = Begun(Workdir(spec.workdir))
+        self._run: Mapping[str, Callable[[str, Json], Any]] = {one.name: self._in_box(one.name) for one in specs()}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The tools that are run here; others are somebody else's."""
+        return frozenset(self._run)
+
+    async def answer(self, call_id: str, name: str, given: Json) -> ToolOutcome:
+        """What the call brought; whatever happens, there is an outcome."""
+        if await asyncio.to_thread(self._begun.before, call_id):
+            known = await self._boxes.outcome(self._spec, call_id)
+            return known or _told(UNKNOWN)
+        try:
+            await asyncio.to_thread(self._begun.add, call_id)
+            outcome: ToolOutcome = await self._run[name](call_id, given)
+            return outcome
+        except BoxFailed as error:
+            return _told(f"The box could not be opened, so nothing was run: {error}")
+        except (BoxDied, Fenced):
+            return await self._boxes.outcome(self._spec, call_id) or _told(UNKNOWN)
+        except OSError as error:
+            return _told(f"The worker could not write down that the call begins, so nothing was run: {error}")
+
+    def _in_box(self, name: Any) -> Callable[[str, Json], Any]:
+        async def run(call_id: str, given: Json) -> ToolOutcome:
+            found = await self._fleet.call(self._spec, name, given, key=call_id, epoch=self._spec.epoch)
+            if not found.shell_lost:
+                return found.outcome
+            return ToolOutcome([*_text(SHELL_LOST), *found.outcome.content], found.outcome.is_error)
+
+        return run
+
+
+class Begun:
+    """Which calls of a session were begun here, by any worker on its folder: on the disk before the call runs."""
+
+    def __init__(self, workdir: Workdir) -> None:
+        self._workdir = workdir
+        self._place = workdir.path / "begun"
+        self._ids: set[str] | None = None
+
+    def before(self, call_id: str) -> bool:
+        """It was begun."""
+        return call_id in self._known()
+
+    def add(self, call_id: str) -> None:
+        """It begins now. Raises `OSError`."""
+        self._workdir.make()
+        fd = os.open(self._place, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, f"{call_id}\n".encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._known().add(call_id)
+
+    def _known(self) -> set[str]:
+        if self._ids is None:
+            self._ids = set(self._place.read_text("utf-8").split()) if self._place.exists() else set()
+        return self._ids
+
+
+def _told(text: str) -> ToolOutcome:
+    return ToolOutcome(_text(text), is_error=True)
+
+
+def _text(text: str) -> Sequence[Json]:
+    return [{"type": "text", "text": text}]
