@@ -140,13 +140,11 @@ async def test_what_is_not_built_is_refused_by_name(opens: Opens) -> None:
     base: dict[str, Any] = {"agent": agent, "environment_id": environment}
     outcome = {"type": "user.define_outcome", "description": "x", "rubric": {"type": "text", "content": "y"}}
     store = {"type": "memory_store", "memory_store_id": "memstore_1", "instructions": "x" * 4097}
-    repository = {"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "t"}
     async with house.http() as client:
         for more, named in (
             ({"vault_ids": ["vlt_1"]}, "vault_ids"),
             ({"initial_events": [outcome]}, "initial_events.0"),
             ({"resources": [store]}, "resources.0"),
-            ({"resources": [repository]}, "resources.0"),
             ({"colour": "red"}, "colour"),
             ({"agent": {"type": "agent"}}, "agent"),
             ({"metadata": {"k": "v" * 600}}, "metadata"),

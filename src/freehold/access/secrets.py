@@ -84,6 +84,10 @@ class Secrets:
             found = await rows.named(conn, workspace_id, prefix)
         return [self.open(workspace_id, name, sealed) for name, sealed in found]
 
+    async def remove_named(self, workspace_id: str, prefix: str) -> None:
+        """Forget the secrets of a workspace whose names begin so."""
+        await self._store.write(lambda conn: rows.remove_named(conn, workspace_id, prefix))
+
     async def remove(self, workspace_id: str, name: str) -> bool:
         """Forget a secret; false if there was none."""
         return await self._store.write(lambda conn: rows.remove(conn, workspace_id, name))

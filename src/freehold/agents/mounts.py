@@ -10,7 +10,7 @@ from unicodedata import normalize
 from freehold.environments.workdirs import UPLOADS, WORKSPACE, upload_path
 from freehold.errors import InvalidRequest
 
-__all__ = ["MEMORY", "SKILLS", "UPLOADS", "memory_paths", "mount_path", "refuse_clashes"]
+__all__ = ["MEMORY", "SKILLS", "UPLOADS", "memory_paths", "mount_path", "refuse_clashes", "repository_path"]
 
 SKILLS = f"{WORKSPACE}/skills"
 MEMORY = "/mnt/memory"
@@ -28,12 +28,25 @@ def mount_path(given: str) -> str:
     return path
 
 
+def repository_path(given: str) -> str:
+    """Where a repository is put: below the workspace. A relative path is taken to begin there.
+
+    Raises:
+        InvalidRequest: it leads elsewhere, is no plain path, or is where skills are.
+    """
+    path = given if given.startswith("/") else f"{WORKSPACE}/{given}"
+    if not path.startswith(f"{WORKSPACE}/") or path == SKILLS or path.startswith(f"{SKILLS}/"):
+        raise InvalidRequest(f"mount_path: {given[:200]!r} must lie below {WORKSPACE}, and not at {SKILLS}.")
+    upload_path(f"{UPLOADS}/{path.removeprefix(f'{WORKSPACE}/')}")
+    return path
+
+
 def refuse_clashes(paths: Sequence[str]) -> None:
-    """Two files cannot have one path, nor one lie beneath the other. Raises `InvalidRequest`."""
+    """Two things cannot have one path, nor one lie beneath the other. Raises `InvalidRequest`."""
     ordered = sorted(paths, key=lambda path: path.split("/"))
     for before, path in pairwise(ordered):
         if path == before or path.startswith(f"{before}/"):
-            raise InvalidRequest(f"mount_path: {path!r} clashes with {before!r}; files need paths of their own.")
+            raise InvalidRequest(f"mount_path: {path!r} clashes with {before!r}; each needs a path of its own.")
 
 
 def memory_paths(names: Sequence[str]) -> list[str]:

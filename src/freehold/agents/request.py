@@ -86,6 +86,13 @@ them. When a task fits the description of a skill, read its SKILL.md before you 
 {listed}
 </skills>"""
 
+_REPOSITORIES = """
+
+<repositories>
+These git repositories were cloned for you. What you commit stays here: you have no right to push.
+{listed}
+</repositories>"""
+
 _MEMORY = """
 
 <memory>
@@ -116,11 +123,21 @@ class MemoryGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryGiven:
+    """A repository as the model is told of it. `at`: the branch or commit, if one was named."""
+
+    path: str
+    url: str
+    at: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """What a session has in its box besides files."""
 
     skills: Sequence[SkillGiven] = ()
     memories: Sequence[MemoryGiven] = ()
+    repositories: Sequence[RepositoryGiven] = ()
 
 
 def system_prompt(agent: Mapping[str, Any], has_box: bool, uploads: Sequence[str], given: Given | None = None) -> str:
@@ -141,7 +158,13 @@ def prompt_elsewhere(agent: Mapping[str, Any], given: Given) -> str:
 def _told(given: Given) -> str:
     skills = "\n".join(f"{skill.path}/SKILL.md — {skill.name}: {skill.description}" for skill in given.skills)
     stores = "\n".join(_of_store(store) for store in given.memories)
-    return (_SKILLS.format(listed=skills) if skills else "") + (_MEMORY.format(listed=stores) if stores else "")
+    clones = "\n".join(_of_repository(repository) for repository in given.repositories)
+    told = ((_SKILLS, skills), (_MEMORY, stores), (_REPOSITORIES, clones))
+    return "".join(text.format(listed=listed) for text, listed in told if listed)
+
+
+def _of_repository(repository: RepositoryGiven) -> str:
+    return f"{repository.path}: {repository.url}" + (f" at {repository.at}" if repository.at else "")
 
 
 def _of_store(store: MemoryGiven) -> str:

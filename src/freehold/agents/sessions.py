@@ -15,6 +15,8 @@ from freehold.agents.inbox import CheckFiles, knows_no_files, stopped_by_cap
 from freehold.agents.incoming import has_files
 from freehold.agents.log import inbox, new_event
 from freehold.agents.mounts import UPLOADS, memory_paths, mount_path, refuse_clashes
+from freehold.agents.repositories import TOKEN, NewRepository, SessionRepositories
+from freehold.agents.repositories import TYPE as REPOSITORY
 from freehold.agents.session import Json
 from freehold.agents.usage import tokens_of
 from freehold.calls import Caller
@@ -40,6 +42,7 @@ from freehold.store.sessions import (
     read_resource,
     read_resources,
     read_session,
+    update_resource,
     update_session,
 )
 from freehold.store.webhooks import announce
@@ -104,6 +107,7 @@ class NewSession:
     metadata: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[NewFile] = ()
     memories: Sequence[NewMemory] = ()
+    repositories: Sequence[NewRepository] = ()
     messages: Sequence[Json] = ()
     """The fields of `user.message` events to begin with; without any it starts idle."""
     cap_cents: int | None = None
@@ -137,6 +141,7 @@ class Sessions:
         pin: Pin | None = None,
         check_files: CheckFiles = knows_no_files,
         priced: caps.Priced = lambda _: True,
+        repositories: SessionRepositories | None = None,
     ) -> None:
         """`priced`: which models a session with a cap may have."""
         self.rows = SessionRows(store)
@@ -149,6 +154,7 @@ class Sessions:
         self._pin = pin
         self._check_files = check_files
         self._priced = priced
+        self._repositories = repositories
 
     async def create(self, caller: Caller, new: NewSession) -> tuple[SessionRow, list[ResourceRow]]:
         """Make it.
@@ -170,10 +176,11 @@ class Sessions:
         if self._pin is not None and agent["skills"]:
             new = _pinned(new, agent["version"], await self._pin(caller.workspace_id, agent["skills"]))
         try:
-            resources = [*memories, *await self._copies(caller.workspace_id, session_id, new.files)]
+            clones = await self._clones(caller.workspace_id, session_id, new.repositories)
+            resources = [*memories, *clones, *await self._copies(caller.workspace_id, session_id, new.files)]
             return await self._insert(caller, session_id, new, resources), resources
         except BaseException:
-            await self._files.forget_session(caller.workspace_id, session_id)
+            await self._forget(caller.workspace_id, session_id)
             raise
 
     async def update(self, workspace_id: str, session_id: str, change: Update) -> SessionRow:
@@ -241,8 +248,26 @@ class Sessions:
 
         await self._store.write(op, wake=[session_id, inbox(session_id)])
         await self._close_box(session_id)
-        await self._files.forget_session(workspace_id, session_id)
+        await self._forget(workspace_id, session_id)
         await self._remove_workdir(session_id)
+
+    async def change_token(self, workspace_id: str, session_id: str, resource_id: str, token: str) -> ResourceRow:
+        """Another token for a repository that is not cloned yet.
+
+        Raises:
+            NotFound: no such session or resource.
+            InvalidRequest: the session has ended, the resource has no token, or that is none.
+        """
+        async with self._store.read() as connection:
+            _refuse_ended(await read_session(connection, workspace_id, session_id))
+            row = await read_resource(connection, session_id, resource_id)
+        if self._repositories is None or row.type != REPOSITORY:
+            raise InvalidRequest(
+                f"authorization_token: only a github_repository has one, and this resource is a {row.type}."
+            )
+        changed = await self._repositories.with_token(workspace_id, session_id, row, token)
+        await self._store.write(lambda connection: update_resource(connection, session_id, changed))
+        return changed
 
     async def add_file(self, workspace_id: str, session_id: str, new: NewFile) -> ResourceRow:
         """Give the session a copy of a file.
@@ -384,6 +409,18 @@ class Sessions:
         }
         return ResourceRow(self._ids("sesrsc"), "memory_store", body, now_us, now_us)
 
+    async def _clones(self, workspace_id: str, session_id: str, wanted: Sequence[NewRepository]) -> list[ResourceRow]:
+        if not wanted:
+            return []
+        if self._repositories is None:
+            raise InvalidRequest("resources: this server clones no repositories.")
+        return await self._repositories.made(workspace_id, session_id, wanted)
+
+    async def _forget(self, workspace_id: str, session_id: str) -> None:
+        await self._files.forget_session(workspace_id, session_id)
+        if self._repositories is not None:
+            await self._repositories.forget(workspace_id, session_id)
+
     async def _copies(self, workspace_id: str, session_id: str, files: Sequence[NewFile]) -> list[ResourceRow]:
         if len(files) > MOST_RESOURCES:
             raise InvalidRequest(f"resources: {len(files)} resources, at most {MOST_RESOURCES} are taken.")
@@ -414,11 +451,12 @@ def _pinned(new: NewSession, version: int, skills: list[dict[str, str]]) -> NewS
 
 
 def shown_resource(row: ResourceRow) -> Json:
-    """A resource as the API shows it; only files have an id and times there."""
+    """A resource as the API shows it; memory stores have neither id nor times there, and a token is never shown."""
     if row.type == "memory_store":
         return {"type": row.type, **row.body}
     times = {"created_at": rfc3339(row.created_us), "updated_at": rfc3339(row.updated_us)}
-    return {"id": row.id, "type": row.type, **row.body, **times}
+    body = {name: value for name, value in row.body.items() if name != TOKEN}
+    return {"id": row.id, "type": row.type, **body, **times}
 
 
 def _told(changes: Mapping[str, Any]) -> Json:

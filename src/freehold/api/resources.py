@@ -1,4 +1,4 @@
-"""`/v1/sessions/{id}/resources`: the files and memory stores that a session is given."""
+"""`/v1/sessions/{id}/resources`: the files, repositories and memory stores that a session is given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute
 
 from freehold.agents.sessions import MOST_RESOURCES, NewFile, Sessions, shown_resource
 from freehold.api.base import Request, answer, route
-from freehold.errors import InvalidRequest, NotBuilt, NotFound
+from freehold.errors import NotBuilt, NotFound
 
 MOST_LISTED = 1000
 
@@ -55,9 +55,12 @@ class _Resources:
         raise NotFound(f"The session {row.id} has no resource {request.path['resource_id']!r}.")
 
     async def update(self, request: Request) -> Response:
-        await request.json("sessions.resources.update")
-        await self.retrieve(request)
-        raise InvalidRequest("authorization_token: only a github_repository has one, and this resource is a file.")
+        fields = await request.json("sessions.resources.update")
+        session_id, resource_id = request.path["session_id"], request.path["resource_id"]
+        token = fields["authorization_token"]
+        return answer(
+            shown_resource(await self._sessions.change_token(request.workspace_id, session_id, resource_id, token))
+        )
 
     async def delete(self, request: Request) -> Response:
         resource_id = request.path["resource_id"]

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 
 from freehold.agents import caps
 from freehold.agents.incoming import MOST_INITIAL_EVENTS, checked_initial
+from freehold.agents.repositories import NewRepository
 from freehold.agents.sessions import (
     MOST_INSTRUCTIONS_CHARS,
     NewFile,
@@ -67,7 +68,6 @@ class _Sessions:
 
         resources = fields.get("resources") or ()
         places = {f"resources.{index}": given for index, given in enumerate(resources)}
-        _refuse_repositories(places)
         new = NewSession(
             agent_id,
             version,
@@ -77,6 +77,7 @@ class _Sessions:
             new_metadata(fields.get("metadata")),
             [_file(given) for given in resources if given["type"] == "file"],
             [_memory(place, given) for place, given in places.items() if given["type"] == "memory_store"],
+            [_repository(given) for given in resources if given["type"] == "github_repository"],
             _messages(fields.get("initial_events") or ()),
             None if fields.get("budget") is None else caps.cents(fields["budget"]),
         )
@@ -185,12 +186,6 @@ def _title(title: str | None) -> str | None:
     return title
 
 
-def _refuse_repositories(places: Mapping[str, Mapping[str, Any]]) -> None:
-    for place, given in places.items():
-        if given["type"] not in ("file", "memory_store"):
-            raise NotBuilt(f"{place}.type: {given['type']!r} is not built yet; file and memory_store are.")
-
-
 def _memory(place: str, given: Mapping[str, Any]) -> NewMemory:
     instructions = given.get("instructions")
     if instructions is not None and len(instructions) > MOST_INSTRUCTIONS_CHARS:
@@ -202,6 +197,16 @@ def _memory(place: str, given: Mapping[str, Any]) -> NewMemory:
 
 def _file(given: Mapping[str, Any]) -> NewFile:
     return NewFile(given["file_id"], given.get("mount_path"))
+
+
+def _repository(given: Mapping[str, Any]) -> NewRepository:
+    checkout = given.get("checkout")
+    return NewRepository(
+        given["url"],
+        given.get("mount_path"),
+        None if checkout is None else dict(checkout),
+        given.get("authorization_token"),
+    )
 
 
 def _messages(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ class BoxHouse:
             self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
         self.fleet = Fleet(self.backend, settings, clock)
         self.installer = self._walled
+        self.repositories = self._walled.repositories
         bounds = configuration.section(BoundSettings)
         self.limits = lambda config: limits_of(config, bounds)
         self.described = "boxes: not looked at"

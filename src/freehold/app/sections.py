@@ -24,6 +24,7 @@ from freehold.environments.history import SnapshotSettings
 from freehold.environments.images.images import ImageSettings
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
+from freehold.environments.repositories import RepositorySettings
 from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.caching.cacher import CachingSettings
 from freehold.gateway.middleware.context_edits import ContextEditSettings
@@ -70,6 +71,7 @@ def sections() -> list[type[Any]]:
         EgressSettings,
         ImageSettings,
         LayerSettings,
+        RepositorySettings,
         DriverSettings,
         WorkSettings,
         ContextSettings,

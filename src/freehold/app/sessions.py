@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.access.mcp_credentials import McpCredentials
+from freehold.access.repository_tokens import RepositoryTokens
 from freehold.access.secrets import Secrets
 from freehold.agents.compacting import Context, ContextSettings
 from freehold.agents.feed import Feed
@@ -19,10 +20,12 @@ from freehold.agents.log import Tell
 from freehold.agents.loop import Parts
 from freehold.agents.model import Model
 from freehold.agents.previews import Previews
+from freehold.agents.repositories import SessionRepositories
 from freehold.agents.runner import Runner
 from freehold.agents.sessions import Sessions
 from freehold.agents.stranded import Rescue, Stranded
 from freehold.agents.tools.boxes import FleetTools, Outputs, Spilled, Uploads
+from freehold.agents.tools.checkouts import Checkouts
 from freehold.agents.tools.execution import Execution, Place
 from freehold.agents.tools.provisions import Provisions
 from freehold.agents.tools.remote.servers import RemoteServers, RemoteSettings
@@ -34,6 +37,7 @@ from freehold.calls import Handler
 from freehold.environments.base import BoxFailed
 from freehold.environments.copies import Copies, Copy, CopySettings
 from freehold.environments.history import History, SnapshotSettings
+from freehold.environments.repositories import RepositorySettings
 from freehold.environments.snapshots import Snapshots
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
@@ -90,12 +94,15 @@ def make_sessions(
     )
     uploads = Uploads(SessionRows(store), library.files, boxes.workdirs)
     outputs = Outputs(library.files, boxes.workdirs)
-    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, boxes.limits, provisions)
+    tokens = RepositoryTokens(secrets)
+    checkouts = Checkouts(SessionRows(store), boxes.workdirs, boxes.repositories.clone, tokens.get, boxes.limits)
+    tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, boxes.limits, provisions, checkouts)
 
     async def remove_workdir(session_id: str) -> None:
         uploads.forget(session_id)
         outputs.forget(session_id)
         provisions.forget(session_id)
+        checkouts.forget(session_id)
         await asyncio.to_thread(boxes.workdirs.of(session_id).delete)
         if copies is not None:
             await copies.forget(session_id)
@@ -129,6 +136,9 @@ def make_sessions(
         pin=library.skills.pinned,
         check_files=check_files,
         priced=lambda model: ground.rates.card(model) is not None,
+        repositories=SessionRepositories(
+            tokens, ground.configuration.section(RepositorySettings), clock=clock, ids=ids
+        ),
     )
     forks = Forks(
         store, library.files, history, boxes.workdirs, close_box=boxes.fleet.end, clock=clock, ids=ids, site=boxes.site

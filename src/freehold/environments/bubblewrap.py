@@ -38,6 +38,7 @@ from freehold.environments.networking import EgressSettings, Policy, policy_of, 
 from freehold.environments.overlay import Overlay, laid_over, mount_points
 from freehold.environments.packages import MANAGERS, LayerSettings, layer_variables
 from freehold.environments.process import BoxProcess, last_words, pid_of_box
+from freehold.environments.repositories import Repositories
 from freehold.environments.rootfs import Base
 from freehold.environments.start import start_line
 from freehold.environments.workdirs import HOME, OUTPUTS, UPLOADS, WORKSPACE, Workdir, give, make_folder
@@ -73,6 +74,7 @@ class Bubblewrap:
         kept, clock = self._root / ".layers", clock or SystemClock()
         self._layers = Layers(kept, self._root, layers or LayerSettings(), clock, self._open_with)
         self.images = Images(kept, self._root, image_settings or ImageSettings(), clock, self.do, uploaded)
+        self.repositories = Repositories(self._root, self._open_with)
         self._launcher = Launcher([self._root, *shared, Path(os.path.realpath(sys.base_prefix))])
         self._beginnings = Beginnings(self._launcher, warm)
         self._chosen = limiter

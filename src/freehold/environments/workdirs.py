@@ -10,11 +10,12 @@ boxes or the API.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -183,6 +184,34 @@ class Workdir:
         except OSError as error:
             raise NotFound(f"there is no output {path[:200]!r}") from error
 
+    def holds(self, path: str) -> bool:
+        """Whether there is a folder at that path of the workspace, on no way through a link."""
+        at = self.workspace
+        for part in PurePosixPath(path).relative_to(WORKSPACE).parts:
+            at = at / part
+            if at.is_symlink() or not at.is_dir():
+                return False
+        return True
+
+    def adopt(self, made: Path, parts: Sequence[str]) -> None:
+        """Move a folder that was made elsewhere to that place in the workspace, if nothing is there.
+
+        Raises:
+            OSError: it cannot be put there; a link or a file is in the way.
+        """
+        at = os.open(self.workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            for part in parts[:-1]:
+                inner = _folder_in(at, part)
+                os.close(at)
+                at = inner
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISDIR(os.stat(parts[-1], dir_fd=at, follow_symlinks=False).st_mode):
+                    return
+            os.rename(made, parts[-1], dst_dir_fd=at)
+        finally:
+            os.close(at)
+
     def delete(self) -> None:
         """Remove everything, whatever modes the agent has set. Nothing happens when it is not there."""
         if not self.path.is_dir():
@@ -204,6 +233,18 @@ class Workdirs:
         if not session_id.replace("_", "").isalnum():
             raise ValueError(f"{session_id!r} is not a session id")
         return Workdir(self.root / session_id)
+
+
+def _folder_in(at: int, name: str) -> int:
+    """That folder, opened; made where it is missing, for whoever owns the one above."""
+    try:
+        os.mkdir(name, 0o755, dir_fd=at)
+    except FileExistsError:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+    made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+    above = os.fstat(at)
+    os.fchown(made, above.st_uid, above.st_gid)
+    return made
 
 
 def _open_up(folder: str, name: str, fd: int) -> None:

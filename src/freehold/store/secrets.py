@@ -31,6 +31,12 @@ async def named(conn: AsyncConnection, workspace_id: str, prefix: str) -> list[t
     return [(row.name, row.sealed) for row in await conn.execute(which.order_by(sealed_secrets.c.name))]
 
 
+async def remove_named(conn: AsyncConnection, workspace_id: str, prefix: str) -> None:
+    """Forget all of a workspace whose names begin so."""
+    begins = sealed_secrets.c.name.startswith(prefix, autoescape=True)
+    await conn.execute(delete(sealed_secrets).where(sealed_secrets.c.workspace_id == workspace_id, begins))
+
+
 async def remove(conn: AsyncConnection, workspace_id: str, name: str) -> bool:
     """Forget one; false if there was none."""
     which = (sealed_secrets.c.workspace_id == workspace_id, sealed_secrets.c.name == name)

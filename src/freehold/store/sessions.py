@@ -172,6 +172,13 @@ async def read_resource(connection: AsyncConnection, session_id: str, resource_i
     return _resource(found)
 
 
+async def update_resource(connection: AsyncConnection, session_id: str, row: ResourceRow) -> None:
+    """Its body and time of change, as they are now."""
+    mine = (session_resources.c.session_id == session_id, session_resources.c.id == row.id)
+    changed = {"body": _encoded(row.body), "updated_us": row.updated_us}
+    await connection.execute(update(session_resources).where(*mine).values(**changed))
+
+
 async def delete_resource(connection: AsyncConnection, session_id: str, resource_id: str) -> None:
     """Delete a resource that is there."""
     mine = (session_resources.c.session_id == session_id, session_resources.c.id == resource_id)

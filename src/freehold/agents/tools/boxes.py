@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from freehold.agents.mounts import UPLOADS
 from freehold.agents.tools.catalog import Spec
+from freehold.agents.tools.checkouts import Checkouts
 from freehold.agents.tools.execution import DIED, Place
 from freehold.agents.tools.provisions import Provisions
 from freehold.environments.base import Boxes, BoxSpec, Folder, Limits, ToolName, ToolOutcome
@@ -60,6 +61,7 @@ class FleetTools:
         uploads: Uploads,
         limits: Callable[[Mapping[str, Any]], Limits],
         provisions: Provisions | None = None,
+        checkouts: Checkouts | None = None,
     ) -> None:
         self._fleet = fleet
         self._boxes = boxes
@@ -67,6 +69,7 @@ class FleetTools:
         self._uploads = uploads
         self._limits = limits
         self._provisions = provisions
+        self._checkouts = checkouts
 
     def specs(self) -> Sequence[Spec]:
         """See `BoxTools`."""
@@ -75,6 +78,8 @@ class FleetTools:
     async def call(self, place: Place, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
         """See `BoxTools`. Tells the model, once, when a box is not the one that it knew."""
         await self._uploads.ensure(place.workspace_id, place.session_id)
+        if self._checkouts is not None:
+            await self._checkouts.ensure(place)
         if self._provisions is None:
             return await self._call(self._spec(place), name, arguments, key)
         async with self._provisions.used(place) as provided:

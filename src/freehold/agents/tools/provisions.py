@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from freehold.agents.mounts import SKILLS
-from freehold.agents.request import Given, MemoryGiven, SkillGiven
+from freehold.agents.repositories import TYPE as REPOSITORY
+from freehold.agents.request import Given, MemoryGiven, RepositoryGiven, SkillGiven
 from freehold.agents.tools.execution import Place
 from freehold.environments.base import Folder
 from freehold.environments.users import user_of
@@ -27,7 +28,7 @@ from freehold.library.memory_folder import MemoryFolder, Synced
 from freehold.library.memory_folder import Place as Mounted
 from freehold.library.skills import LaidOut, Skills
 from freehold.store.memories import Actor, changes
-from freehold.store.sessions import SessionRows
+from freehold.store.sessions import ResourceRow, SessionRows
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Provisions:
         owner = await asyncio.to_thread(_owner, workdir) if bodies else None
         stores = [self._store(place, workdir, body, owner) for body in bodies]
         folders += [Folder(_folder(workdir, body), body["mount_path"], not _read_only(body)) for body in bodies]
-        return Provided(folders, _given(skills, bodies, SKILLS), stores)
+        return Provided(folders, _given(skills, bodies, SKILLS, resources), stores)
 
     async def _laid_out(self, place: Place) -> dict[str, LaidOut]:
         """By the name of the folder. A skill that was deleted since the session began is left out."""
@@ -215,15 +216,27 @@ def _listed(path: str, names: Sequence[str]) -> str:
     return ", ".join(path + name for name in names[:_NAMED]) + more
 
 
-def _given(skills: Mapping[str, LaidOut], bodies: Sequence[Mapping[str, Any]], above: str) -> Given:
+def _given(
+    skills: Mapping[str, LaidOut],
+    bodies: Sequence[Mapping[str, Any]],
+    above: str,
+    resources: Sequence[ResourceRow] = (),
+) -> Given:
     return Given(
         [SkillGiven(skill.name, skill.description, f"{above}/{name}") for name, skill in skills.items()],
         [_told(body) for body in bodies],
+        [_repository(resource.body) for resource in resources if resource.type == REPOSITORY],
     )
 
 
 def _told(body: Mapping[str, Any]) -> MemoryGiven:
     return MemoryGiven(body["mount_path"], body["description"], body["instructions"], _read_only(body))
+
+
+def _repository(body: Mapping[str, Any]) -> RepositoryGiven:
+    checkout = body["checkout"] or {}
+    named = f"branch {checkout['name']}" if "name" in checkout else f"commit {checkout['sha']}" if checkout else None
+    return RepositoryGiven(body["mount_path"], body["url"], named)
 
 
 def _read_only(body: Mapping[str, Any]) -> bool:
