@@ -168,7 +168,7 @@ class Sessions:
             await self._check_files(caller.workspace_id, with_files)
         async with self._store.read() as connection:  # refuse before files are copied
             agent, environment = await self._snapshots(connection, caller.workspace_id, new)
-            if new.files:
+            if new.files or new.repositories:
                 _refuse_files_elsewhere(environment, "resources")
             if new.cap_cents is not None:
                 caps.refuse_unpriced(agent["model"]["id"], self._priced)
