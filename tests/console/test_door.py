@@ -7,8 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from freehold.access.tries import Tries
 from freehold.clock import HandClock
-from freehold.console.door import Door, Tries
+from freehold.console.door import Door
 from freehold.errors import Misconfigured
 from freehold.launch import ServerProcess
 from tests.console.conftest import log_in, post, token_of

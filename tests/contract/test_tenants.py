@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +16,10 @@ import pytest
 from anthropic import AsyncAnthropic, BadRequestError, NotFoundError
 from starlette.routing import Route
 
+from freehold.access.keys import Keys
+from freehold.access.oauth import Asked, OAuth
 from freehold.api.base import Application
+from freehold.calls import Caller
 from freehold.ids import new_id
 from freehold.inprocess import AsgiTransport
 from freehold.library.blobs import Blobs
@@ -24,9 +29,9 @@ from freehold.store.blobs import BlobUsers
 from freehold.store.files import FileRows
 from freehold.testing import Running, server
 
-Kind = Literal["hidden", "streamed", "listed", "made", "admin", "worker", "open"]
+Kind = Literal["hidden", "streamed", "listed", "made", "admin", "worker", "open", "keyless"]
 """What a foreign key gets: 404; 404 on a stream; a list without anything of the others; something of its own; 403; 403
-without the key of a worker; nothing secret."""
+without the key of a worker; nothing secret; the same as without any key (tests/acceptance/test_oauth.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,15 @@ ROWS: dict[str, Row] = {
     "GET /v1/organizations/cost_report": Row("admin"),
     "GET /freehold/v1/export": Row("admin"),
     "POST /freehold/v1/import": Row("admin"),
+    "GET /.well-known/oauth-protected-resource/mcp/{toolbox}": Row("keyless"),
+    "GET /.well-known/oauth-authorization-server": Row("keyless"),
+    "POST /freehold/oauth/register": Row("keyless", {"redirect_uris": ["https://example.com/back"]}),
+    "GET /freehold/oauth/authorize": Row("keyless"),
+    "POST /freehold/oauth/authorize": Row("keyless"),
+    "POST /freehold/oauth/token": Row("keyless"),
+    "POST /freehold/oauth/revoke": Row("keyless"),
+    "GET /freehold/v1/mcp_grants": LISTED,
+    "DELETE /freehold/v1/mcp_grants/{grant_id}": HIDDEN,
     "POST /freehold/v1/mcp_credentials": Row("made", {"url": "https://example.com/mine", "headers": {"a": "b"}}),
     "GET /freehold/v1/mcp_credentials": LISTED,
     "DELETE /freehold/v1/mcp_credentials/{credential_id}": HIDDEN,
@@ -254,7 +268,7 @@ async def test_a_viewer_changes_nothing_by_any_route(tenant: Tenant) -> None:
     async with tenant.http(viewer) as looking:
         for name in ROWS:
             method, path = name.split(" ")
-            if method != "GET":
+            if method != "GET" and ROWS[name].kind != "keyless":
                 reply = await looking.request(method, _filled(path, tenant.ids), json=dict(CALL, max_tokens=9))
                 assert reply.status_code == 403, (name, reply.text)
                 assert reply.json()["error"]["type"] == "permission_error"
@@ -332,6 +346,9 @@ async def _check(stranger: httpx2.AsyncClient, tenant: Tenant, name: str, row: R
     reply = await stranger.request(
         method, f"{_filled(path, tenant.ids)}?{row.query}", json=json if files is None else None, files=files
     )
+    if row.kind == "keyless":
+        assert not [own for own in tenant.ids.values() if own in reply.text], name
+        return
     expected = {"hidden": 404, "streamed": 404, "admin": 403, "worker": 403}.get(row.kind, 200)
     assert reply.status_code == expected, (name, reply.text)
     if expected == 404:
@@ -388,6 +405,7 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
     ) as member:
         file = {"file": ("secret.txt", b"a secret")}
         document = (await member.post(f"{documents}/{collection['id']}/documents", files=file)).json()
+    grant = await _grant(running, key["workspace_id"])
     [resource] = [one async for one in client.beta.sessions.resources.list(session.id) if one.type == "file"]
     [thread] = [thread.id async for thread in client.beta.sessions.threads.list(session.id)]
     return {
@@ -408,6 +426,8 @@ async def _one_of_everything(running: Running, client: AsyncAnthropic) -> dict[s
         "memory_version_id": memory.memory_version_id,
         "webhook_id": hook["id"],
         "credential_id": credential["id"],
+        "grant_id": grant,
+        "toolbox": "secret-toolbox",
         "collection": collection["id"],
         "document_id": document["id"],
         "workspace_id": key["workspace_id"],
@@ -433,6 +453,21 @@ async def _talk(client: AsyncAnthropic, session_id: str) -> None:
             async for event in stream:
                 if event.type == "session.status_idle":
                     return
+
+
+async def _grant(running: Running, workspace_id: str) -> str:
+    """A grant by a key of that workspace to an MCP client."""
+    store = running.application.store
+    keys = await Keys.open(store, clock=running.clock)
+    oauth = OAuth(store, keys, clock=running.clock, ids=new_id)
+    uri, verifier = "https://example.com/back", "v" * 43
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    asked = Asked(await oauth.register("secret", [uri]), uri, challenge, "freehold")
+    key = (await keys.list(limit=1, after=None, workspace_id=workspace_id))[0]
+    code = await oauth.grant(asked, Caller(workspace_id, key.id, "member"))
+    await oauth.redeem(code, verifier, asked.client.id, uri)
+    await keys.close()
+    return (await oauth.grants(workspace_id))[0].id
 
 
 async def _deferred(client: AsyncAnthropic) -> str:

@@ -113,6 +113,10 @@ class Keys:
         stored, worker = self._workers.get(digest[:16], (bytes(32), None))
         return worker if hmac.compare_digest(stored, digest) else None
 
+    def holder(self, key_id: str) -> Caller | None:
+        """Whose key that is, by its id; `None` if it is not valid any more."""
+        return next((caller for _, caller in self._known.values() if caller.key_id == key_id), None)
+
     async def create(self, workspace_id: str, name: str, role: Role = "member") -> Created:
         """A new key for that workspace.
 

@@ -159,6 +159,11 @@ class Request:
         return params
 
     @property
+    def scope(self) -> Scope:
+        """As the server gave it, for what depends on the connection: scheme, client."""
+        return self._scope
+
+    @property
     def headers(self) -> Headers:
         """As on the wire; names in lower case."""
         headers: Headers = self._scope["headers"]

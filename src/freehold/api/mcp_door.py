@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from freehold.api.base import ChecksKeys
+from freehold.calls import Caller, Headers
 from freehold.errors import FreeholdError, InvalidRequest, NotFound, PermissionDenied, Unauthenticated
 from freehold.ids import NewId
 from freehold.toolboxes.base import Shared, Toolbox
@@ -25,12 +26,29 @@ if TYPE_CHECKING:
 PATH = "/mcp"
 
 
+class Tokens(Protocol):
+    """Access tokens of MCP clients (`api.oauth.Connections`)."""
+
+    def sent(self, headers: Headers) -> str | None:
+        """The token in these headers; `None` where there is none, or a key."""
+        ...
+
+    async def check(self, token: str, toolbox: str) -> Caller:
+        """On whose behalf it is shown. Raises `Unauthenticated`."""
+        ...
+
+    def metadata_url(self, scope: Scope, toolbox: str) -> str | None:
+        """Where it is told how to get one; `None`: there are none."""
+        ...
+
+
 class McpDoor:
     """ASGI application of everything below `/mcp`; `drain` ends what is open."""
 
-    def __init__(self, toolboxes: Mapping[str, Toolbox], keys: ChecksKeys, ids: NewId) -> None:
+    def __init__(self, toolboxes: Mapping[str, Toolbox], keys: ChecksKeys, ids: NewId, tokens: Tokens) -> None:
         self._toolboxes = toolboxes
         self._keys = keys
+        self._tokens = tokens
         self._ids = ids
         self._servers: dict[tuple[str, str], McpServer] = {}
         self._running: list[asyncio.Task[None]] = []
@@ -38,10 +56,10 @@ class McpDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         try:
-            asker = self._asker(scope)
+            asker = await self._asker(scope)
             server = await self._server(scope, asker)
         except FreeholdError as error:
-            await self._refuse(error)(scope, receive, send)
+            await self._refuse(error, scope)(scope, receive, send)
             return
         await server({**scope, "freehold.asker": asker}, receive, send)
 
@@ -55,15 +73,17 @@ class McpDoor:
         self.drain()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _asker(self, scope: Scope) -> Asker:
-        caller = self._keys.check(scope["headers"])
+    async def _asker(self, scope: Scope) -> Asker:
+        token = self._tokens.sent(scope["headers"])
+        name = _name(scope)
+        caller = await self._tokens.check(token, name) if token else self._keys.check(scope["headers"])
         if caller.role == "viewer":
             raise PermissionDenied("This key's role is viewer: it reads, and calls no tool.")
         user = next((value for name, value in scope["headers"] if name == b"x-freehold-user-id"), b"")
         return Asker(caller.workspace_id, caller.key_id, caller.role, user[:200].decode("utf-8", "replace"))
 
     async def _server(self, scope: Scope, asker: Asker) -> McpServer:
-        name = scope["path"].removeprefix(PATH).strip("/")
+        name = _name(scope)
         if name not in self._toolboxes:
             known = ", ".join(sorted(self._toolboxes)) or "none; give it one with `freehold serve --tools FILE.py`"
             raise NotFound(f"There is no toolbox {name[:80]!r} here. Loaded: {known}.")
@@ -88,8 +108,17 @@ class McpDoor:
         self._running.append(asyncio.create_task(server.run(), name=f"mcp {key[0]}"))
         await server.ready.wait()
 
-    def _refuse(self, error: FreeholdError) -> Response:
+    def _refuse(self, error: FreeholdError, scope: Scope) -> Response:
         headers = dict(error.headers)
         if isinstance(error, Unauthenticated):
-            headers["www-authenticate"] = 'Bearer realm="freehold"'  # RFC 6750, as MCP's authorization asks
+            # RFC 6750 and RFC 9728 (5.1), as MCP's authorization asks.
+            wrong = 'error="invalid_token", ' if self._tokens.sent(scope["headers"]) else ""
+            where = self._tokens.metadata_url(scope, _name(scope)) if _name(scope) in self._toolboxes else None
+            told = f', {wrong}resource_metadata="{where}"' if where else ""
+            headers["www-authenticate"] = f'Bearer realm="freehold"{told}'
         return Response(error_body(error, self._ids("req")), error.status, headers, media_type="application/json")
+
+
+def _name(scope: Scope) -> str:
+    """The toolbox that a path means."""
+    return str(scope["path"]).removeprefix(PATH).strip("/")

@@ -10,8 +10,10 @@ from starlette.types import ASGIApp
 from freehold.access.audit import AuditLog, AuditSettings
 from freehold.access.first_start import AdminKeySettings, FirstStart, first_start
 from freehold.access.keys import Keys
+from freehold.access.oauth import OAuth
 from freehold.access.secrets import Secrets, SecretSettings, secret_key
 from freehold.api.mcp_door import McpDoor
+from freehold.api.oauth import Connections, OAuthSettings
 from freehold.app.application import Application
 from freehold.app.batches import make_batches
 from freehold.app.calls import Lasting, make_ledger, make_pipeline
@@ -82,6 +84,9 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=ground.clock)
         made: list[ASGIApp] = []
         own = own_toolbox(configuration.section(ToolboxSettings), toolboxes, lambda: made[0], ground.clock)
+        letting_in = configuration.section(OAuthSettings)
+        oauth = OAuth(store, keys, clock=ground.clock, ids=ground.ids, most_clients=letting_in.mcp_clients)
+        connections = Connections(oauth, letting_in, (*toolboxes, own.name))
         parts = Parts(
             ground=ground,
             keys=keys,
@@ -93,7 +98,8 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             answered_by=answered_by,
             handler=handler,
             toolboxes=toolboxes,
-            mcp=McpDoor({**toolboxes, own.name: own}, keys, ground.ids),
+            mcp=McpDoor({**toolboxes, own.name: own}, keys, ground.ids, connections),
+            connections=connections,
             library=library,
             knowledge=knowledge,
             sessions=make_sessions(ground, handler, toolboxes, library, secrets, lasting.collector),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from freehold.access.audit import AuditLog
 from freehold.access.keys import Keys
 from freehold.api.mcp_door import McpDoor
+from freehold.api.oauth import Connections
 from freehold.app.batches import BatchHouse
 from freehold.app.calls import Lasting
 from freehold.app.choosing import Choosing
@@ -44,6 +45,7 @@ class Parts:
     handler: Handler
     toolboxes: Mapping[str, Toolbox]
     mcp: McpDoor
+    connections: Connections
     library: Library
     knowledge: KnowledgeHouse
     sessions: SessionHouse

@@ -11,9 +11,7 @@ from freehold.agents.compacting import ContextSettings
 from freehold.agents.judging import JudgeSettings
 from freehold.agents.tools.remote.servers import RemoteSettings
 from freehold.agents.tools.web import WebSettings
-from freehold.api import (
-    metrics,
-)
+from freehold.api import metrics, oauth
 from freehold.app.settings import DataSettings, SafetySettings, UpstreamSettings
 from freehold.batches.settings import BatchSettings
 from freehold.console.settings import ConsoleSettings
@@ -78,6 +76,7 @@ def sections() -> list[type[Any]]:
         JudgeSettings,
         WebSettings,
         RemoteSettings,
+        oauth.OAuthSettings,
         BatchSettings,
         WebhookSettings,
         AlertSettings,

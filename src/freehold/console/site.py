@@ -19,9 +19,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from freehold.access.tries import Tries
 from freehold.clock import Clock
 from freehold.console import agents, batches, charts, doctor, entrance, environments, keys, overview, requests, sessions
-from freehold.console.door import COOKIE, Door, Login, Seals, Tries, same
+from freehold.console.door import COOKIE, Door, Login, Seals, same
 from freehold.console.public import Api, Refused
 from freehold.console.rendering import Rendering
 from freehold.console.settings import PATH, ConsoleSettings

@@ -783,6 +783,41 @@ webhooks = Table(
     Index(None, "workspace_id", "created_us", "id"),
 )
 
+oauth_clients = Table(
+    "oauth_clients",
+    metadata,
+    Column("id", String(64), primary_key=True),  # mcpclient_…
+    Column("name", String(255), nullable=False),
+    Column("redirect_uris", Text, nullable=False),  # JSON
+    Column("created_us", BigInteger, nullable=False),
+    Column("used_us", BigInteger, nullable=False),  # 0: nobody has granted it anything
+)
+
+oauth_grants = Table(
+    "oauth_grants",
+    metadata,
+    Column("id", String(64), primary_key=True),  # mcpgrant_…
+    Column("workspace_id", ForeignKey("workspaces.id"), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("client_id", String(64), nullable=False),
+    Column("toolbox", String(64), nullable=False),
+    Column("redirect_uri", Text, nullable=False),
+    Column("challenge", String(64), nullable=False),
+    Column("code_hash", String(64), nullable=False),
+    Column("code_until_us", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("access_hash", String(64), nullable=False),
+    Column("access_until_us", BigInteger, nullable=False),
+    Column("refresh_hash", String(64), nullable=False),
+    Column("last_refresh_hash", String(64), nullable=False),
+    Index(None, "code_hash"),
+    Index(None, "access_hash"),
+    Index(None, "refresh_hash"),
+    Index(None, "last_refresh_hash"),
+    Index(None, "workspace_id", "created_us", "id"),
+)
+
 alerts = Table(
     "alerts",
     metadata,

@@ -183,6 +183,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("collection_id", "number", name=op.f("pk_knowledge_vectors")),
     )
     op.create_table(
+        "oauth_clients",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("redirect_uris", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("used_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_oauth_clients")),
+    )
+    op.create_table(
         "recordings",
         sa.Column("call_id", sa.String(length=64), nullable=False),
         sa.Column("workspace_id", sa.String(length=64), nullable=False),
@@ -431,6 +440,36 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_memory_stores_workspace_id_created_us_id"),
         "memory_stores",
+        ["workspace_id", "created_us", "id"],
+        unique=False,
+    )
+    op.create_table(
+        "oauth_grants",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=64), nullable=False),
+        sa.Column("key_id", sa.String(length=64), nullable=False),
+        sa.Column("client_id", sa.String(length=64), nullable=False),
+        sa.Column("toolbox", sa.String(length=64), nullable=False),
+        sa.Column("redirect_uri", sa.Text(), nullable=False),
+        sa.Column("challenge", sa.String(length=64), nullable=False),
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("code_until_us", sa.BigInteger(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("until_us", sa.BigInteger(), nullable=False),
+        sa.Column("access_hash", sa.String(length=64), nullable=False),
+        sa.Column("access_until_us", sa.BigInteger(), nullable=False),
+        sa.Column("refresh_hash", sa.String(length=64), nullable=False),
+        sa.Column("last_refresh_hash", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_oauth_grants_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_oauth_grants")),
+    )
+    op.create_index(op.f("ix_oauth_grants_access_hash"), "oauth_grants", ["access_hash"], unique=False)
+    op.create_index(op.f("ix_oauth_grants_code_hash"), "oauth_grants", ["code_hash"], unique=False)
+    op.create_index(op.f("ix_oauth_grants_last_refresh_hash"), "oauth_grants", ["last_refresh_hash"], unique=False)
+    op.create_index(op.f("ix_oauth_grants_refresh_hash"), "oauth_grants", ["refresh_hash"], unique=False)
+    op.create_index(
+        op.f("ix_oauth_grants_workspace_id_created_us_id"),
+        "oauth_grants",
         ["workspace_id", "created_us", "id"],
         unique=False,
     )
