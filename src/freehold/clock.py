@@ -79,6 +79,13 @@ class HandClock:
         self._elapsed_us = target
         await asyncio.sleep(0)
 
+    async def jump(self, seconds: float) -> None:
+        """Turn the clock at once, as for a machine that has slept: all that are due wake late and once. Days of a whole
+        server pass in no time this way, where `advance` lives through every tick of every loop in it.
+        """
+        self._elapsed_us += round(seconds * 1_000_000)
+        await self.advance(0)
+
 
 def rfc3339(us: int) -> str:
     """`2026-11-23T06:12:58.123456Z` from microseconds since 1970; the form of every time in an answer."""
