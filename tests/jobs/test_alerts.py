@@ -164,7 +164,7 @@ async def test_a_soft_budget_at_its_limit_is_told_once_in_its_period(
     await running.client.messages.create(**CALL)
     [alert] = await shown(running, only_open=True)
     assert alert["figures"]["budget_id"] == made["id"] and alert["figures"]["settled"] >= 1
-    await clock.advance(86_400)
+    await clock.jump(86_400)
     assert await shown(running, only_open=True) == []
     await running.client.messages.create(**CALL)
     await until(lambda: len(receiver.kinds) > 1)
