@@ -86,6 +86,8 @@ sealed_secrets = Table(
 
 # --- gateway: one row a call, refused ones too -----------------------------------------------------
 
+_IN_SESSION = text("session_id IS NOT NULL")
+
 calls = Table(
     "calls",
     metadata,
@@ -124,7 +126,8 @@ calls = Table(
     Column("conversation", String(32)),  # a hash: of its first message and who asks; where it was given another tier
     Column("decided", Text),  # JSON: how routing chose the model, see `gateway/routing/kept.py`; null: it was named
     Index(None, "workspace_id", "started_us"),
-    Index(None, "session_id", "started_us"),
+    # Most calls are of no session, and an entry that nobody looks for costs as much as any other.
+    Index(None, "session_id", "started_us", sqlite_where=_IN_SESSION, postgresql_where=_IN_SESSION),
     Index(None, "started_us"),
     Index(
         None,

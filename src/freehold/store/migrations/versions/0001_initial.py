@@ -151,7 +151,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("conversation IS NOT NULL"),
         postgresql_where=sa.text("conversation IS NOT NULL"),
     )
-    op.create_index(op.f("ix_calls_session_id_started_us"), "calls", ["session_id", "started_us"], unique=False)
+    op.create_index(
+        op.f("ix_calls_session_id_started_us"),
+        "calls",
+        ["session_id", "started_us"],
+        unique=False,
+        sqlite_where=sa.text("session_id IS NOT NULL"),
+        postgresql_where=sa.text("session_id IS NOT NULL"),
+    )
     op.create_index(op.f("ix_calls_started_us"), "calls", ["started_us"], unique=False)
     op.create_index(op.f("ix_calls_workspace_id_started_us"), "calls", ["workspace_id", "started_us"], unique=False)
     op.create_table(
