@@ -29,9 +29,8 @@ class SystemClock:
         """See `Clock`."""
         return time.time_ns() // 1000
 
-    def monotonic_ns(self) -> int:
-        """See `Clock`."""
-        return time.monotonic_ns()
+    monotonic_ns = staticmethod(time.monotonic_ns)
+    """See `Clock`. Asked several times a call, so without a frame of its own."""
 
     async def sleep(self, seconds: float) -> None:
         """See `Clock`."""

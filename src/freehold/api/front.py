@@ -19,6 +19,7 @@ from freehold.api.strict_http import StrictProtocol
 from freehold.calls import Headers
 from freehold.errors import FreeholdError, InvalidRequest
 
+_CONTINUE = b"100-continue"
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -80,7 +81,8 @@ class FrontProtocol(StrictProtocol):
 
     def is_answering(self) -> bool:
         """See `StrictProtocol`."""
-        return self._answering is not None or super().is_answering()
+        cycle = self.cycle
+        return self._answering is not None or (cycle is not None and not cycle.response_complete)
 
     def is_resting(self) -> bool:
         """See `StrictProtocol`."""
@@ -106,6 +108,10 @@ class FrontProtocol(StrictProtocol):
         self._in_head = True
         self._heads += 1
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         self._in_head = False
@@ -116,9 +122,10 @@ class FrontProtocol(StrictProtocol):
             asked = Asked(name, self.headers, query, door.clock.monotonic_ns())
             self._coming = Direct(self, door, asked, keep_alive=self.parser.should_keep_alive())
             return
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.url, self.headers = url, headers
+        self.expect_100_continue = any(name == b"expect" and value.lower() == _CONTINUE for name, value in headers)
         self.scope["headers"] = headers
         super().on_headers_complete()
 
@@ -137,10 +144,10 @@ class FrontProtocol(StrictProtocol):
             super().on_message_complete()
 
     def _is_usual(self, door: MessagesRoute) -> bool:
-        parser = self.parser
-        if parser.get_method() != b"POST" or self.expect_100_continue or parser.should_upgrade():
+        parser, headers = self.parser, dict(self.headers)
+        if parser.get_method() != b"POST" or b"expect" in headers or parser.should_upgrade():
             return False
-        length = dict(self.headers).get(b"content-length", b"")
+        length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > door.body_limit_bytes or parser.get_http_version() != "1.1":
             return False
         return not self.is_answering() and not self.pipeline
@@ -163,7 +170,7 @@ class FrontProtocol(StrictProtocol):
     # What uvicorn does otherwise.
 
     def _unset_keepalive_if_required(self) -> None:
-        """There is nothing to unset: see `_rest`."""
+        """There is nothing to unset: see `on_response_complete`."""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if self._answering is not None:  # a further request before the answer to this one
@@ -177,14 +184,12 @@ class FrontProtocol(StrictProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self._rest()
-
-    def _rest(self) -> None:
-        """One timer a connection, which looks when it last began to rest: none is made or cancelled for a request."""
+            return
+        # It rests. One timer a connection looks when it last began to: none is made or cancelled for a request.
         self._resting = True
         self._rested_s = self.loop.time()
         if self._rest_timer is None:
@@ -303,9 +308,8 @@ class Direct:
         if not self.keep_alive:
             framing += b"connection: close\r\n"
         pairs = self._protocol.server_state.default_headers + headers
-        lines = [b"%b: %b\r\n" % pair for pair in pairs]
-        head = b"%b%b%b\r\n" % (STATUS_LINE[status], b"".join(lines), framing)
-        breaks = len(lines) + 3 + (not self.keep_alive)
+        head = b"%b%b\r\n%b\r\n" % (STATUS_LINE[status], b"\r\n".join(map(b": ".join, pairs)), framing)
+        breaks = len(pairs) + 3 + (not self.keep_alive)
         if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
             raise ValueError("a header of the answer holds a line break")
         return head

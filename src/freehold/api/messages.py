@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from freehold.api.bodies import JSON_LIMIT_BYTES, Body, ClientLeft
 from freehold.api.departure import Departure, Departures
-from freehold.calls import Call, Handler, Headers, Reply, Route
+from freehold.calls import Call, Handler, Headers, Read, Route
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, MethodNotAllowed, TooLarge
 from freehold.gateway.reading import read_call, refused_call
@@ -116,7 +116,12 @@ class MessagesRoute:
             call = refused_call(route, headers, body, request_id=request_id, started_ns=began_ns)
         try:
             async with self._handler(call) as reply:
-                await self._hand_on(call, reply, out)
+                headers = self._completed(call, reply.headers)
+                if reply.reads is not None:
+                    await self._stream(call, reply.status, headers, reply.reads, out)
+                else:
+                    call.first_byte_ns = self.clock.monotonic_ns()
+                    await out.whole(reply.status, headers, reply.whole or b"")
         except FreeholdError as error:
             await self._fail(call, error, out)
         except Exception:  # the outer edge of a request
@@ -124,16 +129,11 @@ class MessagesRoute:
             told = f"Something went wrong in the server; its log has it under {request_id}."
             await self._fail(call, FreeholdError(told), out)
 
-    async def _hand_on(self, call: Call, reply: Reply, out: Out) -> None:
-        """The handler's reply, byte for byte."""
-        headers = self._completed(call, reply.headers)
-        if reply.reads is None:
-            call.first_byte_ns = self.clock.monotonic_ns()
-            await out.whole(reply.status, headers, reply.whole or b"")
-            return
+    async def _stream(self, call: Call, status: int, headers: Headers, reads: AsyncIterator[Read], out: Out) -> None:
+        """Byte for byte, a write for each read."""
         headers = [pair for pair in headers if pair[0] not in _STREAM_HEADER_NAMES]
-        await out.begin(reply.status, headers + _STREAM_HEADERS)
-        async for read in reply.reads:
+        await out.begin(status, headers + _STREAM_HEADERS)
+        async for read in reads:
             if call.first_byte_ns is None:
                 call.first_byte_ns = self.clock.monotonic_ns()
             await out.piece(read.data)
@@ -152,15 +152,14 @@ class MessagesRoute:
 
     def _completed(self, call: Call, headers: Headers) -> Headers:
         """With the ids that every answer carries, where the upstream has not set its own."""
-        there = dict(headers)
-        completed = list(headers)
+        there, missing = dict(headers), []
         if REQUEST_ID not in there:
-            completed.append((REQUEST_ID, call.request_id.encode("latin-1")))
+            missing.append((REQUEST_ID, call.request_id.encode("latin-1")))
         if _ORGANIZATION_ID not in there:
-            completed.append(self._organization)
+            missing.append(self._organization)
         if call.caller is not None and _WORKSPACE_ID not in there:
-            completed.append((_WORKSPACE_ID, call.caller.workspace_id.encode("latin-1")))
-        return completed
+            missing.append((_WORKSPACE_ID, call.caller.workspace_id.encode("latin-1")))
+        return headers + missing
 
     async def _refuse(self, asked: Asked, method: str, out: Out) -> None:
         error = MethodNotAllowed(f"{method} is not a method of {asked.path}.", headers={"allow": "POST"})

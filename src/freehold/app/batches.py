@@ -14,7 +14,7 @@ from freehold.batches.keeper import Keeper
 from freehold.batches.lifecycle import Batches
 from freehold.batches.local import LocalEngine
 from freehold.batches.offload import Offload, OffloadPlan
-from freehold.batches.pace import Interactive, Pace
+from freehold.batches.pace import Pace
 from freehold.batches.payers import Payers
 from freehold.batches.settings import BatchSettings
 from freehold.batches.upstream import UpstreamEngine
@@ -22,6 +22,7 @@ from freehold.calls import Handler
 from freehold.jobs.owners import Owners
 from freehold.store.batches import BatchRows
 from freehold.store.deferred import DeferredRows
+from freehold.telemetry.calls import CallMetrics
 from freehold.upstreams.base import RunsBatches, Upstream
 
 
@@ -66,7 +67,7 @@ class BatchHouse:
 
 
 def make_batches(
-    ground: Ground, handler: Handler, upstream: Upstream, interactive: Interactive, library: Library, payers: Payers
+    ground: Ground, handler: Handler, upstream: Upstream, measured: CallMetrics, library: Library, payers: Payers
 ) -> BatchHouse:
     """Both engines where the upstream has batches of its own, else the local one."""
     store, rates = ground.store, ground.rates
@@ -83,7 +84,7 @@ def make_batches(
         estimates=estimates,
         payers=payers,
     )
-    pace = Pace(settings.batch_concurrency, clock, lambda: interactive.open)
+    pace = Pace(settings.batch_concurrency, clock, lambda: measured.open - measured.open_of_batches)
     answers = Answers(handler, pace, clock=clock, ids=ids, price=rates.cost, attempts=settings.batch_attempts)
     owners = Owners(ground.data / "batch-owners", ids)
     local = LocalEngine(store, owners.name, answers, pace, clock=clock, ids=ids)

@@ -29,7 +29,6 @@ from freehold.app.settings import DataSettings
 from freehold.app.toolboxes import make_toolboxes, own_toolbox
 from freehold.app.upstreams import make_upstreams
 from freehold.app.webhooks import make_webhooks
-from freehold.batches.pace import Interactive
 from freehold.batches.payers import Payers
 from freehold.calls import Handler
 from freehold.config import Configuration
@@ -66,7 +65,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         on_error.push_async_callback(keys.close)
         ledger = await make_ledger(ground, replaced.alerts)
         on_error.push_async_callback(ledger.close)
-        library, measured, interactive = make_library(ground), CallMetrics(), Interactive()
+        library, measured = make_library(ground), CallMetrics()
         knowledge = make_knowledge(ground, library.files)
         toolboxes = knowledge.beside(toolboxes)
         lasting = Lasting.of(ground)
@@ -77,8 +76,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             changed = dataclasses.replace(ground, configuration=settings)
             return make_pipeline(changed, upstreams, keys, ledger, library, measured, lasting, choosing)
 
-        calls = Switch(pipeline_of(configuration))
-        handler = interactive(calls)
+        handler = Switch(pipeline_of(configuration))
         choosing.ask_by(handler)
         payers = Payers(ledger, Budgets(store, ledger, clock=ground.clock, ids=ground.ids))
         secrets = Secrets(store, secret_key(configuration.section(SecretSettings), data), clock=ground.clock)
@@ -103,7 +101,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             library=library,
             knowledge=knowledge,
             sessions=make_sessions(ground, handler, toolboxes, library, secrets, lasting.collector),
-            batches=make_batches(ground, calls, upstreams[0], interactive, library, payers),
+            batches=make_batches(ground, handler, upstreams[0], measured, library, payers),
             payers=payers,
             webhooks=make_webhooks(ground, secrets),
             alerts=Alerts(store, configuration.section(AlertSettings), clock=ground.clock, ids=ground.ids),
@@ -111,7 +109,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             measured=measured,
             lasting=lasting,
         )
-        reloading = Reloading(configuration, calls, pipeline_of, lasting, upstreams)
+        reloading = Reloading(configuration, handler, pipeline_of, lasting, upstreams)
         made.append(make_asgi(parts))
         application = Application(parts, made[0], found, lambda settings: reloading.apply(settings, replaced))
         on_error.pop_all()

@@ -6,10 +6,9 @@ that is open takes the place of one of ours. Arithmetic and a clock; no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
-from freehold.calls import Call, Handler, Headers, Reply
+from freehold.calls import Headers
 from freehold.clock import Clock, parse_rfc3339
 from freehold.wire.headers import RATE_LIMIT_PREFIX, retry_after_s
 
@@ -88,43 +87,6 @@ class Pace:
     def _hold(self, seconds: float) -> None:
         until_us = self._clock.now_us() + round(min(LONGEST_HOLD_S, seconds) * 1_000_000)
         self._held_until_us = max(self._held_until_us, until_us)
-
-
-class Interactive:
-    """Counts the calls that are open through it: a middleware for everybody but batches."""
-
-    def __init__(self) -> None:
-        self.open = 0
-
-    def __call__(self, inner: Handler) -> Handler:
-        """See `Middleware`."""
-
-        def handle(call: Call) -> _Counted:
-            return _Counted(self, inner, call)
-
-        return handle
-
-
-class _Counted:
-    __slots__ = ("_call", "_context", "_inner", "_interactive")
-
-    def __init__(self, interactive: Interactive, inner: Handler, call: Call) -> None:
-        self._interactive = interactive
-        self._inner = inner
-        self._call = call
-
-    async def __aenter__(self) -> Reply:
-        self._interactive.open += 1
-        try:
-            self._context = self._inner(self._call)
-            return await self._context.__aenter__()
-        except BaseException:
-            self._interactive.open -= 1
-            raise
-
-    def __aexit__(self, *failure: Any) -> Coroutine[Any, Any, bool | None]:
-        self._interactive.open -= 1
-        return self._context.__aexit__(*failure)
 
 
 def _number(text: bytes | None) -> float | None:

@@ -5,7 +5,7 @@ An attempt carries the one tap on its answer's bytes; whoever needs to know of t
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import msgspec
 
@@ -49,7 +49,8 @@ _NOTHING = Facts()
 
 def attempts_of(call: Call) -> list[Attempt]:
     """The attempts so far, in order; the last one is that which was answered, if any was."""
-    found = call.notes.get(_NOTE)
+    found: Any = call.notes.get(_NOTE)
     if found is None:
         found = call.notes[_NOTE] = []
-    return cast(list[Attempt], found)
+    attempts: list[Attempt] = found
+    return attempts

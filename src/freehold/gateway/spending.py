@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -38,7 +38,9 @@ def note_paid(call: Call, paid: Paid) -> None:
 
 def paid_of(call: Call) -> Paid:
     """What was noted."""
-    return cast(Paid, call.notes.get(_PAID, _NOTHING))
+    found: Any = call.notes.get(_PAID, _NOTHING)
+    paid: Paid = found
+    return paid
 
 
 class Spending(msgspec.Struct):

@@ -127,8 +127,8 @@ class Client:
             connection.abort()
 
 
-class Exchange:
-    """See `Client.exchange`."""
+class Conversation:
+    """One request and its answer on a connection; whoever begins it ends it. `Exchange` is it as a context."""
 
     __slots__ = ("_body", "_client", "_connection", "_head", "_streamed")
 
@@ -139,18 +139,33 @@ class Exchange:
         self._streamed = streamed
         self._connection: Connection | None = None
 
-    async def __aenter__(self) -> Answer:
+    async def begin(self) -> Connection:
+        """The connection, once the answer's head is here. Raises `WayOutFailed`."""
         self._connection = connection = self._client.resting() or await self._client.fresh()
         try:
             connection.send(self._head, self._body, self._streamed)
-            await connection.head()
+            while not connection.got_head:
+                await connection.until_head()
         except BaseException:
             connection.abort()
             raise
-        return Answer(connection)
+        return connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the connection go, into the pool where the answer was read to its end."""
         if self._connection is not None:
             self._client.give_back(self._connection)
+
+
+class Exchange(Conversation):
+    """See `Client.exchange`."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Answer:
+        return Answer(await self.begin())

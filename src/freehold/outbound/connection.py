@@ -20,6 +20,7 @@ from freehold.calls import Attempted, Headers
 from freehold.outbound.failures import BrokenOff, TimedOut, WayOutFailed
 
 _HEAD, _SOME, _ALL = 1, 2, 3  # what the waiter needs before it can go on
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,9 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.writelines((head, body))
 
-    async def head(self) -> None:
-        """Return when `status` and `headers` are those of the final answer."""
-        while not self.got_head:
-            await self._next(_HEAD)
+    def until_head(self) -> asyncio.Future[None]:
+        """Await it, and again, until `got_head`: then `status` and `headers` are those of the final answer."""
+        return self._next(_HEAD)
 
     async def read(self) -> bytes:
         """The body's next bytes: all that have come since; empty at its end."""
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
         name = name.lower()
-        if name == b"content-length" or name == b"transfer-encoding":
+        if name in _FRAMING:
             self._framed = True
         self.headers.append((name, value.rstrip()))
 

@@ -18,6 +18,7 @@ L = TypeVar("L", bound=tuple[str, ...])
 MOST_MODELS = 100
 OTHER = "other"
 _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+_BOUNDS_US = tuple(round(bound * 1e6) for bound in _BOUNDS_S)
 TOKENS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 
 
@@ -47,7 +48,7 @@ class _Times:
         self.sum_us = 0
 
     def add(self, microseconds: int) -> None:
-        self.counts[bisect_left(_BOUNDS_S, microseconds / 1e6)] += 1
+        self.counts[bisect_left(_BOUNDS_US, microseconds)] += 1
         self.sum_us += microseconds
 
     def join(self, other: _Times) -> None:
@@ -82,6 +83,8 @@ class CallMetrics:
     def __init__(self) -> None:
         self.open = 0
         """Calls that are running now."""
+        self.open_of_batches = 0
+        """Of those: items of message batches."""
         self._models: set[str] = set()
         self._series: dict[tuple[str, str, str, int, bool], _Series] = {}
         self._registry = CollectorRegistry(auto_describe=False)
@@ -100,10 +103,7 @@ class CallMetrics:
         if call.first_byte_us is not None:
             found.first_byte.add(call.first_byte_us)
         if call.tokens[0] is not None:
-            sums = found.tokens
-            for kind, count in enumerate(call.tokens[: len(TOKENS)]):
-                if count:
-                    sums[kind] += count
+            found.tokens = [total + (count or 0) for total, count in zip(found.tokens, call.tokens)]  # noqa: B905
         if call.cost_nanodollars:
             found.cost += call.cost_nanodollars
 

@@ -6,9 +6,9 @@ request the upstream judges, not we. Knows nothing of retries: it says how far a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +16,8 @@ import msgspec
 
 from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply, Route
 from freehold.errors import UpstreamFailed
-from freehold.outbound.client import Answer, Client, Exchange
+from freehold.outbound.client import Client, Conversation
+from freehold.outbound.connection import Connection
 from freehold.outbound.failures import WayOutFailed
 from freehold.upstreams.claude_batches import ClaudeBatches
 from freehold.upstreams.failures import told as _told
@@ -94,7 +95,7 @@ class Claude:
             body = replace_fields(body, call.fields, {"model": msgspec.json.encode(model)})
         line = self._lines[call.route] if not call.query else self._line(call.route, b"?" + call.query)
         head = request_head(line, self._own, call.headers, len(body))
-        return ClaudeReply(self._client.exchange(head, body, call.stream), call.stream)
+        return ClaudeReply(self._client, head, body, call.stream)
 
     def _line(self, route: Route, query: bytes = b"") -> bytes:
         return b"POST %b%b%b HTTP/1.1\r\n" % (self._prefix, _PATHS[route], query)
@@ -161,34 +162,25 @@ class Claude:
             raise _told(error) from error
 
 
-class ClaudeReply:
+class ClaudeReply(Conversation):
     """The context of one call; see `Handler`."""
 
-    __slots__ = ("_exchange", "_streamed")
-
-    def __init__(self, exchange: Exchange, streamed: bool) -> None:
-        self._exchange = exchange
-        self._streamed = streamed
+    __slots__ = ()
 
     async def __aenter__(self) -> Reply:
         try:
-            answer = await self._exchange.__aenter__()
+            answer = await self.begin()
             status, headers = answer.status, answer_headers(answer.headers)
-            if _is_stream(answer, self._streamed):
+            if _is_stream(status, answer.headers, self._streamed):
                 return Reply(status, headers, None, Reads(answer))
             whole = answer.rest_of_body()
             return Reply(status, headers, await answer.read_all() if whole is None else whole)
         except WayOutFailed as error:
-            await self._exchange.__aexit__(None, None, None)
+            self.end()
             raise NotAnswered(error.attempted, _told(error)) from error
         except BaseException:
-            await self._exchange.__aexit__(None, None, None)
+            self.end()
             raise
-
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Coroutine[Any, Any, None]:
-        return self._exchange.__aexit__(kind, error, trace)
 
 
 class Reads:
@@ -196,7 +188,7 @@ class Reads:
 
     __slots__ = ("_cut", "_frames", "_read")
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Connection) -> None:
         self._read = answer.read
         self._frames = Frames()
         self._cut = self._frames.cut
@@ -218,13 +210,13 @@ class Reads:
         return Read(rest, [len(rest)])
 
 
-def _is_stream(answer: Answer, asked: bool) -> bool:
+def _is_stream(status: int, headers: Headers, asked: bool) -> bool:
     """By its type; where a stream was asked for also a 200 of any other type but JSON, which some proxies send."""
-    found = dict(answer.headers)
+    found = dict(headers)
     kind = found.get(b"content-type", b"").lower()
     if kind == b"application/json":
         return False
-    if not kind.startswith(b"text/event-stream") and not (asked and answer.status == 200 and b"json" not in kind):
+    if not kind.startswith(b"text/event-stream") and not (asked and status == 200 and b"json" not in kind):
         return False
     if found.get(b"content-encoding", b"identity").lower() != b"identity":
         cause = UpstreamFailed("The upstream compressed its stream, which was not asked for.")

@@ -41,16 +41,16 @@ def request_head(line: bytes, own: bytes, headers: Headers, body_bytes: int) -> 
         InvalidRequest: a header holds a line break, which would begin another one.
     """
     there = dict(headers)
-    kept = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in _STAY_HERE and pair[0][:11] != OURS_PREFIX]
+    kept = [b": ".join(pair) for pair in headers if pair[0] not in _STAY_HERE and pair[0][:11] != OURS_PREFIX]
     if b"connection" in there:
         kept = _without_named(kept, headers)
     for pair in _DEFAULTS:
         if pair[0] not in there:
-            kept.append(b"%b: %b\r\n" % pair)
-    head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, own, b"".join(kept), body_bytes)
-    if head.count(b"\n") != len(kept) + line.count(b"\n") + own.count(b"\n") + 2:
+            kept.append(b": ".join(pair))
+    lines = b"\r\n".join(kept)
+    if lines.count(b"\n") >= len(kept):
         raise InvalidRequest("A header of this request holds a line break.")
-    return head
+    return b"%b%b%b\r\ncontent-length: %d\r\n\r\n" % (line, own, lines, body_bytes)
 
 
 def answer_headers(headers: Headers) -> Headers:

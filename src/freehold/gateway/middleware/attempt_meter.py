@@ -16,7 +16,7 @@ from freehold.clock import Clock
 from freehold.gateway.attempts import Attempt, attempts_of
 from freehold.gateway.routed import ROUTE, said_of
 from freehold.ledger.rates import Rates
-from freehold.wire.facts import Tap, of_whole
+from freehold.wire.facts import Facts, Tap, of_whole
 from freehold.wire.headers import REQUEST_ID, first
 
 
@@ -49,14 +49,14 @@ class _Metered:
     async def __aenter__(self) -> Reply:
         attempt = self._attempt
         attempts_of(self._call).append(attempt)
-        self._context = self._inner(self._call)
-        reply = await self._context.__aenter__()
+        self._context = context = self._inner(self._call)
+        reply = await context.__aenter__()
         attempt.status = reply.status
         attempt.upstream_request_id = first(reply.headers, REQUEST_ID)
         if reply.whole is not None:
             attempt.first_read_ns = self._meter.clock.monotonic_ns()
             attempt.whole = of_whole(reply.status, reply.whole)
-            self._price()
+            self._price(attempt.whole)
         elif reply.reads is not None:
             attempt.tap = Tap()
             reply.reads = _TappedReads(reply.reads, attempt, self._meter.clock)
@@ -67,20 +67,20 @@ class _Metered:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Coroutine[Any, Any, bool | None]:
         if self._attempt.tap is not None:
-            self._price()
+            self._price(self._attempt.tap.facts)
         return self._context.__aexit__(kind, error, trace)
 
-    def _price(self) -> None:
+    def _price(self, facts: Facts) -> None:
         """What the answer cost by now; a stream is priced when it is over, however it ended."""
         attempt, rates = self._attempt, self._meter.rates
-        facts = attempt.facts
         if facts.usage is not None:
             attempt.cost_nanodollars = cost = rates.cost(facts.model, facts.usage, self._meter.clock.now_us())
             attempt.price_version = rates.version if cost is not None else None
 
     def _say(self, reply: Reply) -> None:
         attempt = self._attempt
-        reply.headers += _said(attempt.upstream, attempt.facts.model or attempt.model)
+        answered = attempt.whole.model if attempt.whole is not None else None
+        reply.headers += _said(attempt.upstream, answered or attempt.model)
         if attempt.cost_nanodollars is not None:
             reply.headers.append((b"x-freehold-cost-nanodollars", b"%d" % attempt.cost_nanodollars))
         said = said_of(self._call)

@@ -41,6 +41,8 @@ class Record:
 
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
             self._metrics.open += 1
+            if call.batch_id is not None:
+                self._metrics.open_of_batches += 1
             return _Recorded(self, inner, call)
 
         return handle
@@ -57,22 +59,23 @@ class Record:
         usage = facts.usage
         tokens = _NO_TOKENS if usage is None else _tokens(usage)
         first_us = (first_ns - call.started_ns) // 1000 if first_ns is not None else None
-        row = CallRow._make(
+        row = tuple.__new__(  # as `CallRow(…)`, which passes through a frame of Python's own
+            CallRow,
             (
                 call.request_id,
                 caller.workspace_id if caller is not None else None,
                 caller.key_id if caller is not None else None,
                 call.session_id,
-                _text(call.user_id, 256),
-                _text(call.task_type, 64),
-                _text(call.source, 128),
+                _text(call.user_id, 256) if call.user_id else None,
+                _text(call.task_type, 64) if call.task_type else None,
+                _text(call.source, 128) if call.source else None,
                 call.route,
                 _text(call.model, 128),
                 _text(facts.model, 128),
                 last.upstream or None,
                 call.stream,
                 status,
-                _text(error_type, 64),
+                _text(error_type, 64) if error_type else None,
                 _text(facts.stop_reason, 64),
                 len(attempts),
                 *tokens,
@@ -85,10 +88,12 @@ class Record:
                 self._clock.now_us() - latency_us,
                 *paid_of(call),
                 *decided_of(call),
-            )
+            ),
         )
         add_call(self._store, row)
         self._metrics.open -= 1
+        if call.batch_id is not None:
+            self._metrics.open_of_batches -= 1
         cost, answered = last.cost_nanodollars, row.model_answered or ""
         ended = Ended(
             call.route, last.upstream, answered, status, call.stream, len(attempts), latency_us, first_us, tokens, cost
