@@ -20,11 +20,8 @@ from pathlib import Path
 import pytest
 
 from freehold.environments import seccomp
-from freehold.environments.base import Limits
-from freehold.environments.bubblewrap import Bubblewrap
-from freehold.environments.limits import best_limiter
-from freehold.environments.local import Local
-from tests.environments.conftest import require_bubblewrap
+from freehold.environments.base import Boxes, Limits
+from tests.environments.backends import LOCAL, WALLED, WALLED_IN_EVERY_WAY, Backend
 from tests.environments.live import Agent, agent, processes_with, spec, text, until
 
 _PROLOGUE = """
@@ -69,21 +66,31 @@ def planted(tmp_path: Path) -> Iterator[Planted]:
             victim.kill()
 
 
+@pytest.fixture(params=WALLED, ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> Backend:
+    """Each kind of boxes that claims to isolate."""
+    found: Backend = request.param
+    return found
+
+
 @pytest.fixture
-async def inmate(tmp_path: Path, planted: Planted) -> AsyncIterator[Agent]:
-    require_bubblewrap()
-    os.environ["FREEHOLD_TEST_SECRET"] = planted.secret
-    boxes = Bubblewrap(tmp_path / "boxes", limiter=best_limiter())
-    try:
-        yield await agent(boxes, spec(tmp_path / "boxes"))
-    finally:
-        del os.environ["FREEHOLD_TEST_SECRET"]
-        await boxes.close()
+async def walled(
+    kind: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: Planted
+) -> AsyncIterator[Boxes]:
+    monkeypatch.setenv("FREEHOLD_TEST_SECRET", planted.secret)
+    boxes = kind.boxes(tmp_path / "boxes")
+    yield boxes
+    await boxes.close()
+
+
+@pytest.fixture
+async def inmate(walled: Boxes, tmp_path: Path) -> Agent:
+    return await agent(walled, spec(tmp_path / "boxes"))
 
 
 @pytest.fixture
 async def outside(tmp_path: Path, planted: Planted) -> AsyncIterator[Agent]:
-    boxes = Local(unsafe_no_isolation=True)
+    boxes = LOCAL.boxes(tmp_path / "local")
     yield await agent(boxes, spec(tmp_path / "local"))
     await boxes.close()
 
@@ -200,6 +207,22 @@ TRIES = {
         attempt(lambda: os.listdir('/proc/1/map_files'))
         attempt(lambda: open('/proc/1/oom_score_adj', 'w').write('1000') and open('/proc/1/oom_score_adj', 'w').flush())
         """,
+    "the program that is process 1": """
+        attempt(lambda: open('/proc/1/exe', 'r+b'))
+        attempt(lambda: open('/proc/self/exe', 'r+b'))
+        attempt(lambda: os.listdir('/proc/1/cwd/../..'))
+        attempt(lambda: syscall(438, syscall(434, 1, 0), 0, 0))
+        """,
+    "the firewall of the kernel": """
+        def table():
+            s = socket.socket(16, 3, 12)
+            s.settimeout(5)
+            s.send(struct.pack('IHHIIBBH', 20, 0x0a00, 5, 1, 0, 2, 0, 0))
+            code = struct.unpack('i', s.recv(4096)[16:20])[0]
+            if code:
+                raise OSError(-code, os.strerror(-code))
+        attempt(table)
+        """,
     "words for a terminal": """
         import fcntl, pty
         attempt(lambda: os.open('/dev/tty', os.O_RDWR))
@@ -287,28 +310,59 @@ async def test_a_command_cannot_pretend_to_have_ended(inmate: Agent) -> None:
     assert said.endswith("really ended")
 
 
+async def test_noise_on_the_way_of_the_status_harms_only_its_own_command(inmate: Agent) -> None:
+    await inmate.call("bash", command="trap 'echo nonsense >&250' DEBUG; true")
+    await inmate.call("bash", command="true")
+    await inmate.call("bash", command="trap 'head -c 3000000 /dev/zero >&250 2>/dev/null' DEBUG; true", timeout_ms=5000)
+    await inmate.call("bash", command="true", timeout_ms=5000)
+    assert inmate.box.alive
+    assert not (await inmate.call("bash", restart=True)).is_error
+    assert await inmate.bash("echo alive") == "alive"
+
+
+async def test_what_prints_in_the_background_for_ever_is_bounded(inmate: Agent) -> None:
+    await inmate.bash("yes & echo started")
+    outcome = await inmate.call("bash", command="echo one; sleep 0.3; echo two", timeout_ms=30_000)
+    assert len(text(outcome)) < 200_000
+    assert "left out" in text(outcome)
+    assert not (await inmate.call("bash", restart=True)).is_error
+    assert await inmate.bash("echo alive") == "alive"
+
+
+async def test_a_command_of_any_bytes_and_any_length_is_answered(inmate: Agent) -> None:
+    for command in ("echo \0 zero", "\x1b[2J\r\n", "echo '\ud800'", "a" * 3_000_000, "(" * 5000, "echo \u202e"):
+        outcome = await inmate.call("bash", command=command, timeout_ms=20_000)
+        assert outcome.content
+    assert (await inmate.bash("echo alive")).endswith("alive")
+
+
+async def test_su_and_its_kind_give_nothing(inmate: Agent) -> None:
+    said = await inmate.bash(
+        "for run in 'su -c id' 'sudo -n id' 'newgrp' 'pkexec id' 'mount -o remount,rw /'; do $run 2>&1 </dev/null; done; id -u"
+    )
+    assert "uid=0" not in said
+    assert said.endswith("1000")
+
+
 async def test_a_setuid_copy_of_a_shell_gives_nothing(inmate: Agent) -> None:
     said = await inmate.bash("cp /bin/bash ./root-shell; chmod 6755 root-shell; ./root-shell -p -c 'id -u; id -G'")
     assert said == "1000\n1000"
 
 
-async def test_another_sessions_files_are_out_of_reach(inmate: Agent, tmp_path: Path) -> None:
-    boxes = Bubblewrap(tmp_path / "boxes")
-    try:
-        other = await agent(boxes, spec(tmp_path / "boxes", "sesn_other"))
-        await other.bash("echo other-secret > mine; chmod 777 . mine")
-        path = other.spec.workdir
-        said = text(
-            await inmate.call("bash", command=f"cat {path}/workspace/mine; cat {path.parent}/*/*/mine; ls /mnt /mnt/*")
-        )
-        assert "other-secret" not in said
-        assert "sesn_other" not in said.replace(str(path), "")
-        if os.geteuid() == 0:
-            owners = {box.spec.workdir.joinpath("workspace").stat().st_uid for box in (inmate, other)}
-            assert len(owners) == 2
-            assert 0 not in owners
-    finally:
-        await boxes.close()
+async def test_another_sessions_files_and_its_name_are_out_of_sight(
+    inmate: Agent, walled: Boxes, tmp_path: Path
+) -> None:
+    other = await agent(walled, spec(tmp_path / "boxes", "sesn_other"))
+    await other.bash("echo other-secret > mine; chmod 777 . mine")
+    path = other.spec.workdir
+    look = f"cat {path}/workspace/mine; cat {path.parent}/*/*/mine; ls /mnt /mnt/*; cat /proc/self/mountinfo /proc/*/cmdline"
+    said = text(await inmate.call("bash", command=f"{{ {look}; }} 2>&1 | tr '\\0' '\\n'"))
+    assert "other-secret" not in said
+    assert "sesn_other" not in said.replace(str(path), "")
+    if os.geteuid() == 0:
+        owners = {box.spec.workdir.joinpath("workspace").stat().st_uid for box in (inmate, other)}
+        assert len(owners) == 2
+        assert 0 not in owners
 
 
 async def test_file_tools_leak_nothing_through_links(inmate: Agent, planted: Planted) -> None:
@@ -344,6 +398,7 @@ async def test_a_box_wrecked_by_its_agent_answers_with_errors_and_goes_on(inmate
     assert not (await inmate.call("write", file_path="b", content="x")).is_error
 
 
+@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=lambda kind: kind.name, indirect=True)
 async def test_a_fork_bomb_ends_with_its_command(inmate: Agent) -> None:
     outcome = await inmate.call("bash", command="bomb() { bomb | bomb & }; bomb; sleep 30", timeout_ms=2000)
     assert outcome.is_error
@@ -351,19 +406,16 @@ async def test_a_fork_bomb_ends_with_its_command(inmate: Agent) -> None:
     assert int((await inmate.bash("ls -d /proc/[0-9]* | wc -l")).split()[-1]) < 10
 
 
-async def test_a_memory_bomb_ends_its_command_and_not_the_box(tmp_path: Path, planted: Planted) -> None:
-    require_bubblewrap()
-    boxes = Bubblewrap(tmp_path / "boxes", limiter=best_limiter())
-    try:
-        limits = Limits(memory_bytes=256 << 20)
-        inmate = await agent(boxes, spec(tmp_path / "boxes", limits=limits))
-        outcome = await inmate.call("bash", command="python3 -c 'x = bytearray(1 << 30); print(len(x))'")
-        assert outcome.is_error
+@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=lambda kind: kind.name, indirect=True)
+async def test_a_memory_bomb_ends_its_command_and_not_the_box(walled: Boxes, kind: Backend, tmp_path: Path) -> None:
+    limits = Limits(memory_bytes=256 << 20)
+    inmate = await agent(walled, spec(tmp_path / "boxes", limits=limits))
+    outcome = await inmate.call("bash", command="python3 -c 'x = bytearray(1 << 30); print(len(x))'")
+    assert outcome.is_error
+    if kind.bounded:
         many = "for n in 1 2 3 4 5 6; do python3 -c 'x = bytearray(100 << 20); input()' < <(sleep 3) & done; wait"
         await inmate.call("bash", command=many, timeout_ms=10_000)
-        assert "alive" in await inmate.bash("echo alive")
-    finally:
-        await boxes.close()
+    assert "alive" in await inmate.bash("echo alive")
 
 
 async def test_the_folders_in_memory_are_small(inmate: Agent) -> None:
@@ -374,28 +426,48 @@ async def test_the_folders_in_memory_are_small(inmate: Agent) -> None:
         assert 0 < int(said) <= most
 
 
-async def test_one_file_has_a_hard_limit(tmp_path: Path, planted: Planted) -> None:
-    require_bubblewrap()
-    boxes = Bubblewrap(tmp_path / "boxes", limiter=best_limiter())
-    try:
-        inmate = await agent(boxes, spec(tmp_path / "boxes", limits=Limits(file_bytes=10 << 20)))
-        outcome = await inmate.call("bash", command="head -c 50000000 /dev/zero > big")
-        assert outcome.is_error
-        assert (inmate.spec.workdir / "workspace" / "big").stat().st_size == 10 << 20
-    finally:
-        await boxes.close()
+async def test_one_file_has_a_hard_limit(walled: Boxes, tmp_path: Path) -> None:
+    inmate = await agent(walled, spec(tmp_path / "boxes", limits=Limits(file_bytes=10 << 20)))
+    outcome = await inmate.call("bash", command="head -c 50000000 /dev/zero > big")
+    assert outcome.is_error
+    assert (inmate.spec.workdir / "workspace" / "big").stat().st_size == 10 << 20
 
 
-async def test_many_files_are_stopped_by_the_watch_over_the_disk(tmp_path: Path, planted: Planted) -> None:
-    require_bubblewrap()
-    boxes = Bubblewrap(tmp_path / "boxes", limiter=best_limiter())
+@pytest.mark.parametrize(("each", "most"), [(1_000_000, 20 << 20), (0, 1 << 19)], ids=["many", "many empty"])
+async def test_what_is_written_in_many_files_is_stopped(walled: Boxes, tmp_path: Path, each: int, most: int) -> None:
+    inmate = await agent(walled, spec(tmp_path / "boxes", limits=Limits(disk_bytes=most)))
+    write = (
+        f"head -c {each} /dev/zero > f$n; sleep 0.02"
+        if each
+        else "mkdir d$n; : > d$n/{1..99} 2>/dev/null; touch d$n/{1..99}"
+    )
+    outcome = await inmate.call("bash", command=f"for n in $(seq 1 100000); do {write}; done", timeout_ms=60_000)
+    assert outcome.is_error
+    assert "files take" in text(outcome)
+    assert "alive" in await inmate.bash("rm -rf f* d*; echo alive", timeout_ms=60_000)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "full", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_full_disk_of_the_host_fails_calls_and_not_the_box(kind: Backend, small_disk: Path) -> None:
+    boxes = kind.boxes(small_disk / "boxes")
     try:
-        inmate = await agent(boxes, spec(tmp_path / "boxes", limits=Limits(disk_bytes=20 << 20)))
-        command = "for n in $(seq 1 100000); do head -c 1000000 /dev/zero > f$n; sleep 0.02; done"
-        outcome = await inmate.call("bash", command=command, timeout_ms=60_000)
-        assert outcome.is_error
-        assert "files take" in text(outcome)
-        assert "alive" in await inmate.bash("rm -f f*; echo alive")
+        inmate = await agent(boxes, spec(small_disk / "boxes"))
+        assert "No space left" in text(await inmate.call("bash", command="head -c 60000000 /dev/zero > big"))
+        outcome = await inmate.call("write", file_path="more", content="x" * 100_000)
+        assert outcome.is_error and "no space left" in text(outcome)
+        assert "alive" in await inmate.bash("rm big; echo alive")
+        assert not (await inmate.call("write", file_path="more", content="x" * 100_000)).is_error
     finally:
         await boxes.close()
 
@@ -416,6 +488,7 @@ async def test_a_hostile_expression_is_ended(inmate: Agent) -> None:
     assert inmate.box.alive
 
 
+@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=lambda kind: kind.name, indirect=True)
 async def test_leftovers_of_a_timeout_are_gone(inmate: Agent) -> None:
     marker = f"31539{time.monotonic_ns() % 10**9}"
     hide = "trap '' TERM INT HUP QUIT; setsid setsid nohup"

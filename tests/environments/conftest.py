@@ -10,15 +10,14 @@ import pytest
 
 from freehold.environments.base import Boxes
 from freehold.environments.bubblewrap import Bubblewrap
-from freehold.environments.launcher import find_program
 from freehold.environments.limits import best_limiter
-from freehold.environments.local import Local
+from tests.environments.backends import KINDS, no_bubblewrap
 from tests.environments.live import Agent, agent, spec
 
 
 def require_bubblewrap() -> None:
-    if find_program("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed")
+    if no_bubblewrap() and not os.environ.get("CI"):
+        pytest.skip(no_bubblewrap())
 
 
 @pytest.fixture
@@ -30,15 +29,10 @@ async def walled(tmp_path: Path) -> AsyncIterator[Bubblewrap]:
     await boxes.close()
 
 
-@pytest.fixture(params=["bubblewrap", "local"])
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
 async def boxes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Boxes]:
     """Every backend: what is true of one must be true of all."""
-    opened: Boxes
-    if request.param == "bubblewrap":
-        require_bubblewrap()
-        opened = Bubblewrap(tmp_path / "boxes", limiter=best_limiter())
-    else:
-        opened = Local(unsafe_no_isolation=True)
+    opened = request.param.boxes(tmp_path / "boxes")
     yield opened
     await opened.close()
 

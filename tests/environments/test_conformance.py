@@ -203,7 +203,8 @@ async def test_grep_gives_file_line_and_text(model: Agent) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../../etc/passwd", "/etc/passwd", "/proc/self/environ", "link/passwd", "/workspace/../etc/passwd", ""]
+    "path",
+    ["../../etc/passwd", "/etc/passwd", "/proc/self/environ", "link/passwd", "/workspace/../etc/passwd", "", "\ud800"],
 )
 async def test_file_tools_do_not_leave_the_sessions_folders(model: Agent, path: str) -> None:
     await model.bash("ln -s /etc link; ln -s loop loop")

@@ -77,7 +77,10 @@ class Supervisor:
             self._say({"id": number, **_error(f"the call {key} is already running in this box")})
         else:
             self._running.add(key)
-            self._bench.begin(order, lambda outcome: self._finish(key, number, outcome))
+            try:
+                self._bench.begin(order, lambda outcome: self._finish(key, number, outcome))
+            except Exception as failure:  # noqa: BLE001 (a call that nobody foresaw must not take the box along)
+                self._finish(key, number, _error(f"the call could not be begun ({type(failure).__name__})"))
 
     def _finish(self, key: str, number: int, outcome: dict[str, Any]) -> None:
         self._running.discard(key)

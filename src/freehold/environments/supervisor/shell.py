@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from freehold.environments.supervisor.spawning import Spawner
 
 _STATUS_FD = 250
+_STATUS_BYTES = 16
+_NO_STATUS = 255
 _READ_BYTES = 1 << 16
 
 
@@ -114,7 +116,7 @@ class Shell:
         self._say(f"{self._spawner.shell_limits()}; {there}; unset OLDPWD\n")
 
     def _say(self, line: str) -> None:
-        self._unsent += line.encode("utf-8", "surrogateescape")
+        self._unsent += _bytes(line)
         self._loop.watch(self._fds[0], self._send, WRITE)
 
     def _send(self) -> None:
@@ -144,10 +146,11 @@ class Shell:
             return
         if not piece:
             self._loop.forget(self._fds[2])
-        self._status += piece
+        self._status = (self._status + piece)[-_STATUS_BYTES:]
         if self._status.endswith(b"\n") and self._done:
             self._drain()
-            status = int(self._status.split()[-1])
+            word = self._status.split()[-1:]  # the agent's own shell may have written anything
+            status = int(word[0]) if word and word[0].isdigit() else _NO_STATUS
             self._status = b""
             self._finish("status", status)
 
@@ -184,6 +187,14 @@ class Shell:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _bytes(line: str) -> bytes:
+    """As the model wrote it; halves of characters, which have no bytes, as question marks."""
+    try:
+        return line.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return line.encode("utf-8", "replace")
 
 
 def _read(fd: int) -> bytes | None:

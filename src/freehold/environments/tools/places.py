@@ -28,8 +28,8 @@ class Places:
         Raises:
             ToolFailed: it lies outside, is not writable, or is no path.
         """
-        if not path or "\0" in path:
-            raise ToolFailed(f"path {path!r} is not a path")
+        if not path or "\0" in path or not _has_bytes(path):
+            raise ToolFailed(f"path {path!a} is not a path")
         real = os.path.realpath(os.path.join(self.directory, self._translated(os.path.normpath(path))))
         if os.path.islink(real):
             raise ToolFailed(f"{path}: too many levels of symbolic links")
@@ -59,3 +59,11 @@ class Places:
             if path == shown or path.startswith(shown + "/"):
                 return str(root + path[len(shown) :])
         return path
+
+
+def _has_bytes(path: str) -> bool:
+    """Halves of characters have none."""
+    try:
+        return bool(os.fsencode(path))
+    except UnicodeEncodeError:
+        return False
