@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import urllib.error
 import urllib.request
@@ -73,9 +74,9 @@ class Server:
         except OSError as error:
             raise NoServer(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
 
-    def lines(self, path: str) -> Iterator[dict[str, Any]]:
+    def lines(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """POST, and each line of JSON of the answer as it comes; raises as `get` does."""
-        with self._open("POST", path, b"{}", timeout_s=_LONG_S) as answer:
+        with self._open("POST", path, json.dumps(body or {}).encode(), timeout_s=_LONG_S) as answer:
             for line in answer:
                 yield _object(line)
 
@@ -97,6 +98,20 @@ class Server:
         with file.open("rb") as source, self._open("POST", path, source, length=file.stat().st_size) as answer:
             return _object(answer.read(_LARGEST_ANSWER_BYTES))
 
+    def form(self, path: str, fields: Mapping[str, str], file: tuple[str, str, bytes]) -> dict[str, Any]:
+        """POST a form with a file (its field, its name, its bytes) as a browser does; raises as `get` does."""
+        boundary = secrets.token_hex(16)
+        field, name, data = file
+        quoted = name.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")
+        parts = [f'form-data; name="{key}"\r\n\r\n{value}\r\n'.encode() for key, value in fields.items()]
+        head = f'form-data; name="{field}"; filename="{quoted}"\r\ncontent-type: application/octet-stream\r\n\r\n'
+        parts.append(head.encode("utf-8", "surrogateescape") + data + b"\r\n")
+        mark = f"--{boundary}\r\ncontent-disposition: ".encode()
+        body = b"".join(mark + part for part in parts) + f"--{boundary}--\r\n".encode()
+        kind = f"multipart/form-data; boundary={boundary}"
+        with self._open("POST", path, body, timeout_s=_LONG_S, kind=kind) as answer:
+            return _object(answer.read(_LARGEST_ANSWER_BYTES))
+
     def pages(
         self, path: str, query: Mapping[str, str] | None = None, *, most: int | None = None
     ) -> list[dict[str, Any]]:
@@ -115,9 +130,16 @@ class Server:
 
     @contextlib.contextmanager
     def _open(
-        self, method: str, path: str, body: bytes | IO[bytes] | None, *, length: int = 0, timeout_s: float = _TIMEOUT_S
+        self,
+        method: str,
+        path: str,
+        body: bytes | IO[bytes] | None,
+        *,
+        length: int = 0,
+        timeout_s: float = _TIMEOUT_S,
+        kind: str | None = None,
     ) -> Iterator[Any]:
-        kind = "application/json" if body is None or isinstance(body, bytes) else "application/x-tar"
+        kind = kind or ("application/json" if body is None or isinstance(body, bytes) else "application/x-tar")
         headers = {"authorization": f"Bearer {self.key}", "content-type": kind}
         if length:
             headers["content-length"] = str(length)

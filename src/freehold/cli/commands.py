@@ -20,6 +20,7 @@ from freehold.cli import (
     doctor,
     env,
     keys,
+    knowledge,
     library,
     mcp,
     route,
@@ -65,6 +66,7 @@ def commands() -> typer.Typer:
     app.add_typer(webhooks.commands(), name="webhooks")
     app.add_typer(tools.commands(), name="tools")
     app.add_typer(mcp.commands(), name="mcp")
+    app.add_typer(knowledge.commands(), name="knowledge")
     app.add_typer(route.commands(), name="route")
     app.add_typer(cache.commands(), name="cache")
     app.command()(usage.usage)

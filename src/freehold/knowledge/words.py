@@ -1,6 +1,7 @@
 """The words by which chunks are found: small letters, stems of English, pairs of characters of scripts without spaces.
 
-Chinese, Japanese and Korean runs become overlapping pairs, as 年假天 becomes 年假 and 假天. Pure.
+Chinese, Japanese and Korean runs become overlapping pairs and single characters, as 年假天 becomes 年假, 假天, 年, 假
+and 天. Measured, that finds more than the words of a dictionary (ADR 0040). Pure.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def words(text: str) -> list[str]:
 
 
 def asked(query: str) -> list[str]:
-    """The different words of a query that are worth looking for, at most 32."""
+    """The different words of a query that are worth looking for, at most 48."""
     every = list(dict.fromkeys(words(query)))
     telling = [word for word in every if word not in _COMMON_STEMS]
-    return (telling or every)[:32]
+    return (telling or every)[:48]
 
 
 def _of_run(run: str) -> Iterator[str]:
@@ -46,10 +47,9 @@ def _of_run(run: str) -> Iterator[str]:
         yield from (_STEMS[part] for part in _ASCII.findall(run))
     elif not _is_unspaced(run[0]):
         yield _STEMS[run]
-    elif len(run) == 1:
-        yield run
     else:
         yield from map("".join, itertools.pairwise(run))
+        yield from run
 
 
 def _is_unspaced(character: str) -> bool:
