@@ -86,6 +86,8 @@ class Theatre:
         self.effects.touch()
         self._upstream = upstream
         self._clients: list[AsyncAnthropic] = []
+        self.environment: dict[str, str] = {}
+        """For every server that is started from now on."""
         self.server = self.make_server()
 
     def make_server(self, chaos: str = "") -> ServerProcess:
@@ -94,7 +96,11 @@ class Theatre:
             self.folder / "data",
             tools=[TOOLS_FILE],
             arguments=[f"--database={self.database_url}", f"--upstream={self._upstream.url}"],
-            environment={"EFFECTS_FILE": str(self.effects), **({"CHAOS_POINT": chaos} if chaos else {})},
+            environment={
+                "EFFECTS_FILE": str(self.effects),
+                **self.environment,
+                **({"CHAOS_POINT": chaos} if chaos else {}),
+            },
         )
 
     async def start(self, chaos: str = "") -> None:

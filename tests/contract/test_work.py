@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from anthropic import (
+    Anthropic,
     APIStatusError,
     AuthenticationError,
     BadRequestError,
@@ -86,6 +87,42 @@ async def test_an_item_from_the_queue_to_its_end(database_url: str) -> None:
         listed = [one.id async for one in work.list(place.environment, limit=1)]
         assert listed == [again.id, item.id]
         assert [one.id async for one in place.worker.beta.environments.work.list(place.environment)] == listed
+
+
+@proves(
+    "beta.environments.work.poll",
+    "beta.environments.work.ack",
+    "beta.environments.work.heartbeat",
+    "beta.environments.work.stop",
+    "beta.environments.work.retrieve",
+    "beta.environments.work.list",
+    "beta.environments.work.update",
+    "beta.environments.work.stats",
+    clients=("sync",),
+)
+async def test_the_same_from_a_program_without_an_event_loop() -> None:
+    async with elsewhere(Script(ONE_CALL)) as place:
+        session = await place.session()
+        [call] = await place.waits(session)
+        user = place.running.new_sync_client()
+        await asyncio.to_thread(_whole_life, user, place.running.new_sync_client(place.key), place.environment, call)
+        await place.until(session, ended)
+
+
+def _whole_life(user: Anthropic, worker: Anthropic, environment: str, call: str) -> None:
+    mine, theirs = worker.beta.environments.work, user.beta.environments.work
+    assert theirs.stats(environment).depth == 1
+    first = mine.poll(environment)
+    assert first is not None and mine.poll(environment) is None
+    assert theirs.retrieve(first.id, environment_id=environment).state == "queued"
+    assert mine.ack(first.id, environment_id=environment).state == "starting"
+    beat = mine.heartbeat(first.id, environment_id=environment, expected_last_heartbeat="NO_HEARTBEAT")
+    assert beat.state == "active" and beat.lease_extended
+    assert theirs.update(first.id, environment_id=environment, metadata={"a": "b"}).metadata == {"a": "b"}
+    worker.beta.sessions.events.send(first.data.id, events=[result(call)])
+    assert mine.stop(first.id, environment_id=environment).state == "stopping"
+    assert [one.state for one in mine.list(environment)] == ["stopping"]
+    assert mine.stop(first.id, environment_id=environment, force=True).state == "stopped"
 
 
 @shows_difference("self-hosted-lease")

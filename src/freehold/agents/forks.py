@@ -225,6 +225,8 @@ class Forks:
 
     def _reached(self, row: SessionRow) -> SessionRow:
         """The session, if its files can be reached from here. Raises `InvalidRequest`."""
+        if row.environment_config["type"] == "self_hosted":
+            raise InvalidRequest(f"{row.id} works on the machine of its environment's worker; its files are not here.")
         if row.files_at is not None and self._site is not None and row.files_at != self._site:
             raise InvalidRequest(f"The files of {row.id} are on {host_of(row.files_at)}; ask a server there.")
         return row

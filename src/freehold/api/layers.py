@@ -30,6 +30,8 @@ def routes(rows: EnvironmentRows, installer: InstallsPackages, kept_days: int) -
     async def build(request: Request) -> Response:
         await request.json()
         row = await rows.get(request.workspace_id, request.path["environment_id"])
+        if row.body["config"]["type"] == "self_hosted":
+            raise InvalidRequest(f"{row.id} is self-hosted: what it needs is installed where its workers run.")
         return StreamingResponse(
             _lines(installer, row.body["config"], request.workspace_id), media_type="application/x-jsonl"
         )

@@ -164,7 +164,11 @@ def _server(data: Any, url: str | None, key_file: Any) -> Server:
 
 
 def _config(server: Server, environment_id: str) -> dict[str, Any]:
-    return dict(server.get(f"/v1/environments/{environment_id}")["config"])
+    config = dict(server.get(f"/v1/environments/{environment_id}")["config"])
+    if config["type"] == "self_hosted":
+        print(f"{environment_id} is self-hosted: it has no boxes here.", file=sys.stderr)
+        raise typer.Exit(1)
+    return config
 
 
 def _look() -> str:
@@ -218,6 +222,8 @@ def _listed(specs: object) -> bool:
 
 def _network(config: Mapping[str, Any]) -> str:
     networking = config.get("networking") or {}
+    if config["type"] == "self_hosted":
+        return "its workers' own"
     if networking.get("type") == "unrestricted":
         return "any public host"
     hosts = list(networking.get("allowed_hosts") or [])

@@ -83,7 +83,8 @@ def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_j
     if as_json:
         print_json(entries)
         return
-    print_table(["id", "name", "role", "workspace_id", "hint", "created_at", "revoked_at"], entries, "There is no key.")
+    columns = ["id", "name", "role", "workspace_id", "environment_id", "hint", "created_at", "revoked_at"]
+    print_table(columns, entries, "There is no key.")
 
 
 def revoke(

@@ -161,6 +161,8 @@ def _key(session_id: str, url: str, headers: Mapping[str, str]) -> str:
 
 
 def _check_environment(environment: Mapping[str, Any], url: str) -> None:
+    if environment["type"] == "self_hosted":  # it says nothing of the network that this server is in
+        return
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     allowed = (environment.get("networking") or {}).get("allow_mcp_servers")
