@@ -155,6 +155,7 @@ ZH: dict[str, str] = {
     "admin": "管理员",
     "member": "成员",
     "viewer": "只读",
+    "worker": "工作机",
     "Workspace": "工作区",
     "Hint": "尾号",
     "Revoked": "已吊销",
