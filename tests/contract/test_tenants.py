@@ -51,6 +51,8 @@ CALL: dict[str, Any] = {"model": "claude-haiku-4-5", "messages": [{"role": "user
 BATCH: dict[str, Any] = {"requests": [{"custom_id": "one", "params": {**CALL, "max_tokens": 10}}]}
 ROWS: dict[str, Row] = {
     "GET /metrics": Row("admin"),
+    "GET /": Row("open"),
+    "HEAD /": Row("keyless"),
     "GET /healthz": Row("open"),
     "GET /readyz": Row("open"),
     "POST /v1/agents": Row("made", {"name": "mine", "model": "claude-haiku-4-5"}),

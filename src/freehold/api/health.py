@@ -1,4 +1,4 @@
-"""`/healthz` (the process lives) and `/readyz` (it can take requests), for whoever watches it. No key needed."""
+"""`/healthz` (the process lives), `/readyz` (it can take requests), and `/` (somebody is here). No key needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Ready = Callable[[], Awaitable[str | None]]
 
 
 def routes(ready: Ready) -> list[BaseRoute]:
-    """Both routes; `ready` is asked on every `/readyz`."""
+    """All of them; `ready` is asked on every `/readyz`."""
+
+    async def here(request: Request) -> Response:
+        return answer({"type": "freehold", "version": __version__})
 
     async def healthz(request: Request) -> Response:
         return answer({"status": "ok", "version": __version__})
@@ -26,4 +29,9 @@ def routes(ready: Ready) -> list[BaseRoute]:
             return answer({"status": "ready", "version": __version__})
         return answer({"status": "not_ready", "reason": why}, status=503)
 
-    return [route("GET", "/healthz", healthz, door="open"), route("GET", "/readyz", readyz, door="open")]
+    return [
+        route("GET", "/", here, door="open"),
+        route("HEAD", "/", here, door="open"),  # Claude Code asks so before its first call
+        route("GET", "/healthz", healthz, door="open"),
+        route("GET", "/readyz", readyz, door="open"),
+    ]
