@@ -100,6 +100,8 @@ async def test_a_failed_install_is_an_error_result_with_the_managers_own_words(i
         assert "No matching distribution found" in words
         (result,) = [event for event in await stage.events() if event.type == "agent.tool_result"]
         assert result.is_error
+        (told,) = [event.error for event in await stage.events() if event.type == "session.error"]
+        assert told.type == "unknown_error" and "No matching distribution found" in told.message
 
 
 async def test_an_uploaded_image_is_what_a_session_runs_on_even_after_the_upload_is_gone(tmp_path: Path) -> None:

@@ -81,3 +81,21 @@ def test_who_has_made_room_may_be_told_again(workdir: Workdir) -> None:
         (workdir.workspace / "a").unlink()
         watched.counted_at_s = -1e9
         assert look(watched) is None
+
+
+def test_what_was_told_is_not_counted_again_until_the_disk_loses_more(workdir: Workdir) -> None:
+    box = Box()
+    watched = Watched(box, box, workdir, most_bytes=1 << 20)
+    fill(workdir, "a", 2 << 20)
+    assert look(watched) is not None
+    counted_at_s = watched.counted_at_s
+    watched.free_bytes -= 1 << 30  # as if others had made room meanwhile
+    assert look(watched) is None
+    assert watched.counted_at_s == counted_at_s
+    watched.free_bytes += 2 << 30
+    watched.counting_s = 3600.0
+    assert look(watched) is None
+    assert watched.counted_at_s == counted_at_s, "who takes long to count is counted rarely"
+    watched.counting_s = 0.0
+    assert look(watched) is None
+    assert watched.counted_at_s > counted_at_s

@@ -119,7 +119,7 @@ class Bubblewrap:
         self, environment: Mapping[str, Any], workspace_id: str, tell: Callable[[str], None] = images.unheard
     ) -> Base:
         """What a box of that environment stands on."""
-        kit = await self._launcher.run(self._found)
+        kit = await self._known()
         name = environment.get("image")
         if not name:
             return kit.base
@@ -130,6 +130,9 @@ class Bubblewrap:
         described = f"image {image.name} ({image.digest})"
         making = (image.root, image.digest, image.config, self._runtime, described)
         return await asyncio.to_thread(image_base, *making)
+
+    async def _known(self) -> Kit:
+        return self._kit if self._kit is not None else await self._launcher.run(self._found)
 
     async def layers(self) -> list[dict[str, Any]]:
         """See `InstallsPackages`."""
@@ -161,13 +164,13 @@ class Bubblewrap:
         held = await lease(workdir, spec.epoch)
         with contextlib.ExitStack() as on_error:
             on_error.callback(held.release)
-            kit = await self._launcher.run(self._found)
+            kit = await self._known()
             kit = replace(kit, base=fitted.base or kit.base)
             beginning = await self._beginnings.take(kit, self._limiter(), spec.limits)
             on_error.callback(beginning.end)
             fds = [held.fd, *way_out]
             await self._launcher.run(lambda: self._become(beginning, spec, workdir, fitted, fds))
-            process = await whole(asyncio.to_thread(_joined, spec, beginning, held))
+            process = await whole(asyncio.to_thread(_joined, spec, beginning, held, kit.base.name))
             on_error.pop_all()
         box = LiveBox(spec.session_id, beginning.ours, lambda: asyncio.to_thread(process.end))
         watched = Watched(box, process, workdir, spec.limits.disk_bytes)
@@ -222,7 +225,6 @@ class Bubblewrap:
         kit = replace(kit, base=fitted.base or kit.base)
         user = users.user_of(workdir)
         workdir.prepare(user)
-        workdir.remember(base=kit.base.name)
         for mount in fitted.mounts:
             if mount.writable and not mount.source.exists():
                 make_folder(mount.source, 0o755)
@@ -269,7 +271,7 @@ class Bubblewrap:
         return self._chosen
 
 
-def _joined(spec: BoxSpec, beginning: Beginning, held: BoxLease) -> BoxProcess:
+def _joined(spec: BoxSpec, beginning: Beginning, held: BoxLease, base: str) -> BoxProcess:
     """Learn the box's pid and say who holds the workdir, before the box is told to begin. In any thread.
 
     Raises:
@@ -277,7 +279,7 @@ def _joined(spec: BoxSpec, beginning: Beginning, held: BoxLease) -> BoxProcess:
     """
     try:
         pid = pid_of_box(beginning.info, beginning.outer)
-        held.record(pid, spec.epoch)
+        held.record(pid, spec.epoch, base=base)
         process = BoxProcess(beginning.outer, pid, beginning.group, held)
     except (OSError, BoxFailed) as error:
         words = str(error)

@@ -27,11 +27,11 @@ class BoxLease:
         self._workdir = workdir
         self.fd = fd
 
-    def record(self, pid: int, epoch: int) -> None:
-        """Say who holds it, so that a newer owner can end this box."""
+    def record(self, pid: int, epoch: int, **more: object) -> None:
+        """Say who holds it, so that a newer owner can end this box. `more`: what else is remembered of it."""
         holder = {"pid": pid, "started": _started(pid), "epoch": epoch}
         (self._workdir.path / "holder.json").write_text(json.dumps(holder), "utf-8")
-        self._workdir.remember(epoch=epoch)
+        self._workdir.remember(epoch=epoch, **more)
 
     def release(self) -> None:
         """The box is gone."""

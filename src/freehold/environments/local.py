@@ -85,7 +85,6 @@ class Local:
     ) -> BoxProcess:
         self._code = self._code or bundle.compiled([sys.executable])
         workdir.prepare(None)
-        workdir.remember(base="this machine, without isolation")
         code, record = sealed_file("code", self._code), journal.open_to_append(workdir.journal)
         try:
             inside = [sys.executable, "-I", "-S", "-c", bundle.START, "{control}", "{code}"]
@@ -94,7 +93,7 @@ class Local:
         finally:
             os.close(code)
             os.close(record)
-        held.record(process.pid, spec.epoch)
+        held.record(process.pid, spec.epoch, base="this machine, without isolation")
         group = ProcessLimits().group(spec.session_id, spec.limits)
         return BoxProcess(process, process.pid, group, held, gently=True)
 
