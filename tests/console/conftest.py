@@ -65,6 +65,18 @@ def browser(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> 
         yield browser
 
 
+def add_document(client: Any, collection: str, text: str) -> None:
+    """A document of a knowledge collection."""
+    answered = httpx2.post(
+        f"{str(client.base_url).rstrip('/')}/freehold/v1/knowledge/collections/{collection}/documents",
+        files={"file": (f"{collection}.md", text.encode(), "text/markdown")},
+        headers={"x-api-key": client.api_key},
+        trust_env=False,
+        timeout=30,
+    )
+    assert answered.status_code == 200, answered.text
+
+
 def log_in(web: httpx2.Client, key: str) -> httpx2.Response:
     return web.post("/console/login", data={"key": key, "to": "/console"}, headers={"origin": str(web.base_url)})
 

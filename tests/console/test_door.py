@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import anthropic
 import httpx2
 import pytest
 
@@ -12,7 +14,7 @@ from freehold.clock import HandClock
 from freehold.console.door import Door
 from freehold.errors import Misconfigured
 from freehold.launch import ServerProcess
-from tests.console.conftest import log_in, post, token_of
+from tests.console.conftest import add_document, log_in, post, token_of
 
 SCRIPT = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 
@@ -68,6 +70,19 @@ def test_a_token_of_another_login_opens_nothing(inside: httpx2.Client, server: S
     assert post(inside, "/console/agents", {"definition": "{}"}, token=first).status_code == 403
 
 
+def test_a_cookie_that_was_there_before_the_login_is_worth_nothing_after_it(
+    web: httpx2.Client, server: ServerProcess, client: Any
+) -> None:
+    """Fixation: somebody else's login is planted in the browser; whoever then logs in is not in that one."""
+    log_in(web, key_for(client, "viewer"))
+    planted = web.cookies["freehold_console"]
+    log_in(web, server.key)
+    assert web.cookies["freehold_console"] != planted
+    web.cookies.clear()
+    web.cookies.set("freehold_console", planted, path="/console")
+    assert web.get("/console/audit").status_code == 403, "the planted login is still the viewer's"
+
+
 def test_a_cookie_that_was_not_made_here_is_nobody_s(web: httpx2.Client, server: ServerProcess) -> None:
     for value in ("", "x", "AAAA", server.key, "A" * 5000):
         web.cookies.clear()
@@ -91,11 +106,31 @@ def test_what_people_write_is_shown_as_text_everywhere(inside: httpx2.Client, cl
         extra_headers={"x-freehold-task-type": "x", "x-request-source": "<b>"},
     )
     client.post("/freehold/v1/keys", body={"name": SCRIPT}, cast_to=object)
+    client.post("/freehold/v1/workspaces", body={"name": SCRIPT}, cast_to=object)
+    budget = {"scope": "user", "scope_id": SCRIPT, "limit": 1, "enforcement": "soft"}
+    client.post("/freehold/v1/budgets", body=budget, cast_to=object)
+    with contextlib.suppress(anthropic.APIStatusError):
+        client.messages.create(model=SCRIPT, max_tokens=9, messages=[{"role": "user", "content": "x"}])
+    client.messages.create(
+        model="claude-haiku-5-5",
+        max_tokens=9,
+        messages=[{"role": "user", "content": "x"}],
+        metadata={"user_id": SCRIPT},
+    )
+    known = "/freehold/v1/knowledge/collections"
+    collection = client.post(known, body={"name": "scripted", "description": SCRIPT}, cast_to=object)["id"]
+    add_document(client, "scripted", f"# {SCRIPT}\n\nalert {SCRIPT}")
     call = client.get("/freehold/v1/calls?limit=1", cast_to=object)["data"][0]["id"]
     paths = ["", "/sessions", f"/sessions/{session.id}", "/agents", f"/agents/{agent.id}", "/environments"]
     paths += [f"/environments/{environment.id}", "/requests", f"/requests/{call}", "/usage?by=user", "/keys", "/audit"]
     paths += [
         f"/requests?user_id={SCRIPT}",
+        f"/requests?model={SCRIPT}&within={SCRIPT}&since={SCRIPT}",
+        f"/knowledge?sought={SCRIPT}",
+        f"/knowledge/{collection}?sought=alert",
+        "/usage?by=model",
+        "/batches",
+        "/doctor",
         f"/sessions?page={SCRIPT}",
         f"/usage?by={SCRIPT}",
         "/login?to=javascript:x",
@@ -116,6 +151,7 @@ def test_a_viewer_looks_and_changes_nothing(web: httpx2.Client, client: Any, ses
     for path, values in (
         ("/console/agents", {"definition": '{"name": "v", "model": "claude-haiku-5-5"}'}),
         (f"/console/sessions/{session_id}/say", {"text": "hello"}),
+        (f"/console/sessions/{session_id}/fork", {"title": "mine"}),
         ("/console/keys", {"name": "mine", "role": "admin"}),
         ("/console/budgets", {"scope": "workspace", "limit": "1"}),
     ):

@@ -70,6 +70,21 @@ def test_files_that_it_leaves_can_be_downloaded(browser: Browser, client: Any, s
     assert browser.driver.execute_async_script(fetched, link) == ['attachment; filename="answer.txt"', "42\n"]
 
 
+def test_each_turn_tells_its_cost_and_a_session_is_forked_from_its_page(
+    browser: Browser, client: Any, session_id: str
+) -> None:
+    browser.open(f"/sessions/{session_id}")
+    turns = [row.text for row in browser.driver.find_elements("css selector", "#aside table tr") if ":" in row.text]
+    assert len(turns) >= 4 and all("$0.0" in row for row in turns)
+    browser.one("#fork_title").send_keys("A second way")
+    browser.one('form[action$="/fork"] button').click()
+    browser.wait(".told", "goes on from there")
+    assert browser.wait("h1", "A second way")
+    assert browser.one("#story").text, "the log came along"
+    forked = browser.driver.current_url.rsplit("/", 1)[1]
+    assert forked != session_id and client.beta.sessions.retrieve(forked).title == "A second way"
+
+
 def test_a_long_session_scrolls_at_once(browser: Browser, client: Any) -> None:
     """5,000 entries: the browser lays out only what is seen, so that a scroll costs one frame."""
     agent = client.beta.agents.create(name="long", model="claude-haiku-4-5")

@@ -8,6 +8,7 @@ import pytest
 
 from freehold.launch import ServerProcess
 from tests.console.browser import Browser
+from tests.console.conftest import add_document
 
 PAGES = {
     "": "Overview",
@@ -17,11 +18,13 @@ PAGES = {
     "/environments": "Environments",
     "/batches": "Batches",
     "/requests": "Requests",
+    "/knowledge": "Knowledge",
     "/usage": "Usage",
     "/keys": "Keys and budgets",
     "/audit": "Changes",
     "/doctor": "Doctor",
 }
+KNOWLEDGE = "/freehold/v1/knowledge/collections"
 BATCH: Any = [
     {
         "custom_id": "one",
@@ -38,7 +41,10 @@ def inner_pages(client: Any, session_id: str) -> dict[str, str]:
     batch = client.messages.batches.create(requests=BATCH)
     client.messages.create(**BATCH[0]["params"])
     call = client.get("/freehold/v1/calls?limit=1", cast_to=object)["data"][0]["id"]
+    collection = client.post(KNOWLEDGE, body={"name": "rules"}, cast_to=object)
+    add_document(client, "rules", "# Tea\n\nTea is served at four.\n")
     return {
+        f"/knowledge/{collection['id']}?sought=tea": "rules",
         f"/sessions/{session_id}": "A day's work",
         f"/agents/{agent.id}": "clerk <b>bold</b>",
         f"/environments/{environment.id}": "plain",
@@ -116,6 +122,21 @@ def test_a_call_is_read_whole_and_made_again_on_another_model(
     field.send_keys("claude-sonnet-5-5")
     browser.one("form.line button.main").click()
     assert browser.wait("h2", "claude-sonnet-5-5")
+
+
+def test_what_is_known_is_found_in_its_collection(browser: Browser, inner_pages: dict[str, str]) -> None:
+    browser.open(next(path for path in inner_pages if path.startswith("/knowledge/")))
+    assert "Tea is served at four." in browser.one("article .text").text
+    browser.open("/knowledge")
+    browser.one("[data-search]").send_keys("tea")
+    browser.one("form.line button.main").click()
+    assert browser.wait("article .text", "served at four")
+
+
+def test_the_doctor_tells_what_the_server_knows_of_itself(browser: Browser) -> None:
+    browser.open("/doctor")
+    rows = {row.text.split(" ")[0] for row in browser.driver.find_elements("css selector", "table tr")}
+    assert {"database", "boxes", "upstreams"} <= rows
 
 
 def define(browser: Browser, text: str) -> None:

@@ -150,6 +150,7 @@ ROWS: dict[str, Row] = {
     "DELETE /freehold/v1/calls": Row("admin", query="user_id=somebody"),
     "GET /freehold/v1/traffic": Row("listed", query="bucket_width=1d"),
     "GET /freehold/v1/audit": Row("admin"),
+    "GET /freehold/v1/doctor": Row("admin"),
     "GET /freehold/v1/me": Row("listed"),
     "GET /freehold/v1/usage": Row("listed", query="by[]=workspace&by[]=key&by[]=session"),
     "POST /freehold/v1/sessions/{session_id}/fork": HIDDEN,

@@ -63,6 +63,7 @@ class BoxHouse:
         bounds = configuration.section(BoundSettings)
         self.limits = lambda config: limits_of(config, bounds)
         self.described = "boxes: not looked at"
+        self.isolated = False
 
     async def check_image(self, workspace_id: str, name: str) -> None:
         """Whether a box could stand on that image. Raises `NotFound`, and `InvalidRequest` with why it could not."""
@@ -74,6 +75,7 @@ class BoxHouse:
     async def look(self) -> None:
         """Open a box and see. Where there is no isolation, agent tools will be refused, and it is said here."""
         found = await self.backend.probe()
+        self.isolated = found.isolated
         if found.isolated:
             self.described = f"boxes: {found.backend}"
             return

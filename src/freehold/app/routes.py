@@ -24,6 +24,7 @@ from freehold.api import (
     calls,
     deferred,
     denials,
+    doctor,
     environments,
     events,
     exports,
@@ -54,6 +55,7 @@ from freehold.api.mcp_door import PATH as MCP
 from freehold.api.messages import ROUTES, MessagesRoute
 from freehold.api.toolsets import Toolsets
 from freehold.app.console import make_console
+from freehold.app.examining import examined
 from freehold.app.parts import Parts
 from freehold.batches.deferring import Deferring
 from freehold.environments.bounds import BoundSettings
@@ -147,6 +149,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *usage_reports.routes(store, clock=clock),
         *traffic.routes(store, clock=clock),
         *audit.routes(parts.audit, parts.keys),
+        *doctor.routes(lambda: examined(parts)),
         *health.routes(ready),
         *metrics.routes(parts.measured.render, ground.configuration.section(metrics.MetricsSettings)),
     ]

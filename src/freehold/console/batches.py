@@ -21,7 +21,8 @@ async def show(visit: Visit) -> Response:
     batch_id = visit.id("batch_id")
     batch = await visit.api.get(f"/v1/messages/batches/{batch_id}")
     progress = await visit.api.get(f"/freehold/v1/batches/{batch_id}/progress")
-    return visit.show("batch.html", batch=batch, progress=progress)
+    forecast = await visit.api.get(f"/freehold/v1/batches/{batch_id}/forecast")
+    return visit.show("batch.html", batch=batch, progress=progress, forecast=forecast)
 
 
 async def cancel(visit: Visit) -> Response:

@@ -12,7 +12,8 @@ async def show(visit: Visit) -> Response:
     """What can be seen through the API; `freehold doctor` on the machine sees more."""
     checks = [await _check(visit, name, path) for name, path in (("lives", "/healthz"), ("takes requests", "/readyz"))]
     models = await visit.api.get("/v1/models", {"limit": 100})
-    return visit.show("doctor.html", checks=checks, models=models["data"])
+    found = (await visit.api.get("/freehold/v1/doctor"))["data"] if visit.admin else []
+    return visit.show("doctor.html", checks=checks, models=models["data"], found=found)
 
 
 async def _check(visit: Visit, name: str, path: str) -> tuple[str, bool, str]:

@@ -46,10 +46,12 @@ async def change(visit: Visit) -> Response:
 
 async def _list(visit: Visit, config: str = '{"type": "cloud"}', wrong: str = "", status: int = 200) -> Response:
     page = await visit.api.get("/v1/environments", {"limit": 50, "page": visit.asked("page")})
+    layers = (await visit.api.get("/freehold/v1/layers"))["data"] if visit.admin else []
     return visit.show(
         "environments.html",
         status,
         environments=page["data"],
+        layers=layers,
         next_page=page.get("next_page"),
         config=config,
         wrong=wrong,

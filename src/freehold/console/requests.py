@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from freehold.console.visit import Visit
 
 KNOWN = ("day", "model", "key", "session", "user", "task_type", "source", "upstream")
 """What calls can be summed by."""
+_PROMPT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 MOST_ROWS = 100
 """Of a table of usage: the dearest."""
 _SOUGHT = ("model", "user_id", "session_id", "key_id", "task_type", "error_type", "status", "failed", "recorded")
@@ -90,8 +92,14 @@ async def replay(visit: Visit) -> Response:
 async def _one(visit: Visit, again: dict[str, Any] | None) -> Response:
     call = await visit.api.get(f"/freehold/v1/calls/{visit.id('call_id')}")
     recording = call.pop("recording", None)
+    decision = None
+    with contextlib.suppress(Refused):
+        decision = await visit.api.get(f"/freehold/v1/routing/decisions/{call['id']}")
     figures = {name: value for name, value in call.items() if value not in (None, "")}
-    return visit.show("request.html", call=call, figures=figures, recording=recording, again=again)
+    prompt = sum(call.get(name) or 0 for name in _PROMPT)
+    return visit.show(
+        "request.html", call=call, figures=figures, recording=recording, again=again, decision=decision, prompt=prompt
+    )
 
 
 def _asked(call: dict[str, Any]) -> dict[str, Any] | None:

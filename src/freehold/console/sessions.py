@@ -1,4 +1,4 @@
-"""Sessions: which there are, and one read like a story while it goes on; confirm, deny, say, interrupt."""
+"""Sessions: which there are, and one read like a story while it goes on; confirm, deny, say, interrupt, fork."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from freehold.console.batches import handed_on
 from freehold.console.entries import Entry, entries, entry
 from freehold.console.frames import events_of
 from freehold.console.public import Query, Refused
+from freehold.console.turns import turns
 from freehold.console.visit import SAFE, Visit
 
 SHOWN_AT_FIRST = 1000
+_TURNS_SHOWN = 20
 _BEHIND = 100
 """Events that may come between the making of the page and its stream."""
 
@@ -41,10 +43,14 @@ async def show(visit: Visit) -> Response:
     query: Query = {"limit": SHOWN_AT_FIRST, "order": "desc", "page": visit.asked("page")}
     page = await visit.api.get(f"/v1/sessions/{session_id}/events", query)
     newest_first = page["data"]
-    told = entries(list(reversed(newest_first)))
+    events = list(reversed(newest_first))
+    told = entries(events)
+    calls = await visit.api.get("/freehold/v1/calls", {"session_id": session_id, "limit": 100})
     return visit.show(
         "session.html",
         session=session,
+        turns=turns(events, calls["data"], more=bool(calls.get("next_page")))[:_TURNS_SHOWN],
+        points=await _points(visit, session_id),
         entries=told,
         waiting=waiting(session, told),
         last=newest_first[0]["id"] if newest_first else "",
@@ -93,6 +99,14 @@ async def interrupt(visit: Visit) -> Response:
     return _back(visit)
 
 
+async def fork(visit: Visit) -> Response:
+    """A second session that goes on from the end of a turn, by default the last, with its files."""
+    form = await visit.form()
+    body = {"event_id": str(form.get("event_id", "")) or None, "title": str(form.get("title", "")).strip() or None}
+    made = await visit.api.post(f"/freehold/v1/sessions/{visit.id('session_id')}/fork", body)
+    return visit.go(f"/console/sessions/{made['id']}", "This session goes on from there.")
+
+
 async def archive(visit: Visit) -> Response:
     """Put it away."""
     await visit.api.post(f"/v1/sessions/{visit.id('session_id')}/archive", {})
@@ -129,6 +143,15 @@ def _back(visit: Visit) -> Response:
 async def _files(visit: Visit, session_id: str) -> list[dict[str, Any]]:
     with contextlib.suppress(Refused):
         return list((await visit.api.get("/v1/files", {"scope_id": session_id, "limit": 100}))["data"])
+    return []
+
+
+async def _points(visit: Visit, session_id: str) -> list[dict[str, Any]]:
+    """Where it can be forked, the newest first."""
+    with contextlib.suppress(Refused):
+        return list(reversed((await visit.api.get(f"/freehold/v1/sessions/{session_id}/points"))["data"]))[
+            :_TURNS_SHOWN
+        ]
     return []
 
 

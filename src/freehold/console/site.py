@@ -21,7 +21,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.access.tries import Tries
 from freehold.clock import Clock
-from freehold.console import agents, batches, charts, doctor, entrance, environments, keys, overview, requests, sessions
+from freehold.console import (
+    agents,
+    batches,
+    charts,
+    doctor,
+    entrance,
+    environments,
+    keys,
+    knowledge,
+    overview,
+    requests,
+    sessions,
+)
 from freehold.console.door import COOKIE, Door, Login, Seals, same
 from freehold.console.public import Api, Refused
 from freehold.console.rendering import Rendering
@@ -59,6 +71,9 @@ PAGES: list[tuple[str, str, Page]] = [
     ("POST", "/sessions/{session_id}/say", sessions.say),
     ("POST", "/sessions/{session_id}/answer", sessions.answer),
     ("POST", "/sessions/{session_id}/interrupt", sessions.interrupt),
+    ("POST", "/sessions/{session_id}/fork", sessions.fork),
+    ("GET", "/knowledge", knowledge.listed),
+    ("GET", "/knowledge/{collection_id}", knowledge.show),
     ("POST", "/sessions/{session_id}/archive", sessions.archive),
     ("GET", "/files/{file_id}", sessions.download),
     ("GET", "/agents", agents.listed),

@@ -8,8 +8,10 @@ const fragment = (html) => {
   return template.content;
 };
 
-const atEnd = () => window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 120;
-const toEnd = () => window.scrollTo(0, document.documentElement.scrollHeight);
+// Where the story ends; on a narrow screen the bill and the files stand below it.
+const below = () => document.querySelector(".story").getBoundingClientRect().bottom - window.innerHeight;
+const atEnd = () => below() <= 120;
+const toEnd = () => window.scrollBy(0, below());
 
 async function readAgain(ids) {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
@@ -25,7 +27,8 @@ function follow(story) {
   const source = new EventSource(story.dataset.stream);
   const follows = () => { const was = atEnd(); return () => was && toEnd(); };
   let reading = null;
-  const soon = () => { clearTimeout(reading); reading = setTimeout(() => readAgain(["status", "waiting", "aside"]), 150); };
+  const again = () => { const stay = follows(); readAgain(["status", "waiting", "aside"]).then(stay); };
+  const soon = () => { clearTimeout(reading); reading = setTimeout(again, 150); };
   source.addEventListener("entry", (message) => {
     const entry = JSON.parse(message.data);
     const stay = follows();
@@ -93,7 +96,7 @@ document.addEventListener("input", (event) => {
 document.addEventListener("keydown", (event) => {
   const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
   if (event.key === "/" && !typing) {
-    const search = document.querySelector("[data-filter], #text");
+    const search = document.querySelector("[data-filter], [data-search], #text");
     if (search) { event.preventDefault(); search.focus(); }
   }
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form) event.target.form.requestSubmit();
