@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,14 +135,14 @@ class Bench:
         process = self._start([found, "-p", str(prefix), "-c", str(prefix / "nginx.conf")], GATEWAY_CORE)
         return _wait_for(Target("nginx", port, process))
 
-    def freehold(self) -> Target:
-        """The real server, as users start it."""
-        data, port = self._folder / "data", _free_port()
+    def freehold(self, name: str = "freehold", more: Mapping[str, str] | None = None) -> Target:
+        """The real server, as users start it; with `more` in its environment."""
+        data, port = self._folder / f"data-{name}", _free_port()
         upstream = f"http://127.0.0.1:{self.direct.port}"
         command = [sys.executable, "-m", "freehold", "serve", "--port", str(port), "--data", str(data)]
-        environment = {"FREEHOLD_ADMIN_KEY": ADMIN_KEY, "FREEHOLD_UPSTREAM": upstream}
+        environment = {"FREEHOLD_ADMIN_KEY": ADMIN_KEY, "FREEHOLD_UPSTREAM": upstream, **(more or {})}
         process = self._start(command, GATEWAY_CORE, {**os.environ, **environment})
-        return _wait_for(Target("freehold", port, process, (f"x-api-key: {ADMIN_KEY}",)))
+        return _wait_for(Target(name, port, process, (f"x-api-key: {ADMIN_KEY}",)))
 
     def litellm(self) -> Target | None:
         """LiteLLM's proxy with one worker, no database and a master key, if it is installed or can be."""

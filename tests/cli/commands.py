@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -27,3 +29,16 @@ def freehold(
         timeout=60,
         check=False,
     )
+
+
+@contextmanager
+def following(*arguments: str | Path) -> Iterator[Iterator[str]]:
+    """The lines of a command that goes on, as they come; it is ended with the block."""
+    command = [sys.executable, "-m", "freehold", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield iter(process.stdout)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from freehold import __version__
+from freehold.cli.commands import commands
 from freehold.launch import ServerProcess
 from tests.cli.commands import freehold
 
@@ -109,3 +113,23 @@ def test_an_unknown_setting_stops_the_start_wherever_it_stands(tmp_path: Path) -
     assert "there is no setting 'prot'. Did you mean 'port'?" in from_file.stderr
     from_environment = freehold("serve", cwd=tmp_path, environment={"FREEHOLD_PROT": "8"})
     assert "there is no setting 'prot'" in from_environment.stderr
+
+
+NOT_JSON = {
+    "serve": "runs until it is ended",
+    "simulate": "runs until it is ended",
+    "demo": "a story for people",
+    "env shell": "a conversation with a shell",
+    "env show": "what a box prints",
+    "batch run": "its rows go to --out, as JSON lines",
+}
+
+
+def test_every_command_speaks_json_where_a_program_could_read_it() -> None:
+    def walk(command: Any, path: tuple[str, ...]) -> Iterator[str]:
+        for name, one in getattr(command, "commands", {}).items():
+            yield from walk(one, (*path, name))
+        if not hasattr(command, "commands") and "--json" not in {o for p in command.params for o in p.opts}:
+            yield " ".join(path)
+
+    assert set(walk(typer.main.get_command(commands()), ())) == set(NOT_JSON)

@@ -1,7 +1,9 @@
-"""Traces against a real receiver of OTLP: calls, attempts, turns, tools; in the caller's trace, without any content."""
+"""Traces, metrics and logs against a real receiver of OTLP; in the caller's trace, without any content or secret."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,16 @@ from typing import Any
 import anthropic
 import pytest
 
+from freehold.clock import HandClock
 from freehold.launch import ServerProcess
-from freehold.telemetry.otlp import headers_of
-from freehold.telemetry.spans import Place, is_chosen, new_place, place_of
+from freehold.telemetry.calls import CallMetrics
+from freehold.telemetry.exports import Exports
+from freehold.telemetry.otlp import Collector
+from freehold.telemetry.protobuf import request
+from freehold.telemetry.settings import TelemetrySettings, headers_of
+from freehold.telemetry.spans import Place, Span, is_chosen, new_place, place_of
 from freehold.telemetry.traceparent import header, parsed
-from tests.telemetry.collector import Collected, collecting
+from tests.telemetry.collector import Collected, collecting, seen
 
 CALL: Any = {
     "model": "claude-haiku-5-5",
@@ -46,6 +53,7 @@ def server(collected: Collected, tmp_path_factory: pytest.TempPathFactory) -> It
         "FREEHOLD_OTLP_HEADERS": "x-tenant=tea",
         "FREEHOLD_TRACE_SHARE": "1",
         "FREEHOLD_SERVICE_NAME": "shop",
+        "FREEHOLD_OTLP_METRICS_S": "0.5",
     }
     arguments = ["--upstream", "simulator"]
     with ServerProcess(
@@ -135,11 +143,107 @@ def test_a_turn_its_tools_and_its_calls_are_one_trace(client: Any, collected: Co
     assert len([span for span in calls if span.kind == 2]) == 2
 
 
+def test_metrics_of_calls_come_too_and_agree_with_the_server_s_own(
+    client: Any, collected: Collected, server: ServerProcess
+) -> None:
+    for _ in range(3):
+        client.messages.create(**{**CALL, "model": "claude-opus-4-8"})
+    model = {"gen_ai__response__model": "claude-opus-4-8"}
+    collected.until(lambda seen: seen.metrics and seen.metrics["freehold.calls"].total(**model) == 3)
+    found = collected.metrics
+    assert found["gen_ai.server.request.duration"].total(**model) == 3
+    assert found["gen_ai.server.request.duration"].unit == "s"
+    used = client.get("/freehold/v1/usage?by[]=model", cast_to=object)["data"]
+    [row] = [row for row in used if row["model"] == "claude-opus-4-8"]
+    tokens = next(
+        value
+        for labels, value in found["gen_ai.client.token.usage"].points.items()
+        if {("gen_ai.token.type", "output"), ("gen_ai.response.model", "claude-opus-4-8")} <= labels
+    )
+    assert tokens[:3] == (3, row["output_tokens"], [3])
+    assert found["freehold.call.cost"].total(**model) == row["cost_nanodollars"]
+    assert all(one.cumulative for name, one in found.items() if name != "freehold.calls.open")
+    failed = found["freehold.calls"].total(error__type="529")
+    assert failed >= 1 and found["freehold.calls"].total() > failed
+
+
+def test_a_box_that_was_opened_is_a_span_of_its_session(client: Any, collected: Collected) -> None:
+    tools: Any = {"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_allow"}}}
+    agent = client.beta.agents.create(name="runs", model="claude-sonnet-5-5", tools=[tools])
+    session = client.beta.sessions.create(agent=agent.id, environment_id=client.beta.environments.list().data[0].id)
+    text = {"type": "text", "text": "Please run\n```bash\necho hi\n```"}
+    with client.beta.sessions.events.stream(session.id) as stream:
+        client.beta.sessions.events.send(session.id, events=[{"type": "user.message", "content": [text]}])
+        for event in stream:
+            if event.type == "session.status_idle":
+                break
+    box = collected.wait("open_box")[0]
+    assert box.attributes["gen_ai.conversation.id"] == session.id
+    assert not box.failed and box.start_ns < box.end_ns
+    tool = collected.wait("execute_tool bash")[0]
+    assert tool.trace_id == box.trace_id
+
+
 def test_nothing_of_what_was_said_and_no_key_is_in_any_span(collected: Collected, server: ServerProcess) -> None:
     everything = b"".join(collected.bodies)
     assert everything
     for hidden in (b"a secret of ours", server.key.encode(), b"7 yuan"):
         assert hidden not in everything
+
+
+async def nowhere(path: str, body: bytes) -> None:
+    raise OSError("there is no collector")
+
+
+async def test_spans_that_cannot_be_sent_wait_and_the_oldest_go_when_they_are_too_many() -> None:
+    got: list[bytes] = []
+    away = True
+
+    async def post(path: str, body: bytes) -> None:
+        if away:
+            raise OSError("away")
+        got.append(body)
+
+    collector = Collector(post, {"service.name": "x"}, "1")
+    for number in range(9000):
+        collector(Span(f"span {number}", new_place(), None, number, number + 1))
+    await collector.close()
+    away = False
+    await collector.close()
+    found = [span for body in got for span in seen(body)]
+    assert [found[0].name, found[-1].name, len(found)] == ["span 808", "span 8999", 8192]
+
+
+def test_every_kind_of_attribute_is_what_it_was_on_the_other_side() -> None:
+    attributes: dict[str, Any] = {
+        "text": "ü" * 200, "small": 1, "negative": -5, "large": 1 << 40, "share": 0.25, "yes": True, "no": False,
+        "list": ("a", "b"), "": "",
+    }  # fmt: skip
+    span = Span("name", new_place(), new_place(), 5, 1 << 62, "client", attributes, "timeout")
+    [found] = seen(request([span], {"service.name": "shop"}, ("freehold", "1")))
+    assert found.attributes == {**attributes, "list": ["a", "b"], "error.type": "timeout"}
+    assert (found.kind, found.failed, found.service, found.end_ns) == (3, True, "shop", 1 << 62)
+    assert found.trace_id == f"{span.place.trace_id:032x}" and found.parent_id == f"{span.parent.span_id:016x}"  # type: ignore[union-attr]
+
+
+def test_log_lines_come_with_their_ids_and_without_secrets(collected: Collected) -> None:
+    exports = Exports(
+        TelemetrySettings(otlp_url=collected.url, otlp_metrics_s=0), "1", CallMetrics(), HandClock(), nowhere
+    )
+    try:
+        raise ValueError("the key sk-ant-abcdefghijk")
+    except ValueError:
+        logging.getLogger("freehold.shop").exception("req_0Vabc failed for sesn_0Vdef with sk-fh-abcdefghijklmnop")
+    logging.getLogger("opentelemetry.x").warning("what the exporter says is not sent by itself")
+    asyncio.run(exports.close())
+    collected.until(lambda seen: seen.logs)
+    [line] = collected.logs
+    assert (line.severity, line.logger, line.service) == ("ERROR", "freehold.shop", "freehold")
+    assert line.body == "req_0Vabc failed for sesn_0Vdef with [key]"
+    assert line.attributes["freehold.request_id"] == "req_0Vabc"
+    assert line.attributes["gen_ai.conversation.id"] == "sesn_0Vdef"
+    assert line.attributes["exception.type"] == "ValueError"
+    assert "sk-ant" not in line.attributes["exception.stacktrace"]
 
 
 def test_a_collector_that_is_away_harms_no_call(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def routes(
             **msgspec.to_builtins(wanted.equal),
             "w": [wanted.model, wanted.status, wanted.failed, wanted.recorded],
         }
-        window = request.query.window("calls", {**filters, "from": wanted.from_us, "to": wanted.before_us})
+        window = request.query.window(
+            "calls", {**filters, "from": wanted.from_us, "to": wanted.before_us, "ended": wanted.ended_us}
+        )
         async with store.read() as connection:
             rows = await calls_page(connection, wanted, after=window.after, limit=window.limit)
         return answer(window.page(rows, shown, lambda one: (one.row.started_us, one.row.id)))
@@ -96,6 +98,7 @@ def _wanted(request: Request) -> Wanted:
         _flag(query.one_of("recorded", ("true", "false", ""), "")),
         within.gte,
         within.lt,
+        query.times("ended_at", ("gte",)).gte,
     )
 
 

@@ -51,6 +51,7 @@ class Application:
             asyncio.create_task(parts.sessions.boxes.fleet.run(), name="idle boxes"),
             asyncio.create_task(parts.sessions.stranded.run(), name="sessions whose files are elsewhere"),
             asyncio.create_task(parts.alerts.run(), name="alerts"),
+            *([asyncio.create_task(exports.run(), name="metrics")] if (exports := parts.lasting.exports) else []),
             asyncio.create_task(
                 _sweep(
                     [

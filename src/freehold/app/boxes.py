@@ -14,7 +14,7 @@ from freehold.environments.bubblewrap import Bubblewrap
 from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
 from freehold.environments.fallback import Fallback
-from freehold.environments.fleet import BoxSettings, Fleet
+from freehold.environments.fleet import BoxSettings, Fleet, HearsOfBoxes
 from freehold.environments.images.archives import ImageRefused
 from freehold.environments.images.images import ImageSettings
 from freehold.environments.local import Local
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class BoxHouse:
     """The backend that was chosen, what it was found to have, and the fleet of its boxes."""
 
-    def __init__(self, ground: Ground, shared: Sequence[Path], files: Files) -> None:
+    def __init__(self, ground: Ground, shared: Sequence[Path], files: Files, heard: HearsOfBoxes | None = None) -> None:
         configuration, clock = ground.configuration, ground.clock
         self.workdirs = Workdirs(ground.data / "sessions")
         self.site = site_of(self.workdirs.root)
@@ -57,7 +57,7 @@ class BoxHouse:
         self.backend: Boxes = self._walled
         if self._unsafe:
             self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
-        self.fleet = Fleet(self.backend, settings, clock)
+        self.fleet = Fleet(self.backend, settings, clock, heard)
         self.installer = self._walled
         self.repositories = self._walled.repositories
         bounds = configuration.section(BoundSettings)

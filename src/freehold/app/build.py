@@ -68,7 +68,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
         library, measured = make_library(ground), CallMetrics()
         knowledge = make_knowledge(ground, library.files)
         toolboxes = knowledge.beside(toolboxes)
-        lasting = Lasting.of(ground)
+        lasting = Lasting.of(ground, measured)
 
         choosing = make_choosing(ground)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from freehold.app.choosing import Choosing
 from freehold.app.ground import Ground
 from freehold.app.library import Library
 from freehold.app.settings import UpstreamSettings
-from freehold.app.telemetry import make_collector
+from freehold.app.telemetry import make_exports
 from freehold.app.upstreams import spares
 from freehold.calls import Handler
 from freehold.config import Configuration
@@ -30,6 +29,7 @@ from freehold.ledger.ledger import Hook, Ledger, LedgerSettings
 from freehold.library.message_files import MessageFiles
 from freehold.store.recordings import RecordingRows
 from freehold.telemetry.calls import CallMetrics
+from freehold.telemetry.exports import Exports
 from freehold.telemetry.otlp import Collector
 from freehold.telemetry.settings import TelemetrySettings
 from freehold.upstreams.base import Upstream
@@ -54,16 +54,16 @@ class Lasting:
     limits: Limits
     recorder: Recorder
     departures: Departures
-    collector: Collector | None
-    """`None`: nothing is traced."""
+    exports: Exports | None
+    """`None`: no collector is told anything."""
 
     @classmethod
-    def of(cls, ground: Ground) -> Lasting:
+    def of(cls, ground: Ground, measured: CallMetrics) -> Lasting:
         """Made once, at the start."""
         chosen, clock = ground.configuration.section, ground.clock
         recorder = Recorder(RecordingRows(ground.store), chosen(RecordSettings), clock)
         departures = Departures(chosen(DepartureSettings))
-        return cls(Limits(chosen(LimitSettings), clock), recorder, departures, make_collector(ground))
+        return cls(Limits(chosen(LimitSettings), clock), recorder, departures, make_exports(ground, measured))
 
     def renew(self, fresh: Configuration) -> None:
         """From now on by these settings. Raises `Misconfigured`."""
@@ -75,8 +75,13 @@ class Lasting:
         """Cut what is still drained, write what waits."""
         await self.departures.close()
         await self.recorder.flush()
-        if self.collector is not None:
-            await asyncio.to_thread(self.collector.close)
+        if self.exports is not None:
+            await self.exports.close()
+
+    @property
+    def collector(self) -> Collector | None:
+        """Who takes spans; `None`: nothing is traced."""
+        return None if self.exports is None else self.exports.spans
 
 
 def make_pipeline(

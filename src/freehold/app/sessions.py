@@ -45,6 +45,7 @@ from freehold.ledger.bounds import context_tokens
 from freehold.library.message_files import MessageFiles
 from freehold.store.session_log import NewEvent
 from freehold.store.sessions import SessionRows
+from freehold.telemetry.boxes import BoxSpans
 from freehold.telemetry.otlp import Collector
 from freehold.telemetry.settings import TelemetrySettings
 from freehold.telemetry.turns import Turns
@@ -88,7 +89,9 @@ def make_sessions(
     """Everything from a client's event to the agent's answer, its tools, and whoever watches."""
     store = ground.store
     clock, ids = ground.clock, ground.ids
-    boxes = BoxHouse(ground, [library.skills.folder], library.files)
+    share = ground.configuration.section(TelemetrySettings).trace_share
+    heard = None if collector is None else BoxSpans(collector, share)
+    boxes = BoxHouse(ground, [library.skills.folder], library.files, heard)
     provisions = Provisions(
         SessionRows(store), library.skills, library.memories, boxes.workdirs, version=store.wakes.version
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 from freehold.errors import FreeholdError
 
 _PATH = "/v1/agents"
@@ -46,8 +46,8 @@ def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_j
     print_table(["id", "name", "version", "model", "tools", "created_at"], rows, "There is no agent.")
 
 
-def show(agent_id: AgentId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
-    """Show an agent whole, as JSON."""
+def show(agent_id: AgentId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = True) -> None:
+    """Show an agent whole, as JSON in any case."""
     from freehold.cli.settings import server_of
 
     print_json(server_of(data, url, key_file).get(f"{_PATH}/{agent_id}"))
@@ -88,12 +88,14 @@ def update(
     print(f"{agent_id} is at version {made['version']}.")
 
 
-def archive(agent_id: AgentId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+def archive(
+    agent_id: AgentId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Put an agent away: no new session can be made of it; those that run go on."""
     from freehold.cli.settings import server_of
 
-    server_of(data, url, key_file).post(f"{_PATH}/{agent_id}/archive", {})
-    print(f"{agent_id} is archived.")
+    done = server_of(data, url, key_file).post(f"{_PATH}/{agent_id}/archive", {})
+    tell(f"{agent_id} is archived.", done, as_json)
 
 
 def read_definition(file: Path) -> dict[str, Any]:

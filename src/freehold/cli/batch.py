@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 
 _PATH = "/v1/messages/batches"
 _POLL_S = 1.0
@@ -33,8 +33,10 @@ def commands() -> typer.Typer:
     return group
 
 
-def status(batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
-    """Print how far a batch is, as JSON."""
+def status(
+    batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = True
+) -> None:
+    """Print how far a batch is, as JSON in any case."""
     from freehold.cli.settings import server_of
 
     print_json(server_of(data, url, key_file).get(f"/freehold/v1/batches/{batch_id}/progress"))
@@ -46,8 +48,9 @@ def results(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = True,
 ) -> None:
-    """Print the results of a batch, a JSON line for each request."""
+    """Print the results of a batch, in any case a JSON line for each request."""
     from freehold.cli.batch_run import remote
     from freehold.cli.settings import server_of
 
@@ -58,20 +61,24 @@ def results(
         print(json.dumps(line, ensure_ascii=False))
 
 
-def cancel(batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+def cancel(
+    batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Cancel a batch: what is done stays, calls that are open come to their end."""
     from freehold.cli.settings import server_of
 
     made = server_of(data, url, key_file).post(f"{_PATH}/{batch_id}/cancel", {})
-    print(f"{batch_id} is {made['processing_status']}.")
+    tell(f"{batch_id} is {made['processing_status']}.", made, as_json)
 
 
-def resume_paused(batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+def resume_paused(
+    batch_id: BatchId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Let a batch go on that has paused."""
     from freehold.cli.settings import server_of
 
-    server_of(data, url, key_file).post(f"/freehold/v1/batches/{batch_id}/resume", {})
-    print(f"{batch_id} goes on.")
+    done = server_of(data, url, key_file).post(f"/freehold/v1/batches/{batch_id}/resume", {})
+    tell(f"{batch_id} goes on.", done, as_json)
 
 
 def list_them(

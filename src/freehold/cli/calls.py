@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -73,7 +74,13 @@ def show(call_id: CallId, data: Data = None, url: Url = None, key_file: KeyFile 
 
 
 def replay(
-    call_id: CallId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+    call_id: CallId,
+    model: Annotated[str | None, typer.Option(help="Ask this model instead of the one that was asked.")] = None,
+    text: Annotated[bool, typer.Option("--text", help="Also print what was answered, then and now.")] = False,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Make a recorded call once more, with the key given here, and set the new answer beside the old one."""
     from freehold.cli.settings import server_of
@@ -82,21 +89,28 @@ def replay(
     server = server_of(data, url, key_file)
     recording = server.get(f"{PATH}/{call_id}")["recording"]
     if recording is None or not recording["request"]["complete"] or "body" not in recording["request"]:
-        raise FreeholdError(f"{call_id} was not recorded whole, so it cannot be made again")
+        raise FreeholdError(
+            f"{call_id} was not recorded whole, so it cannot be made again. The setting `record` keeps calls "
+            "whole from now on."
+        )
     request = recording["request"]
     kept = {name: value for name, value in request["headers"] if name.startswith("anthropic-")}
     path = request["path"] + (f"?{request['query']}" if request["query"] else "")
     headers = {**kept, "x-freehold-source": "replay"}
-    status, answered, body = server.exchange(path, request["body"].encode(), headers)
-    before = _facts(recording["response"]["status"], recording["response"].get("body", "").encode())
-    after = _facts(status, body)
+    status, answered, body = server.exchange(path, _asked(request["body"], model), headers)
+    old = recording["response"].get("body", "").encode()
+    before, after = _facts(recording["response"]["status"], old), _facts(status, body)
+    if text:
+        before, after = {**before, "text": _text(old)}, {**after, "text": _text(body)}
     if as_json:
         print_json({"id": answered.get("request-id"), "before": before, "after": after})
         return
     if recording["removed"]:
         print(f"Note: {recording['removed']} credentials had been removed from what was recorded.\n")
-    rows = [{"": name, "before": before[name], "now": after[name]} for name in before]
+    rows = [{"": name, "before": before[name], "now": after[name]} for name in before if name != "text"]
     print_table(["", "before", "now"], rows, "")
+    if text:
+        print(f"\nbefore:\n{before['text']}\n\nnow:\n{after['text']}")
 
 
 def delete(
@@ -144,6 +158,23 @@ def _show_recording(recording: dict[str, Any]) -> None:
         text = part.get("body") or part.get("body_base64") or ""
         cut = "" if len(text) <= _MOST_SHOWN else f"\n… {len(text) - _MOST_SHOWN:,} more characters (--json has all)"
         print(f"\n{name}:\n{text[:_MOST_SHOWN]}{cut}")
+
+
+def _asked(body: str, model: str | None) -> bytes:
+    """The request as it was, or for another model."""
+    if model is None:
+        return body.encode()
+    return json.dumps({**json.loads(body), "model": model}).encode()
+
+
+def _text(body: bytes) -> str:
+    """What an answer says, whole or streamed; an error's message."""
+    if not body.startswith((b"event:", b"data:", b":")):
+        value = json.loads(body or b"{}")
+        told = "".join(block.get("text", "") for block in value.get("content", []))
+        return told or str(value.get("error", {}).get("message", ""))
+    events = (json.loads(line[5:]) for line in body.splitlines() if line.startswith(b"data:"))
+    return "".join(event.get("delta", {}).get("text", "") for event in events)
 
 
 def _facts(status: int, body: bytes) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from freehold.cli import (
     keys,
     knowledge,
     library,
+    logs,
     mcp,
     route,
     run,
@@ -70,6 +71,8 @@ def commands() -> typer.Typer:
     app.add_typer(route.commands(), name="route")
     app.add_typer(cache.commands(), name="cache")
     app.command()(usage.usage)
+    app.command()(logs.logs)
+    app.command()(calls.replay)
     app.command()(alerts.alerts)
     app.command()(library.export)
     app.command("import")(library.import_)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 from freehold.cli.serve import ConfigFile
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def list_(
         print_table(columns, [_environment(row) for row in rows], "There is no environment.")
 
 
-def build(environment_id: EnvironmentId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+def build(
+    environment_id: EnvironmentId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Install the packages of an environment now, so that no session waits for them."""
     from freehold.cli.settings import server_of
 
@@ -70,11 +72,8 @@ def build(environment_id: EnvironmentId, data: Data = None, url: Url = None, key
     if last.get("type") != "built":
         print(last.get("message", "The build broke off."), file=sys.stderr)
         raise typer.Exit(1)
-    print(
-        f"{environment_id}: {len(last['layers'])} layers are ready"
-        if last["layers"]
-        else "It has no packages to install."
-    )
+    told = f"{environment_id}: {len(last['layers'])} layers are ready"
+    tell(told if last["layers"] else "It has no packages to install.", last, as_json)
 
 
 def collect(
@@ -84,13 +83,14 @@ def collect(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Remove installed packages that no box was opened with for long."""
     from freehold.cli.settings import server_of
 
     body = {} if unused_days is None else {"unused_days": unused_days}
-    gone = server_of(data, url, key_file).post("/freehold/v1/layers/collect", body)["ids"]
-    print("\n".join(gone) if gone else "There was nothing to remove.")
+    done = server_of(data, url, key_file).post("/freehold/v1/layers/collect", body)
+    tell("\n".join(done["ids"]) or "There was nothing to remove.", done, as_json)
 
 
 def show(

@@ -8,7 +8,7 @@ import typer
 
 from freehold.cli.budgets import PATH as BUDGETS
 from freehold.cli.budgets import LimitTokens, LimitUsd, Period, bodies
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 from freehold.errors import FreeholdError
 
 if TYPE_CHECKING:
@@ -92,9 +92,10 @@ def revoke(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Revoke a key: from now on it opens nothing."""
     from freehold.cli.settings import server_of
 
-    server_of(data, url, key_file).post(f"{_PATH}/{key_id}/revoke", {})
-    print(f"{key_id} is revoked.")
+    done = server_of(data, url, key_file).post(f"{_PATH}/{key_id}/revoke", {})
+    tell(f"{key_id} is revoked.", done, as_json)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from freehold.cli.options import Data, KeyFile, Url
+from freehold.cli.options import Data, Json, KeyFile, Url, tell
 
 Workspace = Annotated[str | None, typer.Option(help="Id of the workspace; the key's own if left out.")]
 
@@ -19,6 +19,7 @@ def export(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Write the files, skills and memory stores of a workspace to a tar, with their ids and times.
 
@@ -27,7 +28,7 @@ def export(
     from freehold.cli.settings import server_of
 
     size = server_of(data, url, key_file).download(f"/freehold/v1/export{_of(workspace)}", file)
-    print(f"{file}: {size:,} bytes")
+    tell(f"{file}: {size:,} bytes", {"file": str(file), "size_bytes": size}, as_json)
 
 
 def import_(
@@ -36,12 +37,14 @@ def import_(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Take such a tar in, on a server that has none of what is in it."""
     from freehold.cli.settings import server_of
 
     done = server_of(data, url, key_file).upload(f"/freehold/v1/import{_of(workspace)}", file)
-    print(f"{done['files']} files, {done['skills']} skills, {done['memory_stores']} memory stores")
+    told = f"{done['files']} files, {done['skills']} skills, {done['memory_stores']} memory stores"
+    tell(told, done, as_json)
 
 
 def _of(workspace: str | None) -> str:

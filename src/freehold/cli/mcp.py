@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 
 _PATH = "/freehold/v1/mcp_credentials"
 Address = Annotated[str, typer.Argument(help="The MCP server's address, as agents name it.")]
@@ -28,6 +28,7 @@ def login(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Keep a token for an MCP server, sealed. It is asked for, or read from standard input.
 
@@ -38,7 +39,7 @@ def login(
     given = (typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()).strip()
     value = f"Bearer {given}" if header.lower() == "authorization" and " " not in given else given
     made = server_of(data, url, key_file).post(_PATH, {"url": address, "headers": {header: value}})
-    print(f"{made['id']}: sessions of this workspace show it to {made['url']}.")
+    tell(f"{made['id']}: sessions of this workspace show it to {made['url']}.", made, as_json)
 
 
 def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False) -> None:
@@ -57,9 +58,10 @@ def logout(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Forget a credential."""
     from freehold.cli.settings import server_of
 
-    server_of(data, url, key_file).delete(f"{_PATH}/{credential_id}")
-    print(f"{credential_id} is forgotten.")
+    done = server_of(data, url, key_file).delete(f"{_PATH}/{credential_id}")
+    tell(f"{credential_id} is forgotten.", done, as_json)

@@ -23,6 +23,14 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def tell(text: str, answer: object, as_json: bool) -> None:
+    """A sentence for people, or what the server answered for programs."""
+    if as_json:
+        print_json(answer)
+    else:
+        print(text)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], empty: str) -> None:
     """A table for people; `columns` are keys of `rows`, `empty` is said when there are none."""
     if not rows:

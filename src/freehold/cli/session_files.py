@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 
 _PATH = "/freehold/v1/sessions"
 SessionId = Annotated[str, typer.Argument(help="Id of the session, as `freehold sessions list` shows it.")]
@@ -31,12 +31,13 @@ def fork(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Make a second session with the log and the files that this one had at the end of a turn, by default the last."""
     from freehold.cli.settings import server_of
 
     made = server_of(data, url, key_file).post(f"{_PATH}/{session_id}/fork", {"event_id": at, "title": title})
-    print(f"{made['id']} goes on from there.")
+    tell(f"{made['id']} goes on from there.", made, as_json)
 
 
 def diff(
@@ -81,13 +82,14 @@ def export(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Write the files of a session, as they are now or were at the end of a turn, to a tar.zst."""
     from freehold.cli.settings import server_of
 
     query = f"?{urlencode({'event_id': at})}" if at else ""
     size = server_of(data, url, key_file).download(f"{_PATH}/{session_id}/archive{query}", file)
-    print(f"{file}: {size:,} bytes")
+    tell(f"{file}: {size:,} bytes", {"file": str(file), "size_bytes": size}, as_json)
 
 
 def import_(
@@ -97,6 +99,7 @@ def import_(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Replace all files of a session by those of an archive; links and devices are refused."""
     from freehold.cli.settings import server_of
@@ -104,5 +107,5 @@ def import_(
     server = server_of(data, url, key_file)
     if not yes:
         typer.confirm(f"Replace all files of {session_id}?", abort=True)
-    server.upload(f"{_PATH}/{session_id}/archive", file)
-    print(f"{session_id} has the files of {file}.")
+    done = server.upload(f"{_PATH}/{session_id}/archive", file)
+    tell(f"{session_id} has the files of {file}.", done, as_json)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from freehold.cli import session_files
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 
 _PATH = "/v1/sessions"
 SessionId = Annotated[str, typer.Argument(help="Id of the session, as `freehold sessions list` shows it.")]
@@ -73,29 +73,34 @@ def send(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Send a message to a session, and return at once; `freehold run --session` also shows what comes of it."""
     from freehold.cli.settings import server_of
 
     content = [{"type": "text", "text": text}]
     sent = _tell(server_of(data, url, key_file), session_id, {"type": "user.message", "content": content})
-    print(f"{sent} is in the log of {session_id}.")
+    tell(f"{sent} is in the log of {session_id}.", {"id": sent, "session_id": session_id}, as_json)
 
 
-def interrupt(session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+def interrupt(
+    session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Stop what a session is doing; it stays, and takes the next message."""
     from freehold.cli.settings import server_of
 
-    _tell(server_of(data, url, key_file), session_id, {"type": "user.interrupt"})
-    print(f"{session_id} was told to stop.")
+    sent = _tell(server_of(data, url, key_file), session_id, {"type": "user.interrupt"})
+    tell(f"{session_id} was told to stop.", {"id": sent, "session_id": session_id}, as_json)
 
 
-def archive(session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+def archive(
+    session_id: SessionId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Put a session away: it stays readable and takes nothing more."""
     from freehold.cli.settings import server_of
 
-    server_of(data, url, key_file).post(f"{_PATH}/{session_id}/archive", {})
-    print(f"{session_id} is archived.")
+    done = server_of(data, url, key_file).post(f"{_PATH}/{session_id}/archive", {})
+    tell(f"{session_id} is archived.", done, as_json)
 
 
 def delete(
@@ -104,6 +109,7 @@ def delete(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Delete a session with its log, its files and its outputs."""
     from freehold.cli.settings import server_of
@@ -111,8 +117,7 @@ def delete(
     server = server_of(data, url, key_file)
     if not yes:
         typer.confirm(f"Delete {session_id} with its log and its files?", abort=True)
-    server.delete(f"{_PATH}/{session_id}")
-    print(f"{session_id} is deleted.")
+    tell(f"{session_id} is deleted.", server.delete(f"{_PATH}/{session_id}"), as_json)
 
 
 def _tell(server: Any, session_id: str, event: dict[str, Any]) -> str:

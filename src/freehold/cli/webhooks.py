@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 
 _PATH = "/freehold/v1/webhooks"
 WebhookId = Annotated[str, typer.Argument(help="Id of the webhook, as `freehold webhooks list` shows it.")]
@@ -28,11 +28,15 @@ def add(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Add a webhook. Its signing secret is shown this once."""
     from freehold.cli.settings import server_of
 
     made = server_of(data, url, key_file).post(_PATH, {"url": address, "events": event or []})
+    if as_json:
+        print_json(made)
+        return
     print(made["secret"])
     typer.echo(f"{made['id']}. The secret above is shown only now.", err=True)
 
@@ -48,12 +52,14 @@ def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_j
     print_table(["id", "url", "events", "created_at"], entries, "There is no webhook.")
 
 
-def test(webhook_id: WebhookId, data: Data = None, url: Url = None, key_file: KeyFile = None) -> None:
+def test(
+    webhook_id: WebhookId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Send a test event."""
     from freehold.cli.settings import server_of
 
     made = server_of(data, url, key_file).post(f"{_PATH}/{webhook_id}/test", {})
-    print(f"{made['id']} is on its way; `freehold webhooks deliveries {webhook_id}` tells how it went.")
+    tell(f"{made['id']} is on its way; `freehold webhooks deliveries {webhook_id}` tells how it went.", made, as_json)
 
 
 def deliveries(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 _FAILED_S = 60.0
 """How long it is remembered that a box did not open ahead of its first call."""
 _WORDS = 500
+
+HearsOfBoxes = Callable[[str, int, int, str | None], None]
+"""Is told of a box that was opened: its session, from when to when (µs since 1970), and what failed, if it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ class _Berth:
 class Fleet:
     """Keeps at most `max_boxes` open, each for `box_idle_s` after its last call."""
 
-    def __init__(self, boxes: Boxes, settings: BoxSettings, clock: Clock) -> None:
+    def __init__(self, boxes: Boxes, settings: BoxSettings, clock: Clock, heard: HearsOfBoxes | None = None) -> None:
+        self._heard = heard
         self._boxes = boxes
         self._settings = settings
         self._clock = clock
@@ -196,13 +200,24 @@ class Fleet:
         if berth.box is not None:
             berth.died = berth.death(berth.box) or berth.died
         had_one = berth.box is not None or await asyncio.to_thread(_had_box, spec)
-        berth.box = await self._boxes.open(spec)
+        berth.box = await self._opened(spec)
         berth.lost_untold = had_one
         log.debug("box of %s opened%s", spec.session_id, " again" if had_one else "")
         return berth.box
 
     def _is_fresh(self, when_ns: int) -> bool:
         return self._clock.monotonic_ns() - when_ns < _FAILED_S * 1e9
+
+    async def _opened(self, spec: BoxSpec) -> Box:
+        if self._heard is None:
+            return await self._boxes.open(spec)
+        began_us, failed = self._clock.now_us(), "box_failed"
+        try:
+            box = await self._boxes.open(spec)
+            failed = ""
+            return box
+        finally:
+            self._heard(spec.session_id, began_us, self._clock.now_us(), failed or None)
 
     async def _close_if_idle(self, session_id: str) -> None:
         berth = self._berths.get(session_id)

@@ -25,6 +25,7 @@ EQUAL = (
     "stop_reason",
 )
 """Columns that a list can be filtered by."""
+_LONGEST_US = 3_600_000_000
 _RECORDED = exists().where(recordings.c.call_id == calls.c.id).label("recorded")
 
 
@@ -40,6 +41,8 @@ class Wanted:
     recorded: bool | None = None
     from_us: int | None = None
     before_us: int | None = None
+    ended_us: int | None = None
+    """Those that ended then or later, and began in the hour before that or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,9 @@ def _filtered(wanted: Wanted) -> Select[Any]:
         query = query.where(calls.c.started_us >= wanted.from_us)
     if wanted.before_us is not None:
         query = query.where(calls.c.started_us < wanted.before_us)
+    if wanted.ended_us is not None:
+        began = calls.c.started_us >= wanted.ended_us - _LONGEST_US
+        query = query.where(began, calls.c.started_us + calls.c.latency_us >= wanted.ended_us)
     return query
 
 

@@ -17,8 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 L = TypeVar("L", bound=tuple[str, ...])
 MOST_MODELS = 100
 OTHER = "other"
-_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
-_BOUNDS_US = tuple(round(bound * 1e6) for bound in _BOUNDS_S)
+BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+_BOUNDS_US = tuple(round(bound * 1e6) for bound in BOUNDS_S)
 TOKENS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 
 
@@ -38,43 +38,48 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     cost_nanodollars: int | None
 
 
-class _Times:
-    """One histogram: counts between the bounds, and the sum."""
+class Times:
+    """One histogram: counts up to each of `BOUNDS_S` and above the last, and the sum."""
 
     __slots__ = ("counts", "sum_us")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(_BOUNDS_S) + 1)
+        self.counts = [0] * (len(BOUNDS_S) + 1)
         self.sum_us = 0
 
     def add(self, microseconds: int) -> None:
+        """Count one."""
         self.counts[bisect_left(_BOUNDS_US, microseconds)] += 1
         self.sum_us += microseconds
 
-    def join(self, other: _Times) -> None:
+    def join(self, other: Times) -> None:
+        """Take in what another has counted."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.sum_us += other.sum_us
 
     def buckets(self) -> list[tuple[str, float]]:
+        """As Prometheus has them: each counts all below its bound."""
         total, found = 0, []
-        for bound, count in zip((*_BOUNDS_S, None), self.counts, strict=True):
+        for bound, count in zip((*BOUNDS_S, None), self.counts, strict=True):
             total += count
             found.append(("+Inf" if bound is None else f"{bound:g}", float(total)))
         return found
 
 
-class _Series:
+class Series:
     """The sums of calls that agree in route, upstream, model, status and form: one look-up a call finds them."""
 
-    __slots__ = ("attempts", "calls", "cost", "first_byte", "latency", "tokens")
+    __slots__ = ("attempts", "calls", "cost", "first_byte", "latency", "tokens", "used")
 
     def __init__(self) -> None:
         self.calls = 0
+        self.used = 0
+        """Calls whose tokens are known."""
         self.attempts = 0
         self.cost = 0
         self.tokens = [0] * len(TOKENS)
-        self.latency = _Times()
-        self.first_byte = _Times()
+        self.latency = Times()
+        self.first_byte = Times()
 
 
 class CallMetrics:
@@ -86,23 +91,25 @@ class CallMetrics:
         self.open_of_batches = 0
         """Of those: items of message batches."""
         self._models: set[str] = set()
-        self._series: dict[tuple[str, str, str, int, bool], _Series] = {}
+        self.series: dict[tuple[str, str, str, int, bool], Series] = {}
+        """By route, upstream, model, status and whether it was streamed."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def ended(self, call: Ended) -> None:
         """Count one call."""
         key = (call.route, call.upstream, call.model, call.status, call.streamed)
-        found = self._series.get(key)
+        found = self.series.get(key)
         if found is None:
             bounded = (call.route, call.upstream, self._bounded(call.model), call.status, call.streamed)
-            found = self._series.setdefault(bounded, _Series())
+            found = self.series.setdefault(bounded, Series())
         found.calls += 1
         found.attempts += call.attempts
         found.latency.add(call.latency_us)
         if call.first_byte_us is not None:
             found.first_byte.add(call.first_byte_us)
         if call.tokens[0] is not None:
+            found.used += 1
             found.tokens = [total + (count or 0) for total, count in zip(found.tokens, call.tokens)]  # noqa: B905
         if call.cost_nanodollars:
             found.cost += call.cost_nanodollars
@@ -118,9 +125,9 @@ class CallMetrics:
         attempts: dict[tuple[str, ...], int] = defaultdict(int)
         tokens: dict[tuple[str, ...], int] = defaultdict(int)
         costs: dict[tuple[str, ...], int] = defaultdict(int)
-        latency: dict[tuple[str, str], _Times] = defaultdict(_Times)
-        first_byte: dict[tuple[str, str], _Times] = defaultdict(_Times)
-        for (route, upstream, model, status, streamed), sums in self._series.items():
+        latency: dict[tuple[str, str], Times] = defaultdict(Times)
+        first_byte: dict[tuple[str, str], Times] = defaultdict(Times)
+        for (route, upstream, model, status, streamed), sums in self.series.items():
             form = (route, "true" if streamed else "false")
             calls[route, upstream, model, str(status)] += sums.calls
             attempts[upstream,] += sums.attempts
@@ -157,7 +164,7 @@ def _counter(name: str, told: str, labels: tuple[str, ...], sums: Mapping[L, int
     return family
 
 
-def _histogram(name: str, told: str, times: dict[tuple[str, str], _Times]) -> Metric:
+def _histogram(name: str, told: str, times: dict[tuple[str, str], Times]) -> Metric:
     family = HistogramMetricFamily(name, told, labels=("route", "streamed"))
     for values, found in sorted(times.items()):
         family.add_metric(list(values), found.buckets(), found.sum_us / 1e6)

@@ -20,6 +20,14 @@ def configure(form: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
+def ids_in(text: str) -> dict[str, str]:
+    """The ids that a line names, by what they are of: the first of each kind."""
+    found: dict[str, str] = {}
+    for one in _IDS.finditer(text):
+        found.setdefault(_FIELDS[one[1]], one[0])
+    return found
+
+
 def without_secrets(text: str) -> str:
     """The text with everything that looks like a key taken out."""
     return _SECRET.sub("[key]", text)
@@ -53,6 +61,4 @@ def _ids(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapp
     for field, value in list(event.items()):
         if isinstance(value, str):
             event[field] = without_secrets(value)
-    for found in _IDS.finditer(str(event.get("event"))):
-        event.setdefault(_FIELDS[found[1]], found[0])
-    return event
+    return {**ids_in(str(event.get("event"))), **event}

@@ -1,71 +1,70 @@
-"""Spans to a collector, by OpenTelemetry's own exporter: in batches, in a thread, given up when the collector is away.
+"""Spans on their way to a collector: kept until there are enough or a second is over, then sent as OTLP over HTTP.
 
-An extra: `pip install 'freehold[otlp]'`. The exporter opens its own connection, as database drivers do.
+How they get there is handed in. A collector that is away costs nothing but spans: as many wait as may, the oldest go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 
-from freehold.telemetry.settings import TelemetrySettings
-from freehold.telemetry.spans import Place, Span
+from freehold.telemetry.protobuf import Value, request
+from freehold.telemetry.spans import Span
 
-_KINDS = {"server": 1, "client": 2, "internal": 0}
+log = logging.getLogger(__name__)
+
+Post = Callable[[str, bytes], Awaitable[None]]
+"""Sends a body to a path of the collector; raises `OSError` where that did not work."""
 _WAITING = 8192
-"""Spans that may wait for the collector; what comes while it is away is dropped."""
+_AT_ONCE = 512
+_EVERY_S = 1.0
+_LONGEST_PAUSE_S = 30.0
 
 
 class Collector:
-    """Takes spans, sends them when there are enough or every two seconds. `close` sends what is left."""
+    """Takes spans; `run` sends them, `close` what is left."""
 
-    def __init__(self, settings: TelemetrySettings, version: str) -> None:
-        """Raises `ImportError` where the extra is not installed."""
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
-        self._resource = Resource({"service.name": settings.service_name, "service.version": version})
-        self._scope = InstrumentationScope("freehold", version)
-        exporter = OTLPSpanExporter(
-            endpoint=f"{(settings.otlp_url or '').rstrip('/')}/v1/traces", headers=headers_of(settings.otlp_headers)
-        )
-        self._processor = BatchSpanProcessor(exporter, max_queue_size=_WAITING, schedule_delay_millis=2000)
+    def __init__(self, post: Post, resource: Mapping[str, Value], version: str) -> None:
+        self._post = post
+        self._resource = resource
+        self._scope = ("freehold", version)
+        self._waiting: deque[Span] = deque(maxlen=_WAITING)
+        self._enough = asyncio.Event()
 
     def __call__(self, span: Span) -> None:
-        """See `TakesSpans`; about 20 µs, never waits."""
-        from opentelemetry.sdk.trace import ReadableSpan
-        from opentelemetry.trace import SpanKind
-        from opentelemetry.trace.status import Status, StatusCode
+        """See `TakesSpans`; never waits."""
+        self._waiting.append(span)
+        if len(self._waiting) >= _AT_ONCE:
+            self._enough.set()
 
-        attributes = {**span.attributes, **({"error.type": span.error} if span.error else {})}
-        self._processor.on_end(
-            ReadableSpan(
-                name=span.name,
-                context=_context(span.place),
-                parent=None if span.parent is None else _context(span.parent),
-                resource=self._resource,
-                attributes=attributes,
-                kind=SpanKind(_KINDS[span.kind]),
-                status=Status(StatusCode.ERROR if span.error else StatusCode.UNSET),
-                start_time=span.start_ns,
-                end_time=span.end_ns,
-                instrumentation_scope=self._scope,
-            )
-        )
+    async def run(self) -> None:
+        """For ever."""
+        pause_s = _EVERY_S
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._enough.wait()
+            self._enough.clear()
+            pause_s = _EVERY_S if await self._send() else min(_LONGEST_PAUSE_S, pause_s * 2)
 
-    def close(self) -> None:
-        """Send what waits, for a few seconds at most. Blocks."""
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
+    async def close(self) -> None:
+        """Send what waits, if it can be sent now."""
+        while self._waiting and await self._send():
+            pass
 
-
-def headers_of(text: str | None) -> Mapping[str, str]:
-    """`a=b,c=d` as headers."""
-    pairs = (pair.partition("=") for pair in (text or "").split(",") if pair.strip())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _context(place: Place):  # type: ignore[no-untyped-def]
-    from opentelemetry.trace import SpanContext, TraceFlags
-
-    return SpanContext(place.trace_id, place.span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    async def _send(self) -> bool:
+        some = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+        if not some:
+            return True
+        try:
+            await self._post("/v1/traces", request(some, self._resource, self._scope))
+        except OSError as error:
+            log.debug("the collector does not take spans: %s", error)
+            self._waiting.extendleft(reversed(some[: _WAITING - len(self._waiting)]))
+            return False
+        if len(self._waiting) >= _AT_ONCE:
+            self._enough.set()
+        return True

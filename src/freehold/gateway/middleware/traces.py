@@ -18,6 +18,7 @@ from freehold.telemetry.traceparent import HEADER, header, parsed
 from freehold.telemetry.turns import session_place
 from freehold.wire.headers import first
 
+_NOTHING: Attributes = {}
 _OPERATIONS = {"messages": "chat", "count_tokens": "count_tokens"}
 
 
@@ -57,8 +58,9 @@ class Traces:
     def end(self, call: Call, place: Place, parent: Place | None, reply: Reply | None, failed: str | None) -> None:
         """The call is over: its spans, the attempts' first."""
         now_ns, monotonic_ns = self._clock.now_us() * 1000, self._clock.monotonic_ns()
-        ends = [*(attempt.started_ns for attempt in attempts_of(call)[1:]), monotonic_ns]
-        for attempt, end_ns in zip(attempts_of(call), ends, strict=False):
+        attempts, facts = attempts_of(call), _NOTHING
+        ends = [*(attempt.started_ns for attempt in attempts[1:]), monotonic_ns]
+        for attempt, end_ns in zip(attempts, ends, strict=False):
             start = now_ns - (monotonic_ns - attempt.started_ns)
             name, below = f"chat {attempt.model}", Place(place.trace_id, new_span_id())
             facts, error = _attempted(attempt), attempt.facts.error_type
@@ -68,7 +70,7 @@ class Traces:
             self._take(Span(name, below, place, start, until, "client", facts, error))
         began = now_ns - (monotonic_ns - call.started_ns)
         name = f"{_OPERATIONS[call.route]} {call.model}".strip()
-        self._take(Span(name, place, parent, began, now_ns, "server", _described(call, reply), failed))
+        self._take(Span(name, place, parent, began, now_ns, "server", {**_described(call, reply), **facts}, failed))
 
 
 class _Traced:
@@ -130,7 +132,7 @@ def _described(call: Call, reply: Reply | None) -> Attributes:
         "freehold.attempts": len(attempts),
         "freehold.cost_nanodollars": attempts[-1].cost_nanodollars if attempts else None,
     }
-    return {**_without_none(known), **(_attempted(attempts[-1]) if attempts else {})}
+    return _without_none(known)
 
 
 def _attempted(attempt: Attempt) -> Attributes:
