@@ -122,6 +122,7 @@ NOT_JSON = {
     "env shell": "a conversation with a shell",
     "env show": "what a box prints",
     "batch run": "its rows go to --out, as JSON lines",
+    "worker": "runs until it is ended",
     "tools test": "its exit code tells; its lines are for people",
 }
 
