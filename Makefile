@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo test check bench soak chaos docs lock clean
+.PHONY: help install demo test check bench soak chaos docs site lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -40,6 +40,9 @@ chaos: .venv/dev.stamp  ## watch sessions survive: real servers, killed at every
 
 docs: .venv/dev.stamp  ## write the generated pages anew
 	$(BIN)/python scripts/write_docs.py
+
+site: docs  ## the documents as a site in build/site, links checked; needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lock: .venv/dev.stamp  ## resolve the dependencies anew (needs the network)
 	requirements/compile.sh

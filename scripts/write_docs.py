@@ -1,4 +1,4 @@
-"""Writes the generated pages: the tree in ARCHITECTURE.md and the reference of settings; `--check` only compares."""
+"""Writes the generated pages: the tree in ARCHITECTURE.md and the reference; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from reference_pages import commands_page, differences_page, routes_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "freehold"
@@ -92,6 +95,9 @@ def pages() -> dict[Path, str]:
     return {
         architecture: between(architecture.read_text("utf-8"), "tree", tree()),
         ROOT / "docs" / "reference" / "settings.md": settings_page(),
+        ROOT / "docs" / "reference" / "commands.md": commands_page(),
+        ROOT / "docs" / "reference" / "api.md": routes_page(),
+        ROOT / "docs" / "reference" / "differences.md": differences_page(),
     }
 
 

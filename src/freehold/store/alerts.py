@@ -129,12 +129,12 @@ async def budget_reached(
     conn: AsyncConnection, budget_id: str, figures: Mapping[str, Any], until_us: int | None, now_us: int
 ) -> None:
     """A soft budget is at its limit. One of the whole organisation is told to the first workspace."""
-    found = select(budgets.c.workspace_id).where(budgets.c.id == budget_id)
+    found = (await conn.execute(select(budgets.c.workspace_id, budgets.c.unit).where(budgets.c.id == budget_id))).one()
     default = select(workspaces.c.id).where(workspaces.c.name == _ORGANIZATION_TELLS)
-    workspace = (await conn.execute(found)).scalar() or (await conn.execute(default)).scalar()
+    workspace = found.workspace_id or (await conn.execute(default)).scalar()
     if workspace is not None:
         subject = f"{budget_id}/{figures.get('scope_id')}/{until_us}"
-        told = {"budget_id": budget_id, **figures}
+        told = {"budget_id": budget_id, "unit": found.unit, **figures}
         await raise_(conn, workspace, BUDGET, told, now_us=now_us, subject_id=subject, until_us=until_us)
 
 
