@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -14,8 +14,10 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from freehold import testing
+from freehold.api.own_tools import OwnTools
 from freehold.errors import Misconfigured
 from freehold.inprocess import AsgiTransport
+from freehold.toolboxes.inputs import Inputs
 
 SLOW = '''
 from anthropic import beta_tool
@@ -128,3 +130,10 @@ async def test_its_name_is_taken(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="server's own toolbox"):
         async with testing.server(tools=[file]):
             raise AssertionError("it started")
+
+
+def test_the_schemas_of_its_tools_are_schemas() -> None:
+    functions = OwnTools(cast(Any, None)).functions()
+    assert functions
+    for function in functions:
+        Inputs(function.spec.input_schema)

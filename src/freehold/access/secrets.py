@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from freehold.access.private_file import keep_private, read_private
 from freehold.clock import Clock
@@ -16,6 +15,9 @@ from freehold.config import setting
 from freehold.errors import Misconfigured
 from freehold.store import secrets as rows
 from freehold.store.engine import Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_FILE = "secret-key"
 KEY_BYTES = 32
@@ -37,12 +39,20 @@ class SecretSettings:
 
 
 class Secrets:
-    """Seals and opens, and keeps what is sealed in the store."""
+    """Seals and opens, and keeps what is sealed in the store. The cipher is loaded with the first secret: eight
+    megabytes that most servers never need.
+    """
 
     def __init__(self, store: Store, key: bytes, *, clock: Clock) -> None:
         self._store = store
-        self._cipher = AESGCM(key)
+        self._key = key
         self._clock = clock
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self._key)
 
     def seal(self, workspace_id: str, name: str, secret: bytes) -> bytes:
         """Encrypt; two results for the same secret differ."""
@@ -55,6 +65,8 @@ class Secrets:
         Raises:
             Misconfigured: it was sealed with another key, for another place, or is damaged.
         """
+        from cryptography.exceptions import InvalidTag
+
         nonce, rest = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
             if sealed[:1] != _FORMAT:

@@ -201,7 +201,7 @@ def _tool(name: str, description: str, properties: Mapping[str, Any], run: Any) 
         "required": required,
         "additionalProperties": False,
     }
-    return Function(ToolSpec(name, description, schema), Inputs(schema), run, True)
+    return Function(ToolSpec(name, description, schema), Inputs(schema, ours=True), run, True)
 
 
 def _id(given: str, prefix: str) -> str:

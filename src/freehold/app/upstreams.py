@@ -14,7 +14,6 @@ from freehold.errors import Misconfigured
 from freehold.gateway import pipeline
 from freehold.gateway.routes import FallbackSettings
 from freehold.outbound.dial import parse_url
-from freehold.simulator.upstream import Simulator
 from freehold.upstreams.base import Upstream
 from freehold.upstreams.claude import Claude, Credential
 from freehold.upstreams.network import Network, NetworkSettings
@@ -37,7 +36,7 @@ def make_upstreams(configuration: Configuration, replaced: Replacements) -> tupl
 def _listed(entry: Entry, clock: Clock) -> Upstream:
     """One of `[[upstreams]]`."""
     if entry.url == "simulator":
-        simulator = Simulator(clock)
+        simulator = _simulator(clock)
         simulator.name = entry.name
         return simulator
     if entry.url in CLOUDS:
@@ -45,6 +44,13 @@ def _listed(entry: Entry, clock: Clock) -> Upstream:
     url = CLAUDE_URL if entry.url == "claude" else entry.url
     members = [_over_http(entry.name, url, key, entry.aliases, entry.network) for key in entry.keys or (None,)]
     return members[0] if len(members) == 1 else KeyPool(entry.name, members, clock)
+
+
+def _simulator(clock: Clock) -> Upstream:
+    """Loaded where it answers: it and what it reads schemas with take seven megabytes."""
+    from freehold.simulator.upstream import Simulator
+
+    return Simulator(clock)
 
 
 def _cloud(entry: Entry) -> Upstream:
@@ -83,7 +89,7 @@ def _upstream(settings: UpstreamSettings, network: Network, replaced: Replacemen
     if chosen == "auto":
         chosen = "claude" if key else "simulator"
     if chosen == "simulator":
-        return Simulator(replaced.clock), "the simulator"
+        return _simulator(replaced.clock), "the simulator"
     if chosen == "claude" and not key:
         raise Misconfigured("the upstream is claude, but neither ANTHROPIC_API_KEY nor upstream_key is set")
     url = CLAUDE_URL if chosen == "claude" else chosen

@@ -20,8 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-import yaml
-
 from freehold.errors import InvalidRequest
 
 UPLOAD_LIMIT_BYTES = 30 * 1024 * 1024
@@ -175,6 +173,8 @@ def _refuse_files_as_folders(files: dict[str, Source]) -> None:
 
 
 def _front(source: Source, folder: str | None) -> Front:
+    import yaml
+
     with source.open() as file:
         raw = file.read(MOST_SKILL_MD_BYTES + 1)
     if len(raw) > MOST_SKILL_MD_BYTES:

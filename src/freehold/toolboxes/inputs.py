@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
 
 _MOST = 5
 """Problems told at once; a model that got five things wrong needs the schema again, not a longer list."""
 
 
 class Inputs:
-    """The compiled schema of one tool.
+    """The schema of one tool; `ours`: it is this project's own, and needs no check. What reads schemas takes three
+    megabytes and is loaded with the first one that is checked or used.
 
     Raises:
         ValueError: the schema is not a JSON schema, or does not describe an object.
     """
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        try:
-            Draft202012Validator.check_schema(schema)
-        except SchemaError as error:
-            raise ValueError(f"its input_schema is not a JSON schema: {error.message}") from error
-        if schema.get("type") != "object":
-            raise ValueError('its input_schema must have "type": "object"')
-        self._validator = Draft202012Validator(schema)
+    def __init__(self, schema: Mapping[str, Any], *, ours: bool = False) -> None:
+        self._schema = schema
+        if not ours:
+            _check(schema)
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        from jsonschema import Draft202012Validator
+
+        return Draft202012Validator(self._schema)
 
     def problems(self, arguments: Mapping[str, Any]) -> list[str]:
         """What is wrong, one line each, at most five; empty when the arguments fit."""
@@ -36,6 +41,18 @@ class Inputs:
         if len(found) > _MOST:
             lines.append(f"and {len(found) - _MOST} more")
         return lines
+
+
+def _check(schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"its input_schema is not a JSON schema: {error.message}") from error
+    if schema.get("type") != "object":
+        raise ValueError('its input_schema must have "type": "object"')
 
 
 def _line(error: ValidationError) -> str:
