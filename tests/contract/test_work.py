@@ -166,6 +166,8 @@ async def test_whoever_dies_loses_the_item_and_whoever_comes_back_late_is_told_s
             await place.worker.beta.sessions.events.send(session, events=[result(call)])
         log = await place.until(session, ended)
     assert [e.content[0].text for e in log if e.type == "user.tool_result"] == ["here"]
+    [told] = [event.error.message for event in log if event.type == "session.error"]
+    assert call in told and "may run again" in told, "what may happen twice does not happen in silence"
 
 
 @shows_difference("self-hosted-next-item")
@@ -209,6 +211,26 @@ async def test_a_worker_that_was_asked_to_stop_and_died_is_replaced_when_its_lea
 
 
 @shows_difference("self-hosted-unneeded-items")
+async def test_a_worker_whose_session_has_been_at_rest_for_long_is_told_to_let_go_of_it() -> None:
+    clock = HandClock()
+    async with elsewhere(Script(ONE_CALL), clock=clock, work_idle_s=600) as place:
+        session = await place.session()
+        [call] = await place.waits(session)
+        item = await place.take()
+        beat = await place.beat(item, desired_ttl_seconds=600)
+        await clock.advance(599)
+        beat = await place.beat(item, beat.last_heartbeat, desired_ttl_seconds=600)
+        await clock.advance(599)
+        beat = await place.beat(item, beat.last_heartbeat, desired_ttl_seconds=600)
+        assert beat.state == "active", "somebody waits for it, however long"
+        await place.bearing(token_of(item)).beta.sessions.events.send(session, events=[result(call)])
+        await place.until(session, ended)
+        beat = await place.beat(item, beat.last_heartbeat)
+        assert beat.state == "active"
+        await clock.advance(601)
+        assert (await place.beat(item, beat.last_heartbeat)).state == "stopping"
+
+
 async def test_an_interrupt_answers_what_a_worker_would_and_ends_of_sessions_end_their_work() -> None:
     async with elsewhere(Script([calls(("bash", {"command": "sleep 1"}))])) as place:
         session = await place.session()
@@ -311,6 +333,10 @@ async def test_bad_requests_are_refused_by_name() -> None:
         for config, words in (({"limits": {"processes": 4}}, "config.limits"), ({"packages": {}}, "packages")):
             body = {"name": "x", "config": {"type": "self_hosted", **config}}
             await _refused(user, "post", "/v1/environments", body, 400, words)
+        own = "/freehold/v1"
+        await _refused(user, "post", f"{own}/environments/{place.environment}/build", {}, 400, "self-hosted")
+        await _refused(user, "post", f"{own}/sessions/{session}/fork", {}, 400, "files are not here")
+        await _refused(user, "get", f"{own}/sessions/{session}/diff", None, 400, "files are not here")
         cloud = await user.beta.environments.create(name="cloud")
         for body, words in (
             ({"name": "k", "environment_id": cloud.id}, "not self-hosted"),

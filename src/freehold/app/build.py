@@ -29,12 +29,12 @@ from freehold.app.settings import DataSettings
 from freehold.app.toolboxes import make_toolboxes, own_toolbox
 from freehold.app.upstreams import make_upstreams
 from freehold.app.webhooks import make_webhooks
+from freehold.app.work import make_work
 from freehold.batches.payers import Payers
 from freehold.calls import Handler
 from freehold.config import Configuration
 from freehold.gateway.switch import Switch
 from freehold.jobs.alerts import Alerts, AlertSettings
-from freehold.jobs.work_queue import WorkQueue, WorkSettings
 from freehold.ledger.manage import Budgets
 from freehold.ledger.rates import Rates
 from freehold.store.call_summing import CallSumming
@@ -105,7 +105,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             payers=payers,
             webhooks=make_webhooks(ground, secrets),
             alerts=Alerts(store, configuration.section(AlertSettings), clock=ground.clock, ids=ground.ids),
-            work=WorkQueue(store, clock=ground.clock, ids=ground.ids, settings=configuration.section(WorkSettings)),
+            work=make_work(ground),
             measured=measured,
             lasting=lasting,
         )

@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from freehold.access.keys import TOKEN_PREFIX
 from freehold.clock import Clock, rfc3339
 from freehold.config import setting
-from freehold.errors import Conflict, PreconditionFailed
+from freehold.errors import Conflict, NotFound, PreconditionFailed
 from freehold.ids import NewId
 from freehold.jobs import chaos
 from freehold.store import work
@@ -46,6 +46,17 @@ class WorkSettings:
     work_lease_s: float = setting(
         90.0, "How long a worker may be silent before its session is given to another worker.", unit="s", least=1
     )
+    work_idle_s: float = setting(
+        300.0, "How long a session may be at rest before its worker is told to let go of it.", unit="s", least=1
+    )
+
+
+Lost = Callable[[Connection, str, int], Awaitable[None]]
+"""Is told, within the operation, which session has lost a worker that had begun, and when. Its row is locked."""
+
+
+async def unmourned(connection: Connection, session_id: str, now_us: int) -> None:
+    """Where nobody is to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +89,12 @@ class Beaten:
 class WorkQueue:
     """The queues of all environments."""
 
-    def __init__(self, store: Store, *, clock: Clock, ids: NewId, settings: WorkSettings) -> None:
+    def __init__(
+        self, store: Store, *, clock: Clock, ids: NewId, settings: WorkSettings, lost: Lost = unmourned
+    ) -> None:
         self._store = store
+        self._lost = lost
+        self._idle_us = round(settings.work_idle_s * 1_000_000)
         self._clock = clock
         self._ids = ids
         self._lease_s = settings.work_lease_s
@@ -153,7 +168,15 @@ class WorkQueue:
             begun = {"state": "active", "started_us": item.started_us or now_us} if item.state == "starting" else {}
             return {**lease, **begun}
 
-        item = await self._change(place, work_id, beaten)
+        async def op(connection: Connection) -> WorkRow:
+            item = await self._locked(connection, place, work_id)
+            values = dict(beaten(item))
+            before_us = now_us - self._idle_us
+            if values and item.state != "stopping" and await work.is_resting(connection, item.session_id, before_us):
+                values |= {"state": "stopping", "stop_requested_us": now_us}
+            return await work.change(connection, work_id, values) if values else item
+
+        item = await self._store.write(op)
         chaos.point("after_heartbeat")
         return Beaten(item, item.state != "stopped", ttl_s)
 
@@ -168,9 +191,7 @@ class WorkQueue:
         now_us = self._clock.now_us()
 
         async def op(connection: Connection) -> WorkRow:
-            await work.read(connection, place.workspace_id, place.environment_id, work_id)
-            item = await work.lock(connection, work_id)
-            assert item is not None
+            item = await self._locked(connection, place, work_id)
             if void:
                 raise Conflict(f"{item.id} was handed to another worker since.")
             if item.state == "stopped":
@@ -208,7 +229,10 @@ class WorkQueue:
 
         item = await self._store.write(op)
         chaos.point("after_poll")
-        return None if item is None else (item, token)
+        if item is None:
+            return None
+        self._store.wakes.signal([item.session_id])  # its log may tell of a worker that was lost
+        return item, token
 
     async def _hand_out(self, connection: Connection, place: Place, reclaim_us: int, sha256: str) -> WorkRow | None:
         now_us = self._clock.now_us()
@@ -226,6 +250,8 @@ class WorkQueue:
             if not await work.wants_worker(connection, item.session_id):
                 await self._stopped(connection, item, now_us)
                 continue
+            if item.heartbeat_us is not None:
+                await self._lost(connection, item.session_id, now_us)
             item = await work.change(connection, item.id, _handed(item, now_us))
             await work.add_token(connection, item, sha256)
             return item
@@ -246,13 +272,18 @@ class WorkQueue:
 
     async def _change(self, place: Place, work_id: str, change: Callable[[WorkRow], Mapping[str, Any]]) -> WorkRow:
         async def op(connection: Connection) -> WorkRow:
-            await work.read(connection, place.workspace_id, place.environment_id, work_id)
-            item = await work.lock(connection, work_id)
-            assert item is not None
+            item = await self._locked(connection, place, work_id)
             values = change(item)
             return await work.change(connection, work_id, values) if values else item
 
         return await self._store.write(op)
+
+    async def _locked(self, connection: Connection, place: Place, work_id: str) -> WorkRow:
+        await work.read(connection, place.workspace_id, place.environment_id, work_id)
+        item = await work.lock(connection, work_id)
+        if item is None:  # its environment was deleted between the two
+            raise NotFound(f"There is no work item {work_id}.")
+        return item
 
 
 def _handed(item: WorkRow, now_us: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
@@ -231,14 +231,28 @@ async def wants_worker(connection: AsyncConnection, session_id: str) -> bool:
         return True
     if status != "idle":
         return False
-    waits = exists().where(
+    return bool(await waiting_calls(connection, session_id))
+
+
+async def waiting_calls(connection: AsyncConnection, session_id: str) -> list[str]:
+    """The calls of a session that only a worker can answer, by their events' ids, in order."""
+    waits = (
         tool_calls.c.session_id == session_id,
         tool_calls.c.state == "planned",
         tool_calls.c.policy == "client",
-        events.c.id == tool_calls.c.event_id,
         events.c.type == "agent.tool_use",
     )
-    return bool((await connection.execute(select(waits))).scalar())
+    joined = tool_calls.join(events, events.c.id == tool_calls.c.event_id)
+    found = select(tool_calls.c.event_id).select_from(joined).where(*waits).order_by(events.c.seq)
+    return list((await connection.execute(found)).scalars())
+
+
+async def is_resting(connection: AsyncConnection, session_id: str, since_us: int) -> bool:
+    """Whether nothing has happened in a session since then, and no worker can make anything happen."""
+    rests = (sessions.c.id == session_id, sessions.c.status == "idle", sessions.c.updated_us <= since_us)
+    if (await connection.execute(select(sessions.c.id).where(*rests))).first() is None:
+        return False
+    return not await waiting_calls(connection, session_id)
 
 
 async def note_answer(connection: AsyncConnection, session_id: str, now_us: int) -> None:
