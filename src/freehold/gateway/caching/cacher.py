@@ -18,6 +18,7 @@ from freehold.gateway.caching.plan import Plan, Planner
 from freehold.gateway.routing.models import cache_minimum
 from freehold.ledger.rates import Rates
 from freehold.wire.facts import Usage
+from freehold.wire.search import contains
 
 Mode = Literal["auto", "off", "client"]
 _BYTES_PER_TOKEN = 3.5
@@ -149,4 +150,4 @@ def route_of(call: Call) -> str:
 
 def has_marks(call: Call) -> bool:
     """Whether the client has set breakpoints of its own."""
-    return NAME in call.body
+    return contains(call.body, NAME)
