@@ -31,6 +31,8 @@ class FrontProtocol(StrictProtocol):
         self._doors = _doors(self.config.app)
         self._coming: Direct | None = None
         self._answering: Direct | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._next_one: asyncio.Future[tuple[Direct, bytes | FreeholdError]] | None = None
         self._rest_timer: asyncio.TimerHandle | None = None
         self._rested_s = 0.0
         self._resting = False
@@ -47,6 +49,8 @@ class FrontProtocol(StrictProtocol):
         if self._answering is not None:
             self._answering.leave()
             self._answering = None
+        if self._next_one is not None:
+            self._next_one.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -157,10 +161,29 @@ class FrontProtocol(StrictProtocol):
     def begin(self, body: bytes | FreeholdError) -> None:
         """The request that was coming is here whole, or this is why it cannot be."""
         direct, self._coming = self._coming, None
-        if direct is not None:
-            self._answering = direct
-            direct.task = self.loop.create_task(direct.run(body))
-            self.tasks.add(direct.task)
+        if direct is None:
+            return
+        self._answering = direct
+        next_one, self._next_one = self._next_one, None
+        if self._worker is None or next_one is None:
+            self._worker = self.loop.create_task(self._work(direct, body))
+        else:
+            next_one.set_result((direct, body))
+        direct.task = self._worker
+        self.tasks.add(self._worker)
+
+    async def _work(self, direct: Direct, body: bytes | FreeholdError) -> None:
+        """Answers one request of this connection after the other: a task for each would cost 2 µs a request."""
+        try:
+            while True:
+                await direct.run(body)
+                if self._worker is not direct.task or self.transport.is_closing():
+                    return
+                self.tasks.discard(direct.task)
+                self._next_one = self.loop.create_future()
+                direct, body = await self._next_one
+        finally:
+            self.tasks.discard(direct.task)
 
     def answered(self) -> None:
         """The answer is out: the connection is free for the next request."""
@@ -211,6 +234,7 @@ class Direct:
     __slots__ = (
         "_began_s",
         "_door",
+        "_flows",
         "_left",
         "_protocol",
         "_timer",
@@ -231,6 +255,7 @@ class Direct:
         self.keep_alive = keep_alive
         self.parts: list[bytes] = []
         self.begun = False
+        self._flows = False
         self.task: asyncio.Task[None]
 
     # While it comes in.
@@ -265,15 +290,13 @@ class Direct:
     # While it is answered.
 
     async def run(self, body: bytes | FreeholdError) -> None:
-        """The request's task."""
+        """Answer it."""
         try:
             await self._door.serve(self.asked, body, self)
         except asyncio.CancelledError:
             if not self._left:
                 self._protocol.transport.close()
                 raise
-        finally:
-            self._protocol.tasks.discard(self.task)
 
     def leave(self) -> None:
         """The client has gone."""
@@ -296,7 +319,12 @@ class Direct:
         protocol = self._protocol
         if protocol.flow.write_paused:
             await protocol.flow.drain()
-        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        chunk = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._flows:
+            protocol.transport.send(chunk)  # type: ignore[attr-defined]
+        else:  # with the head, and with the end if that has come too
+            self._flows = True
+            protocol.transport.write(chunk)
 
     async def end(self) -> None:
         """See `Out`."""

@@ -35,7 +35,7 @@ class GatheringTransport:
         self._held.append(data)
         self._held_bytes += len(data)
 
-    def send(self, head: bytes, body: bytes) -> None:
+    def send(self, head: bytes, body: bytes = b"") -> None:
         """Write both now, after whatever was held: nothing more will come in this turn."""
         if self._held:
             self._flush()

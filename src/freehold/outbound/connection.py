@@ -91,11 +91,19 @@ class Connection(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """The body's next bytes: all that have come since; empty at its end."""
-        while not self._parts:
-            if self.done:
-                return b""
-            await self._next(_SOME)
-        return self._take()
+        while (data := self.read_now()) is None:
+            await self.until_some()
+        return data
+
+    def read_now(self) -> bytes | None:
+        """What `read` would give, if anything has come; else `None`."""
+        if self._parts:
+            return self._take()
+        return b"" if self.done else None
+
+    def until_some(self) -> asyncio.Future[None]:
+        """Await it, and again, until `read_now` gives something."""
+        return self._next(_SOME)
 
     async def read_all(self) -> bytes:
         """The rest of the body."""

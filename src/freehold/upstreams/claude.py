@@ -186,10 +186,10 @@ class ClaudeReply(Conversation):
 class Reads:
     """The reads of one stream: what came, cut at event borders. Raises `UpstreamFailed` if it breaks off."""
 
-    __slots__ = ("_cut", "_frames", "_read")
+    __slots__ = ("_answer", "_cut", "_frames")
 
     def __init__(self, answer: Connection) -> None:
-        self._read = answer.read
+        self._answer = answer
         self._frames = Frames()
         self._cut = self._frames.cut
 
@@ -197,9 +197,12 @@ class Reads:
         return self
 
     async def __anext__(self) -> Read:
+        answer = self._answer
         try:
-            while data := await self._read():
-                if whole := self._cut(data):
+            while (data := answer.read_now()) != b"":
+                if data is None:
+                    await answer.until_some()
+                elif whole := self._cut(data):
                     return Read(whole)
         except WayOutFailed as error:
             raise _told(error) from error
