@@ -97,3 +97,18 @@ async def test_a_client_that_leaves_before_its_body_is_whole_has_made_no_call() 
             await raw.body(headers)
         await until(lambda: len(house.rows) == 1)
         assert house.rows[0].status == 200
+
+
+async def test_requests_of_one_connection_are_told_apart_by_their_headers() -> None:
+    other = forms()["usual"].replace(KEY.encode(), b"sk-fh-" + b"x" * 43)
+    spoken = forms()["usual"].replace(b"host: x\r\n", b"host: x\r\nx-freehold-task-type: sorting\r\n")
+    async with through(FrontProtocol) as house, RawClient.connected(house.url) as raw:
+        seen = []
+        for request in (forms()["usual"], other, spoken, forms()["usual"], other):
+            raw.writer.write(request)
+            status, headers = await raw.head()
+            await raw.body(headers)
+            seen.append(status)
+        assert seen == [200, 401, 200, 200, 401]
+        await until(lambda: len(house.rows) == 5)
+        assert [row.task_type for row in house.rows] == [None, None, "sorting", None, None]

@@ -26,6 +26,7 @@ from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.environments import read_environment
 from freehold.store.keys import KeyRow, Role
+from freehold.wire.repeated import once
 
 log = logging.getLogger(__name__)
 
@@ -95,16 +96,15 @@ class Keys:
         Raises:
             Unauthenticated: there is no key, or it is not valid. The message never repeats it.
         """
-        sent = sent_key(headers)
-        if sent is None:
+        digest = once(headers, _digest)
+        if digest is None:
             self.failures += 1
             raise Unauthenticated("No API key was sent. Send it as `x-api-key: KEY` or `Authorization: Bearer KEY`.")
-        digest = hashlib.sha256(sent[: LONGEST + 1]).digest()
         # The look-up sees half of a hash, which tells nothing of a key; all of it is compared in constant time.
         stored, caller = self._known.get(digest[:16], (bytes(32), None))
         if not hmac.compare_digest(stored, digest) or caller is None:
             self.failures += 1
-            raise Unauthenticated(_refused(sent))
+            raise Unauthenticated(_refused(sent_key(headers) or b""))
         return caller
 
     def worker(self, sent: bytes) -> Worker | None:
@@ -229,6 +229,11 @@ def key_row(key_id: str, workspace_id: str, name: str, role: Role, secret: str, 
     """What is kept of a key."""
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return KeyRow(key_id, workspace_id, name, role, digest, secret[-4:], now_us, None)
+
+
+def _digest(headers: Headers) -> bytes | None:
+    sent = sent_key(headers)
+    return None if sent is None else hashlib.sha256(sent[: LONGEST + 1]).digest()
 
 
 def sent_key(headers: Headers) -> bytes | None:

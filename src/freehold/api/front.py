@@ -9,6 +9,7 @@ answers is the same `MessagesRoute`. The server is told to use `FrontProtocol` a
 from __future__ import annotations
 
 import asyncio
+import operator
 from typing import Any
 
 import httptools
@@ -18,8 +19,12 @@ from freehold.api.messages import ROUTES, Asked, MessagesRoute
 from freehold.api.strict_http import StrictProtocol
 from freehold.calls import Headers
 from freehold.errors import FreeholdError, InvalidRequest
+from freehold.wire.repeated import Repeated
 
 _CONTINUE = b"100-continue"
+_EXPECT = b"expect"
+_LENGTH = b"content-length"
+_name = operator.itemgetter(0)
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -36,6 +41,7 @@ class FrontProtocol(StrictProtocol):
         self._rest_timer: asyncio.TimerHandle | None = None
         self._rested_s = 0.0
         self._resting = False
+        self._known = Repeated([])
         self._in_head = False
         self._heads = 0
 
@@ -109,12 +115,17 @@ class FrontProtocol(StrictProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._length: bytes | None = None
         self._in_head = True
         self._heads += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser."""
-        self.headers.append((name.lower(), value))
+        """Called by the parser. The length is kept apart: the rest is often that of the request before."""
+        name = name.lower()
+        if name == _LENGTH:
+            self._length = value
+        else:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -123,10 +134,14 @@ class FrontProtocol(StrictProtocol):
         found = self._doors.get(path)
         if found is not None and self._is_usual(found[1]):
             name, door = found
-            asked = Asked(name, self.headers, query, door.clock.monotonic_ns())
+            if not self._known.are(self.headers):
+                self._known = Repeated(self.headers)
+            asked = Asked(name, self._known, query, door.clock.monotonic_ns())
             self._coming = Direct(self, door, asked, keep_alive=self.parser.should_keep_alive())
             return
         url, headers = self.url, self.headers
+        if self._length is not None:
+            headers.append((_LENGTH, self._length))
         super().on_message_begin()
         self.url, self.headers = url, headers
         self.expect_100_continue = any(name == b"expect" and value.lower() == _CONTINUE for name, value in headers)
@@ -148,10 +163,9 @@ class FrontProtocol(StrictProtocol):
             super().on_message_complete()
 
     def _is_usual(self, door: MessagesRoute) -> bool:
-        parser, headers = self.parser, dict(self.headers)
-        if parser.get_method() != b"POST" or b"expect" in headers or parser.should_upgrade():
+        parser, length = self.parser, self._length or b""
+        if parser.get_method() != b"POST" or parser.should_upgrade() or _EXPECT in map(_name, self.headers):
             return False
-        length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > door.body_limit_bytes or parser.get_http_version() != "1.1":
             return False
         return not self.is_answering() and not self.pipeline

@@ -12,12 +12,14 @@ from freehold.errors import FreeholdError, InvalidRequest
 from freehold.money import nanodollars
 from freehold.wire.envelopes import parse_fields
 from freehold.wire.headers import OURS_PREFIX
+from freehold.wire.repeated import once
 
 MOST_USER_ID_CHARS = 256
 MOST_TASK_TYPE_CHARS = 64
 MOST_SOURCE_CHARS = 128
 LONGEST_DEADLINE_S = 86_400.0
 _SOURCE = b"x-request-source"
+_ENCODING = b"content-encoding"
 _DEADLINE = b"x-freehold-deadline-s"
 _SIMULATOR_ONLY = b"x-freehold-fault"
 _decode_text = msgspec.json.Decoder(str).decode
@@ -30,7 +32,8 @@ def read_call(
     """A Call of these bytes. What makes it impossible is set as `refused` and raised once its key is known."""
     call = Call(request_id, route, body, {}, headers, "", False, started_ns, query=query)
     try:
-        _read_headers(call)
+        if once(headers, _tell_us_something):
+            _read_headers(call)
         _read_body(call)
     except FreeholdError as error:
         call.refused = error
@@ -84,6 +87,10 @@ def _user_id(metadata: bytes) -> str | None:
     return user_id if isinstance(user_id, str) else None
 
 
+def _tell_us_something(headers: Headers) -> bool:
+    return any(name[:11] == OURS_PREFIX or name in (_SOURCE, _ENCODING) for name, _ in headers)
+
+
 def _read_headers(call: Call) -> None:
     fallback_source = None
     for name, value in call.headers:
@@ -91,7 +98,7 @@ def _read_headers(call: Call) -> None:
             _read_own(call, name, value)
         elif name == _SOURCE:
             fallback_source = _text(name, value, MOST_SOURCE_CHARS)
-        elif name == b"content-encoding" and value.lower() != b"identity":
+        elif name == _ENCODING and value.lower() != b"identity":
             raise InvalidRequest(
                 "content-encoding: a compressed body is not taken here. Send it as it is.",
                 details={"error_code": "request_body_encoding_unsupported"},

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from freehold.calls import Headers
 from freehold.errors import InvalidRequest
 from freehold.wire.headers import HOP_BY_HOP, OURS_PREFIX
+from freehold.wire.repeated import once
 
 _STAY_HERE = HOP_BY_HOP | {
     b"accept-encoding",  # we read the answer, so it must not be compressed
@@ -40,6 +41,11 @@ def request_head(line: bytes, own: bytes, headers: Headers, body_bytes: int) -> 
     Raises:
         InvalidRequest: a header holds a line break, which would begin another one.
     """
+    return b"%b%b%b\r\ncontent-length: %d\r\n\r\n" % (line, own, once(headers, _forwarded), body_bytes)
+
+
+def _forwarded(headers: Headers) -> bytes:
+    """The lines of these headers that cross, and what the API requires, without the last line's end."""
     there = dict(headers)
     kept = [b": ".join(pair) for pair in headers if pair[0] not in _STAY_HERE and pair[0][:11] != OURS_PREFIX]
     if b"connection" in there:
@@ -50,7 +56,7 @@ def request_head(line: bytes, own: bytes, headers: Headers, body_bytes: int) -> 
     lines = b"\r\n".join(kept)
     if lines.count(b"\n") >= len(kept):
         raise InvalidRequest("A header of this request holds a line break.")
-    return b"%b%b%b\r\ncontent-length: %d\r\n\r\n" % (line, own, lines, body_bytes)
+    return lines
 
 
 def answer_headers(headers: Headers) -> Headers:

@@ -8,6 +8,7 @@ from typing import Protocol
 from freehold.calls import Call, Caller, Handler, Headers, Reply
 from freehold.errors import PermissionDenied
 from freehold.wire.headers import WORKSPACE_ID, first
+from freehold.wire.repeated import once
 
 
 class ChecksKeys(Protocol):
@@ -36,7 +37,7 @@ class KeyCheck:
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
             if call.caller is None:
                 call.caller = caller = self._keys.check(call.headers)
-                asked = first(call.headers, WORKSPACE_ID)
+                asked = once(call.headers, _workspace_asked)
                 if asked is not None and asked != caller.workspace_id:
                     raise PermissionDenied(f"{WORKSPACE_ID.decode()}: this key does not belong to {asked[:80]!r}.")
                 if caller.role == "viewer":
@@ -46,3 +47,7 @@ class KeyCheck:
             return inner(call)
 
         return handle
+
+
+def _workspace_asked(headers: Headers) -> str | None:
+    return first(headers, WORKSPACE_ID)
