@@ -16,8 +16,10 @@ import pytest
 import yaml
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from typer.testing import CliRunner
 
 from freehold import testing
+from freehold.cli.commands import commands
 from freehold.inprocess import AsgiTransport
 from freehold.launch import ServerProcess
 from tests.cli.commands import freehold
@@ -94,12 +96,17 @@ async def called(client: Client, tool: str, **arguments: Any) -> str:
     return "".join(block.text for block in result.content if block.type == "text")
 
 
-def test_tools_are_tried_as_the_guide_says(folder: Path) -> None:
-    listed = freehold("tools", "list", "--tools", "shop.py", cwd=folder)
-    assert "shop.count_stock(product)" in listed.stdout and "shop.count_all()" in listed.stdout
-    called = freehold("tools", "call", "count_stock", '{"product": "ink"}', "--tools", "shop.py", cwd=folder)
-    assert called.stdout == "ink: 12 pieces\n"
-    assert "2 of 2 cases hold" in freehold("tools", "test", "cases.yaml", "--tools", "shop.py", cwd=folder).stdout
+def test_tools_are_tried_as_the_guide_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CRM_AUTHORIZATION", "Bearer x")
+
+    def ran(*arguments: str) -> str:
+        return CliRunner().invoke(commands(), ["tools", *arguments]).output
+
+    listed = ran("list", "--tools", "shop.py")
+    assert "shop.count_stock(product)" in listed and "shop.count_all()" in listed
+    assert ran("call", "count_stock", '{"product": "ink"}', "--tools", "shop.py") == "ink: 12 pieces\n"
+    assert "2 of 2 cases hold" in ran("test", "cases.yaml", "--tools", "shop.py")
     asked = ["tools", "call", "query", '{"statement": "SELECT name FROM products"}', "--config", "freehold.toml"]
     ready = freehold(*asked, cwd=folder, environment=VARIABLES)
     assert json.loads(ready.stdout) == {"name": "ink"}, ready.stderr

@@ -12,6 +12,9 @@ import pytest
 from anthropic import BadRequestError
 
 from freehold import testing
+from freehold.agents.tools.execution import Place
+from freehold.agents.tools.remote.servers import RemoteServers, RemoteSettings
+from freehold.toolboxes.results import Sizes
 from tests.agents.house import Json, Script, calls, text
 from tests.agents.mcp_stranger import SECRET
 from tests.agents.stage import Play
@@ -101,34 +104,29 @@ async def test_its_calls_ask_by_default_and_what_is_switched_off_is_not_offered(
         assert words(of(await play.idle(2), "agent.mcp_tool_result")[0]) == "2"
 
 
-@pytest.mark.parametrize(
-    ("path", "settings", "told"),
-    [
-        ("/door/rude", {}, "the connection ended|it said"),
-        ("/door/mute", {"mcp_connect_s": 0.3}, "did not answer within"),
-        ("/door/away?to=http://localhost:{port}/mcp", {}, "it said: Redirect to"),
-        ("/nothing", {}, "it said: Not Found"),
-        ("/locked/", {}, "HTTP 401"),
-        (":1", {}, "cannot connect"),
-    ],
-)
-async def test_a_server_that_cannot_be_met_is_told_and_the_turn_goes_on(
-    address: str, path: str, settings: Json, told: str
-) -> None:
+async def test_a_server_that_cannot_be_met_is_told_and_the_turn_goes_on(address: str) -> None:
     script = Script([text("without it")])
     port = address.rpartition(":")[2]
-    url = "http://127.0.0.1:1/mcp" if path == ":1" else address + path.format(port=port)
-    async with playing(script, url, settings) as play:
-        await play.say()
-        events = await play.idle(1)
-        [error] = of(events, "session.error")
-        locked = "401" in told
-        kind = "mcp_authentication_failed_error" if locked else "mcp_connection_failed_error"
-        assert (error.error.type, error.error.mcp_server_name) == (kind, "far")
-        assert error.error.retry_status.type == "retrying"
-        assert any(option in error.error.message for option in told.split("|")), error.error.message
-        assert words(of(events, "agent.message")[0]) == "without it"
-        assert "tools" not in script.asked[0]
+    cases = {
+        f"{address}/door/rude": "the connection ended|it said",
+        f"{address}/door/mute": "did not answer within",
+        f"{address}/door/away?to=http://localhost:{port}/mcp": "it said: Redirect to",
+        f"{address}/nothing": "it said: Not Found",
+        f"{address}/locked/": "HTTP 401",
+        "http://127.0.0.1:1/mcp": "cannot connect",
+    }
+    async with testing.server(upstream=script, settings={**PRIVATE, "mcp_connect_s": 2.0}, strict=True) as running:
+        for url, told in cases.items():
+            play = await visiting(running, url)
+            await play.say()
+            events = await play.idle(1)
+            [error] = of(events, "session.error")
+            kind = "mcp_authentication_failed_error" if "401" in told else "mcp_connection_failed_error"
+            assert (error.error.type, error.error.mcp_server_name) == (kind, "far")
+            assert error.error.retry_status.type == "retrying"
+            assert any(option in error.error.message for option in told.split("|")), error.error.message
+            assert words(of(events, "agent.message")[0]) == "without it"
+            assert "tools" not in script.asked[-1]
 
 
 async def test_what_is_private_is_not_reached_unless_the_operator_says_so(address: str) -> None:
@@ -155,6 +153,19 @@ async def test_a_limited_environment_must_allow_the_server(address: str) -> None
         open_to = await visiting(play.running, f"{address}/mcp", networking={**limited, "allow_mcp_servers": True})
         await open_to.say()
         assert not of(await open_to.idle(1), "session.error")
+
+
+async def test_an_environment_without_networking_of_its_own_limits_nothing(address: str) -> None:
+    async def no_credentials(workspace_id: str, url: str) -> Json:
+        return {}
+
+    servers = RemoteServers(RemoteSettings(**PRIVATE), Sizes(1000, 1000), no_credentials)
+    place = Place("sesn_1", "wrkspc_1", 1, {"type": "self_hosted"})
+    found = await servers.tools(place, {"name": "far", "url": f"{address}/mcp"})
+    assert "add" in [tool.name for tool in found]
+    result = await servers.call(place, f"{address}/mcp", "nothing", {})
+    assert result.is_error
+    await servers.close()
 
 
 async def test_a_server_that_dies_in_the_middle_leaves_the_outcome_open_and_is_met_again() -> None:

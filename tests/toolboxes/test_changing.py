@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from freehold import testing
+from freehold.cli.commands import commands
 from freehold.clock import SystemClock
 from freehold.errors import Misconfigured
 from freehold.toolboxes.base import Toolbox
@@ -16,7 +18,6 @@ from freehold.toolboxes.changing import ChangingToolbox
 from freehold.toolboxes.current import Asker
 from freehold.toolboxes.load import load_toolbox
 from freehold.toolboxes.settings import ToolboxSettings
-from tests.cli.commands import freehold
 
 TOOLS = '''
 from anthropic import beta_tool
@@ -97,22 +98,24 @@ async def test_a_tool_knows_on_whose_behalf_it_runs_and_can_tell_how_far_it_is(
 
 def test_tools_are_listed_called_and_tested_without_a_server(tmp_path: Path) -> None:
     file = written(tmp_path, "old", "x", "tried")
-    tools: list[str | Path] = ["--tools", file]
-    listed = freehold("tools", "list", *tools)
-    assert "tried.ask(name)" in listed.stdout and "Ask who is called old" in listed.stdout
-    assert json.loads(freehold("tools", "list", "--json", *tools).stdout)[0]["input_schema"]["required"] == ["name"]
-    called = freehold("tools", "call", "ask", '{"name": "Li"}', *tools)
-    assert (called.stdout, called.returncode) == ("old x Li\n", 0)
-    wrong = freehold("tools", "call", "tried.ask", "{}", *tools)
-    assert "missing argument name" in wrong.stdout and wrong.returncode == 1
-    unknown = freehold("tools", "call", "nothing", *tools)
-    assert "tried.whoami" in unknown.stderr and unknown.returncode == 2
+
+    def ran(*arguments: str) -> tuple[str, int]:
+        done = CliRunner().invoke(commands(), ["tools", *arguments, "--tools", str(file)])
+        return str(done.output or done.exception), done.exit_code
+
+    listed, _ = ran("list")
+    assert "tried.ask(name)" in listed and "Ask who is called old" in listed
+    assert json.loads(ran("list", "--json")[0])[0]["input_schema"]["required"] == ["name"]
+    assert ran("call", "ask", '{"name": "Li"}') == ("old x Li\n", 0)
+    wrong, code = ran("call", "tried.ask", "{}")
+    assert "missing argument name" in wrong and code == 1
+    assert "tried.whoami" in ran("call", "nothing")[0]
+    assert "must be a JSON object" in ran("call", "ask", "[]")[0]
     cases = tmp_path / "cases.yaml"
     cases.write_text(
         "- {tool: ask, arguments: {name: Li}, contains: Li}\n"
         "- {tool: ask, error: true, contains: missing}\n"
         "- {tool: ask, arguments: {name: Li}, contains: Wang}\n"
     )
-    tested = freehold("tools", "test", cases, *tools)
-    assert "FAIL  ask" in tested.stdout and "2 of 3 cases hold" in tested.stdout and tested.returncode == 1
-    assert freehold("tools", "list").returncode == 2
+    tested, code = ran("test", str(cases))
+    assert "FAIL  ask" in tested and "2 of 3 cases hold" in tested and code == 1

@@ -163,6 +163,8 @@ def _key(session_id: str, url: str, headers: Mapping[str, str]) -> str:
 def _check_environment(environment: Mapping[str, Any], url: str) -> None:
     if environment["type"] == "self_hosted":  # it says nothing of the network that this server is in
         return
+    if environment.get("networking") is None:  # a self-hosted one: its boxes are not this server's, its calls are
+        return
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     allowed = (environment.get("networking") or {}).get("allow_mcp_servers")
