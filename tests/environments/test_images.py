@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from freehold.app.basebuilding import build_base
+from freehold.app.settings import DataSettings
 from freehold.clock import HandClock
+from freehold.config import load
 from freehold.environments.base import BoxSpec
 from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.egress import Egress
 from freehold.environments.images.archives import ImageRefused, open_archive
+from freehold.environments.images.debian import Debian
 from freehold.environments.images.images import ImageSettings
 from freehold.environments.images.manifest import read_manifest
 from freehold.environments.images.roots import user_of
+from freehold.environments.launcher import find_program
+from freehold.environments.networking import EgressSettings
 from tests.environments.conftest import require_bubblewrap
 from tests.environments.live import Agent, text
 from tests.images import Image, digest, entry, folder, layer, link, system
@@ -201,3 +210,62 @@ def test_the_user_of_an_image(tmp_path: Path, wanted: str, found: int | None) ->
             user_of(tmp_path, wanted)
     else:
         assert user_of(tmp_path, wanted).uid == found
+
+
+async def test_a_system_that_was_built_is_what_boxes_stand_on_until_it_is_not_wanted(
+    boxes: Bubblewrap, tmp_path: Path, clock: HandClock
+) -> None:
+    tar = tmp_path / "base.tar"
+    tar.write_bytes(layer(*_members(SYSTEM), entry("etc/built", "yes\n"), entry("var/lib/dpkg/status", "")))
+    base = await boxes.images.take_base(tar, "debian handmade")
+    tar.unlink()
+    wanted = BoxSpec("sesn_1", tmp_path / "boxes" / "sesn_1", 1)
+    first = Agent(await boxes.open(wanted), wanted)
+    assert await first.bash("cat /etc/built; command -v python3 || echo bare") == "yes\nbare"
+    assert f"debian handmade ({base.digest})" in (wanted.workdir / "meta.json").read_text()
+    Image([SYSTEM], {}).as_folder(tmp_path / "images" / "other")
+    second = await opened(boxes, tmp_path, "other", "sesn_2")
+    assert (await second.call("bash", command="cat /etc/built")).is_error
+    await clock.advance(40 * 86_400)
+    assert base.root.name not in await boxes.collect_layers(30)
+    plain = Bubblewrap(tmp_path / "boxes", image_settings=ImageSettings(box_base="host"), clock=clock)
+    try:
+        third = BoxSpec("sesn_3", tmp_path / "boxes" / "sesn_3", 1)
+        assert (await Agent(await plain.open(third), third).call("bash", command="cat /etc/built")).is_error
+    finally:
+        await plain.close()
+
+
+def _members(packed: bytes) -> list[tuple[tarfile.TarInfo, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        return [(one, file.read() if (file := tar.extractfile(one)) else b"") for one in tar]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+async def test_a_debian_system_is_built_and_takes_packages_of_its_own(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if "soak" not in str(request.config.getoption("markexpr")):
+        pytest.skip("`make soak` runs it")
+    if find_program("mmdebstrap") is None:
+        pytest.skip("mmdebstrap is not installed")
+    require_bubblewrap()
+    configuration = load([DataSettings, ImageSettings], flags={"data": tmp_path}, environment={})
+    said: list[str] = []
+    base = await build_base(configuration, Debian(), said.append)
+    egress = Egress(EgressSettings(egress_private_hosts=EgressSettings().egress_package_hosts))
+    boxes = Bubblewrap(tmp_path / "sessions", egress=egress)
+    try:
+        packages = {"packages": {"apt": ["tree"], "pip": ["requests==2.32.3"]}}
+        wanted = BoxSpec("sesn_1", tmp_path / "sessions" / "sesn_1", 1, environment=packages)
+        agent = Agent(await boxes.open(wanted), wanted)
+        look = (
+            "sed -n 's/^ID=//p' /etc/os-release; tree --version | cut -c1-4; git --version | cut -c1-3; rg -V | head -1"
+        )
+        assert (await agent.bash(look)).splitlines()[:3] == ["debian", "tree", "git"]
+        assert await agent.bash("python3 -c 'import requests; print(requests.__version__)'") == "2.32.3"
+        assert (await agent.call("bash", command="touch /usr/x || apt-get install -y sl")).is_error
+    finally:
+        await boxes.close()
+    assert said and base.name == "debian bookworm"

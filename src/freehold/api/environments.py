@@ -39,10 +39,11 @@ async def no_images(workspace_id: str, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Possible:
-    """What an environment may ask for: within `bounds`, and an image that passes the check."""
+    """What an environment may ask for: within `bounds`, an image that passes the check, what programs boxes find."""
 
     bounds: BoundSettings = field(default_factory=BoundSettings)
     image: CheckImage = no_images
+    has: Callable[[str], bool] = in_base
 
 
 def routes(rows: EnvironmentRows, *, clock: Clock, ids: NewId, possible: Possible | None = None) -> list[BaseRoute]:
@@ -67,7 +68,7 @@ class _Environments:
 
     async def create(self, request: Request) -> Response:
         fields = await self._fields(request, "environments.create")
-        body = _created(fields)
+        body = _created(fields, self._possible.has)
         row = await self._rows.create(request.workspace_id, self._ids("env"), body, self._clock.now_us())
         return answer(shown(row))
 
@@ -94,7 +95,10 @@ class _Environments:
         fields = await self._fields(request, "environments.update")
         environment_id = request.path["environment_id"]
         row = await self._rows.update(
-            request.workspace_id, environment_id, self._clock.now_us(), lambda row: _updated(row, fields)
+            request.workspace_id,
+            environment_id,
+            self._clock.now_us(),
+            lambda row: _updated(row, fields, self._possible.has),
         )
         return answer(shown(row))
 
@@ -137,17 +141,17 @@ def refuse_archived(row: EnvironmentRow) -> None:
         )
 
 
-def _created(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _created(fields: Mapping[str, Any], has: Callable[[str], bool]) -> dict[str, Any]:
     return {
         "name": _name(fields.get("name")),
         "description": _description(fields.get("description")),
-        "config": whole_config(fields.get("config") or {"type": "cloud"}),
+        "config": whole_config(fields.get("config") or {"type": "cloud"}, has=has),
         "metadata": new_metadata(fields.get("metadata")),
         "scope": _scope(fields.get("scope")),
     }
 
 
-def _updated(row: EnvironmentRow, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _updated(row: EnvironmentRow, fields: Mapping[str, Any], has: Callable[[str], bool]) -> dict[str, Any]:
     refuse_archived(row)
     body = dict(row.body)
     if fields.get("name") is not None:
@@ -156,7 +160,7 @@ def _updated(row: EnvironmentRow, fields: Mapping[str, Any]) -> dict[str, Any]:
         body["description"] = _description(fields["description"])
     if fields.get("config") is not None:
         _refuse_other_type(row.body["config"], fields["config"])
-        body["config"] = whole_config(fields["config"], row.body["config"])
+        body["config"] = whole_config(fields["config"], row.body["config"], has)
     if "metadata" in fields:
         body["metadata"] = merged_metadata(body["metadata"], fields["metadata"], empty_deletes=True)
     if fields.get("scope") is not None:
@@ -190,15 +194,20 @@ def _refuse_other_type(current: Mapping[str, Any], given: Mapping[str, Any]) -> 
         )
 
 
-def whole_config(given: Mapping[str, Any], current: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A whole `config`; what is left out stays as in `current`, else takes the default."""
+def whole_config(
+    given: Mapping[str, Any], current: Mapping[str, Any] | None = None, has: Callable[[str], bool] = in_base
+) -> dict[str, Any]:
+    """A whole `config`; what is left out stays as in `current`, else takes the default.
+
+    `has`: whether boxes find a program, where the environment names no image.
+    """
     if given.get("type") == "self_hosted":
         if others := given.keys() - {"type"}:
             raise InvalidRequest(f"config.{min(others)}: the machine of a self-hosted environment's worker says that.")
         return {"type": "self_hosted"}
     kept = current or {}
     image = given.get("image", kept.get("image"))
-    packages = _packages(given.get("packages") or {}, kept.get("packages") or {}, image is not None)
+    packages = _packages(given.get("packages") or {}, kept.get("packages") or {}, _anything if image else has)
     networking = _networking(given.get("networking"), kept.get("networking"), any(packages[name] for name in MANAGERS))
     config = {"type": "cloud", "networking": networking, "packages": packages}
     own = {"limits": given.get("limits", kept.get("limits")), "image": image}
@@ -238,16 +247,16 @@ def _limited(managers: bool, hosts: Sequence[str], mcp_servers: bool) -> dict[st
     }
 
 
-def _packages(given: Mapping[str, Any], kept: Mapping[str, Any], on_image: bool) -> dict[str, Any]:
-    """A manager that is left out keeps its packages; an empty list takes them away. What is in an image shows later."""
+def _packages(given: Mapping[str, Any], kept: Mapping[str, Any], has: Callable[[str], bool]) -> dict[str, Any]:
+    """A manager that is left out keeps its packages; an empty list takes them away."""
     said = {name: kept.get(name) if given.get(name) is None else given[name] for name in MANAGERS}
     packages = {name: list(specs or ()) for name, specs in said.items()}
-    has = _anything if on_image else in_base
     _placed("config", lambda packages: check_packages(packages, has), packages)
     return {"type": "packages", **packages}
 
 
 def _anything(program: str) -> bool:
+    """What is in an image shows when packages are installed on it."""
     return True
 
 

@@ -16,10 +16,11 @@ from freehold.environments.egress import Egress
 from freehold.environments.fallback import Fallback
 from freehold.environments.fleet import BoxSettings, Fleet, HearsOfBoxes
 from freehold.environments.images.archives import ImageRefused
+from freehold.environments.images.assemble import inside
 from freehold.environments.images.images import ImageSettings
 from freehold.environments.local import Local
 from freehold.environments.networking import EgressSettings
-from freehold.environments.packages import LayerSettings
+from freehold.environments.packages import LayerSettings, in_base
 from freehold.environments.site import site_of
 from freehold.environments.workdirs import Workdirs
 from freehold.errors import InvalidRequest
@@ -71,6 +72,13 @@ class BoxHouse:
             await self._walled.images.check(name, workspace_id)
         except ImageRefused as error:
             raise InvalidRequest(f"config.image: {error}") from error
+
+    def has(self, program: str) -> bool:
+        """Whether boxes find that program, where their environment names no image."""
+        base = self._walled.images.base()
+        if base is None:
+            return in_base(program)
+        return any(inside(base.root, f"{folder}/{program}") for folder in ("usr/bin", "usr/local/bin"))
 
     async def look(self) -> None:
         """Open a box and see. Where there is no isolation, agent tools will be refused, and it is said here."""

@@ -105,7 +105,9 @@ def _routes(parts: Parts) -> list[BaseRoute]:
 
     tenants = Workspaces(store, clock=clock, ids=ids)
 
-    possible = environments.Possible(ground.configuration.section(BoundSettings), of_sessions.boxes.check_image)
+    possible = environments.Possible(
+        ground.configuration.section(BoundSettings), of_sessions.boxes.check_image, of_sessions.boxes.has
+    )
 
     async def ready() -> str | None:
         return None if store.healthy else "The database cannot be written; see the server's log."

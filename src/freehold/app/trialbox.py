@@ -25,8 +25,9 @@ _LONGEST_MS = 3_600_000
 class TrialBox:
     """An open one."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, base: str) -> None:
         self._box = box
+        self.base = base
 
     async def run(self, command: str) -> ToolOutcome:
         """What the command printed, in the one shell of this box. Raises `BoxDied`."""
@@ -54,7 +55,7 @@ async def trial_box(configuration: Configuration, environment: Mapping[str, Any]
     try:
         box = await boxes.open(BoxSpec(workdir.path.name, workdir.path, 1, limits, environment))
         try:
-            yield TrialBox(box)
+            yield TrialBox(box, str(workdir.meta().get("base")))
         finally:
             await box.close()
     finally:

@@ -57,12 +57,50 @@ def list_(
 
 
 def build(
-    environment_id: EnvironmentId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+    environment_id: Annotated[str | None, typer.Argument(help="Id of the environment.")] = None,
+    base: Annotated[
+        bool, typer.Option("--base", help="Build a Debian system on this machine instead, for boxes to stand on.")
+    ] = False,
+    suite: Annotated[str, typer.Option(help="Which Debian, with --base.")] = "bookworm",
+    mirror: Annotated[str | None, typer.Option(help="Where it comes from, with --base.")] = None,
+    config: ConfigFile = None,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Install the packages of an environment now, so that no session waits for them."""
     from freehold.cli.settings import server_of
 
-    server = server_of(data, url, key_file)
+    if base == (environment_id is not None):
+        raise typer.BadParameter("name an environment, or --base")
+    if environment_id is None:
+        _build_base(suite, mirror, config, data, as_json)
+    else:
+        _build(environment_id, server_of(data, url, key_file), as_json)
+
+
+def _build_base(suite: str, mirror: str | None, config: Any, data: Any, as_json: bool) -> None:
+    import asyncio
+
+    from freehold.app.basebuilding import build_base
+    from freehold.cli.settings import configured
+    from freehold.environments.base import BoxFailed
+    from freehold.environments.images.debian import Debian
+
+    def said(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    try:
+        image = asyncio.run(build_base(configured({"data": data}, config), Debian(suite, mirror), said))
+    except BoxFailed as error:
+        print(f"{error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    told = f"Boxes stand on {image.name} ({image.digest}) from now on, where their environment names no image."
+    tell(told, {"type": "base", "name": image.name, "digest": image.digest}, as_json)
+
+
+def _build(environment_id: str, server: Server, as_json: bool) -> None:
     last: dict[str, Any] = {}
     with _bar() as advance:
         for line in server.lines(f"/freehold/v1/environments/{environment_id}/build"):
@@ -104,12 +142,11 @@ def show(
     script = f"cat /etc/os-release 2>/dev/null | sed -n 's/^PRETTY_NAME=//p'; {_look()}"
 
     async def look(box: TrialBox) -> None:
+        print(f"base: {box.base}, read-only\nnetwork: {network}")
         print(str((await box.run(script)).content[0]["text"]))
 
     environment = _config(_server(data, url, key_file), environment_id)
     network = _network(environment)
-    base = f"image {environment['image']}" if "image" in environment else "the host's /usr"
-    print(f"base: {base}, read-only\nnetwork: {network}")
     _in_box(environment, config, data, look)
 
 

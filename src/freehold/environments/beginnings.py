@@ -35,6 +35,8 @@ class Beginning:
     """What bubblewrap will read its options from; still empty."""
     info: int
     """Where bubblewrap will tell the box's pid."""
+    runs: tuple[str, ...] = ()
+    """How it starts its Python; bases that differ in that cannot have it."""
 
     def go(self, user: int | None, options: bytes, overlays: Sequence[str] = ()) -> None:
         """Become the box with those options, as that user of the host. `overlays`: see `command.begin`.
@@ -85,7 +87,7 @@ class Beginnings:
         Raises:
             BoxFailed: it cannot be made.
         """
-        while self._ready and limits == Limits() and not kit.base.runs:
+        while self._ready and limits == Limits() and self._ready[-1].runs == kit.base.runs:
             found = self._ready.pop()
             if found.outer.poll() is None:
                 return found
@@ -124,7 +126,7 @@ class Beginnings:
                 with group.entered() as inside:
                     made = _start(self._launcher, kit, theirs.fileno())
                 on_error.pop_all()
-            return Beginning(made[0], group, limits, ours, *made[1:]), inside
+            return Beginning(made[0], group, limits, ours, *made[1:], kit.base.runs), inside
 
         try:
             beginning, inside = await whole(self._launcher.run(start), lambda made: made[0].end())

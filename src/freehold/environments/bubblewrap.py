@@ -81,6 +81,7 @@ class Bubblewrap:
         self._open: set[LiveBox] = set()
         self._disk = DiskWatch()
         self._kit: Kit | None = None
+        self._usual: Base | None = None
         self._runtime: Runtime | None = None
         self._making_runtime = asyncio.Lock()
 
@@ -112,7 +113,8 @@ class Bubblewrap:
             tell(Progress("image", state, 1, 1, (str(environment.get("image")),)))
 
         base = await self._standing(environment, workspace_id, told)
-        standing = Standing(base.identity, environment.get("image"))
+        system = self.images.base() if not environment.get("image") else None
+        standing = Standing(base.identity, environment.get("image"), system.root if system else None)
         return await self._layers.ready(environment.get("packages") or {}, standing, tell)
 
     async def _standing(
@@ -121,13 +123,13 @@ class Bubblewrap:
         """What a box of that environment stands on."""
         kit = await self._known()
         name = environment.get("image")
-        if not name:
+        image = await self.images.ready(name, workspace_id, tell) if name else await asyncio.to_thread(self.images.base)
+        if image is None:
             return kit.base
-        image = await self.images.ready(name, workspace_id, tell)
         async with self._making_runtime:
             if self._runtime is None:
                 self._runtime = await asyncio.to_thread(host_runtime, self._root / ".base", kit.base.python)
-        described = f"image {image.name} ({image.digest})"
+        described = f"{'image ' if name else ''}{image.name} ({image.digest})"
         making = (image.root, image.digest, image.config, self._runtime, described)
         return await asyncio.to_thread(image_base, *making)
 
@@ -145,11 +147,18 @@ class Bubblewrap:
             way_out = {} if policy.closed else {"egress": door.far.fileno()}
             box = await self._open_box(spec, fitted, list(way_out.values()))
             await box.start(self._start_line(spec, fitted, bool(way_out)))
-            if self._kit is not None:
-                self._beginnings.refill(self._kit, self._limiter())
+            self._refill(spec, fitted)
             if way_out:
                 await self._serve(box, policy, door)
         return box
+
+    def _refill(self, spec: BoxSpec, fitted: Fittings) -> None:
+        """Beginnings are made for what boxes usually stand on."""
+        if not spec.environment.get("image"):
+            self._usual = fitted.base
+        if self._kit is not None:
+            kit = self._kit if self._usual is None else replace(self._kit, base=self._usual)
+            self._beginnings.refill(kit, self._limiter())
 
     async def _serve(self, box: LiveBox, policy: Policy, door: Door) -> None:
         try:
@@ -206,6 +215,7 @@ class Bubblewrap:
 
     async def collect_layers(self, unused_days: float) -> list[str]:
         """Remove installed packages that no box was opened with for so long; gives the keys of their layers."""
+        await asyncio.to_thread(self.images.base)  # is in use, whoever opens boxes
         return await self._layers.collect(unused_days)
 
     async def close(self) -> None:

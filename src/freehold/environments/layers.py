@@ -60,6 +60,8 @@ class Standing:
 
     identity: str
     image: str | None = None
+    system: Path | None = None
+    """The root of the base, where that is not the host's; apt asks it what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class Layers:
 
     async def _layer(self, wanted: _Wanted, tell: Callable[..., None]) -> Layer:
         manager = wanted.manager
-        sources = await asyncio.to_thread(self._apt_sources) if manager is APT else None
+        sources = await asyncio.to_thread(self._apt_sources, wanted.base.system) if manager is APT else None
         key = self._key(wanted, sources)
         async with self._folder.locked(key):
             there = self._folder.has(key)
@@ -176,9 +178,11 @@ class Layers:
         tell("ready" if there else "installed", resolved)
         return Layer(manager.name, self._root / key, manager.target, tuple(resolved))
 
-    def _apt_sources(self) -> AptSources:
+    def _apt_sources(self, system: Path | None) -> AptSources:
         make_folder(self._root, 0o711)
-        return apt_sources(self._root, self._settings.layer_apt_sources)
+        root = system or Path("/")
+        lines = self._settings.layer_apt_sources
+        return apt_sources(self._root, lines, root / "etc/apt", root / "var/lib/dpkg/status")
 
     def _key(self, wanted: _Wanted, sources: AptSources | None) -> str:
         """What is not pinned is pinned by the week (or what `layer_fresh_days` says)."""

@@ -7,6 +7,7 @@ stored once. This module does not know the API, or who may name what.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import shutil
@@ -24,6 +25,7 @@ from freehold.environments.command import Mount
 from freehold.environments.folders import LockedFolder
 from freehold.environments.images.archives import ImageRefused, open_archive
 from freehold.environments.images.assemble import assemble
+from freehold.environments.images.debian import manifest_of
 from freehold.environments.images.manifest import LayerBlob, Manifest, read_manifest
 from freehold.environments.images.names import check_image, is_upload
 from freehold.environments.workdirs import Workdir, give, make_folder
@@ -31,6 +33,8 @@ from freehold.environments.workdirs import Workdir, give, make_folder
 log = logging.getLogger(__name__)
 
 _UNPACK_S = 1800.0
+_BASE = "base"
+"""The file that names the image which boxes stand on where none is named."""
 _READ = ("Env", "User", "WorkingDir")
 
 Do = Callable[[Workdir, Chore], Awaitable[None]]
@@ -44,6 +48,11 @@ class ImageSettings:
 
     image_folder: Path | None = setting(
         None, "Folder of images that environments may name: OCI layouts (folders or tars) and `docker save` tars."
+    )
+    box_base: str = setting(
+        "auto",
+        "What boxes stand on where no image is named: `auto` is what `freehold env build --base` has built, else the "
+        "host's /usr; `host` is always that.",
     )
     most_image_bytes: int = setting(10 << 30, "No image may be larger, unpacked.", unit="bytes")
     most_image_files: int = setting(1_000_000, "No layer of an image may hold more files.")
@@ -113,6 +122,37 @@ class Images:
         tell("ready" if there else "installed")
         note = self._folder.note(key)
         return Image(name, digest, self._folder.root / key, note["config"])
+
+    async def take_base(self, tar: Path, name: str) -> Image:
+        """Make the system in that tar what boxes stand on where no image is named.
+
+        Raises:
+            ImageRefused: it cannot be unpacked.
+        """
+        manifest = await asyncio.to_thread(manifest_of, tar, name)
+        key = _key("image", manifest.digest)
+        async with self._folder.locked(key):
+            if not self._folder.has(key):
+                await self._make(name, key, manifest)
+            self._folder.touch(key)
+        fresh = self._folder.root / f".base.{os.urandom(4).hex()}~"
+        fresh.write_text(json.dumps({"name": name, "digest": manifest.digest}), "utf-8")
+        fresh.replace(self._folder.root / _BASE)
+        return Image(name, manifest.digest, self._folder.root / key, {})
+
+    def base(self) -> Image | None:
+        """What was made the base, if it is still there and wanted; it counts as used now."""
+        if self._settings.box_base == "host":
+            return None
+        try:
+            told = json.loads((self._folder.root / _BASE).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        key = _key("image", told["digest"])
+        if not self._folder.has(key):
+            return None
+        self._folder.touch(key)
+        return Image(told["name"], told["digest"], self._folder.root / key, {})
 
     async def _manifest(self, name: str, workspace_id: str) -> Manifest:
         if is_upload(name):
