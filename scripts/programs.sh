@@ -7,7 +7,7 @@ wanted=(bwrap:bubblewrap)
 why="Agents run in bubblewrap boxes."
 if [ "${1:-run}" = test ]; then
   wanted+=(rg:ripgrep git:git curl:curl zstd:zstd node:nodejs npm:npm chromium:chromium chromedriver:chromium-driver
-    nginx:nginx-light cc:gcc)
+    nginx:nginx-light cc:gcc podman:podman runc:runc)
   why="The tests need these."
 fi
 missing=()

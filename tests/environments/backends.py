@@ -40,6 +40,12 @@ def no_bubblewrap() -> str:
     return "" if find_program("bwrap") is not None else "bubblewrap is not installed"
 
 
+def no_podman() -> str:
+    if os.geteuid() != 0:
+        return "the tests of containers run as root"
+    return "" if find_program("podman") and find_program("runc") else "podman and runc are not installed"
+
+
 BUBBLEWRAP = Backend("bubblewrap", True, lambda root: Bubblewrap(root, limiter=best_limiter()), no_bubblewrap)
 WITHOUT_GROUPS = Backend(
     "bubblewrap without control groups",

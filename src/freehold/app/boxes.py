@@ -11,6 +11,8 @@ from freehold.app.settings import SafetySettings
 from freehold.environments.base import Boxes
 from freehold.environments.bounds import BoundSettings, limits_of
 from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.containers.containers import Containers, ContainerSettings
+from freehold.environments.containers.daemon import Daemon
 from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
 from freehold.environments.fallback import Fallback
@@ -23,7 +25,7 @@ from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings, in_base
 from freehold.environments.site import site_of
 from freehold.environments.workdirs import Workdirs
-from freehold.errors import InvalidRequest
+from freehold.errors import InvalidRequest, Misconfigured
 from freehold.library.files import Files
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,12 @@ class BoxHouse:
         self.chores = self._walled
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
         self.backend: Boxes = self._walled
-        if self._unsafe:
+        containers = configuration.section(ContainerSettings)
+        if containers.box_backend == "docker":
+            self.backend = Containers(self.workdirs.root, Daemon(containers.docker_socket), self._walled)
+        elif containers.box_backend != "bubblewrap":
+            raise Misconfigured(f"box_backend: must be `bubblewrap` or `docker`, not {containers.box_backend!r}")
+        elif self._unsafe:
             self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
         self.fleet = Fleet(self.backend, settings, clock, heard)
         self.installer = self._walled

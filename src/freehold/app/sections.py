@@ -16,6 +16,7 @@ from freehold.app.settings import DataSettings, SafetySettings, UpstreamSettings
 from freehold.batches.settings import BatchSettings
 from freehold.console.settings import ConsoleSettings
 from freehold.environments.bounds import BoundSettings
+from freehold.environments.containers.containers import ContainerSettings
 from freehold.environments.copies import CopySettings
 from freehold.environments.fleet import BoxSettings
 from freehold.environments.history import SnapshotSettings
@@ -67,6 +68,7 @@ def sections() -> list[type[Any]]:
         SnapshotSettings,
         BoundSettings,
         EgressSettings,
+        ContainerSettings,
         ImageSettings,
         LayerSettings,
         RepositorySettings,

@@ -27,7 +27,7 @@ from freehold.environments.disk import DiskWatch, Watched
 from freehold.environments.egress import PORT, Door, Egress
 from freehold.environments.images import images
 from freehold.environments.images.images import Images, ImageSettings, Uploaded
-from freehold.environments.images.roots import image_base
+from freehold.environments.images.roots import image_base, trusting
 from freehold.environments.images.runtime import Runtime, host_runtime
 from freehold.environments.kit import Kit, find_kit
 from freehold.environments.launcher import Launcher, whole
@@ -98,11 +98,35 @@ class Bubblewrap:
 
     async def open(self, spec: BoxSpec) -> LiveBox:
         """See `Boxes`. Unpacks the image and installs the packages of its environment where no box has had them yet."""
+        return await self._open_with(spec, await self._packages_of(spec))
+
+    async def furnished(self, spec: BoxSpec) -> Fittings:
+        """What a box of that environment has and stands on; for containers, which are furnished as boxes are."""
+        fitted = await self._packages_of(spec)
+        return replace(fitted, base=await self._standing(spec.environment, spec.workspace_id))
+
+    async def lay_out(self, folder: Path) -> None:
+        """Put into a new folder what a supervisor needs that this one does not start: its `code` and its `filter`."""
+        kit = await self._launcher.run(self._found)
+
+        def write() -> None:
+            make_folder(folder.parent, 0o711)
+            make_folder(folder, 0o755)
+            for name, content in (("code", kit.code), ("filter", kit.filter)):
+                (folder / name).write_bytes(content)
+                (folder / name).chmod(0o644)
+
+        await asyncio.to_thread(write)
+
+    def policy(self, spec: BoxSpec) -> Policy:
+        """Which names a box of that environment may reach."""
+        return policy_of(spec.environment, spec.mcp_hosts, self._egress.settings)
+
+    async def _packages_of(self, spec: BoxSpec) -> Fittings:
         packages = spec.environment.get("packages") or {}
         if not any(packages.get(manager) for manager in MANAGERS):
-            return await self._open_with(spec, Fittings())
-        layers = await self.install(spec.environment, workspace_id=spec.workspace_id)
-        return await self._open_with(spec, fittings(layers))
+            return Fittings()
+        return fittings(await self.install(spec.environment, workspace_id=spec.workspace_id))
 
     async def install(
         self, environment: Mapping[str, Any], tell: Tell = unheard, *, workspace_id: str = ""
@@ -131,7 +155,8 @@ class Bubblewrap:
                 self._runtime = await asyncio.to_thread(host_runtime, self._root / ".base", kit.base.python)
         described = f"{'image ' if name else ''}{image.name} ({image.digest})"
         making = (image.root, image.digest, image.config, self._runtime, described)
-        return await asyncio.to_thread(image_base, *making)
+        base = await asyncio.to_thread(image_base, *making)
+        return base if name else await asyncio.to_thread(trusting, base, image.root)
 
     async def _known(self) -> Kit:
         return self._kit if self._kit is not None else await self._launcher.run(self._found)
@@ -141,15 +166,15 @@ class Bubblewrap:
         return await asyncio.to_thread(self._layers.kept)
 
     async def _open_with(self, spec: BoxSpec, fitted: Fittings) -> LiveBox:
-        policy = policy_of(spec.environment, spec.mcp_hosts, self._egress.settings)
+        policy = self.policy(spec)
         fitted = replace(fitted, base=await self._standing(spec.environment, spec.workspace_id))
         with contextlib.closing(Door()) as door:
             way_out = {} if policy.closed else {"egress": door.far.fileno()}
             box = await self._open_box(spec, fitted, list(way_out.values()))
-            await box.start(self._start_line(spec, fitted, bool(way_out)))
+            await box.start(self.start_line(spec, fitted, self._limiter(), bool(way_out)))
             self._refill(spec, fitted)
             if way_out:
-                await self._serve(box, policy, door)
+                await self.serve(box, policy, door)
         return box
 
     def _refill(self, spec: BoxSpec, fitted: Fittings) -> None:
@@ -160,7 +185,8 @@ class Bubblewrap:
             kit = self._kit if self._usual is None else replace(self._kit, base=self._usual)
             self._beginnings.refill(kit, self._limiter())
 
-    async def _serve(self, box: LiveBox, policy: Policy, door: Door) -> None:
+    async def serve(self, box: LiveBox, policy: Policy, door: Door) -> None:
+        """Let that box out as the policy says, by what it hands out at the door."""
         try:
             proxy = await self._egress.serve(box.session_id, policy, door.listener())
         except BaseException:
@@ -188,16 +214,17 @@ class Bubblewrap:
         box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
         return box
 
-    def _start_line(self, spec: BoxSpec, fitted: Fittings, way_out: bool) -> dict[str, Any]:
+    def start_line(self, spec: BoxSpec, fitted: Fittings, limiter: Limiter, way_out: bool) -> dict[str, Any]:
+        """What the supervisor of such a box is told first."""
         places = [(shown, shown, writable) for shown, writable in PLACES]
         places += [(folder.target, folder.target, folder.writable) for folder in spec.folders]
         own = dict(fitted.base.variables) if fitted.base else {}
         path = own.pop("PATH", SYSTEM_PATH)
         variables = environment({**own, **layer_variables({mount.target for mount in fitted.mounts}, path)})
         if not way_out:
-            return start_line(spec, places, variables, self._limiter(), base=fitted.base)
+            return start_line(spec, places, variables, limiter, base=fitted.base)
         variables = {**variables, **proxy_variables(PORT)}
-        return start_line(spec, places, variables, self._limiter(), {"port": PORT}, fitted.base)
+        return start_line(spec, places, variables, limiter, {"port": PORT}, fitted.base)
 
     async def outcome(self, spec: BoxSpec, key: str) -> ToolOutcome | None:
         """See `Boxes`."""
@@ -244,8 +271,8 @@ class Bubblewrap:
             socket.send_fds(beginning.ours, [b"."], [record, *fds])
         finally:
             os.close(record)
-        overlay = self._overlay(kit, fitted.over)
-        mounts = self._mounts(spec, workdir, fitted.mounts)
+        overlay, reach = self._overlay(kit, fitted.over), self._launcher.path
+        mounts = [replace(one, source=reach(one.source)) for one in self.mounts(spec, workdir, fitted.mounts)]
         layout = Layout(overlay.base, mounts, spec.limits, WORKSPACE)
         beginning.go(user, options(layout), overlay.lines)
 
@@ -262,15 +289,15 @@ class Bubblewrap:
         reach = self._launcher.path
         return laid_over(base, reach(over), reach(mount_points(self._root / ".base" / "over")))
 
-    def _mounts(self, spec: BoxSpec, workdir: Workdir, more: Sequence[Mount]) -> tuple[Mount, ...]:
-        reach = self._launcher.path
+    def mounts(self, spec: BoxSpec, workdir: Workdir, more: Sequence[Mount]) -> tuple[Mount, ...]:
+        """Everything that a box of that session shows besides its base, in order."""
         return (
-            *(Mount(reach(mount.source), mount.target, mount.writable) for mount in more),
-            Mount(reach(workdir.home), HOME, writable=True),
-            Mount(reach(workdir.uploads), UPLOADS),
-            Mount(reach(workdir.outputs), OUTPUTS, writable=True),
-            Mount(reach(workdir.workspace), WORKSPACE, writable=True),
-            *(Mount(reach(folder.source), folder.target, folder.writable) for folder in spec.folders),
+            *more,
+            Mount(workdir.home, HOME, writable=True),
+            Mount(workdir.uploads, UPLOADS),
+            Mount(workdir.outputs, OUTPUTS, writable=True),
+            Mount(workdir.workspace, WORKSPACE, writable=True),
+            *(Mount(folder.source, folder.target, folder.writable) for folder in spec.folders),
         )
 
     # in any thread

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from freehold.environments.base import BoxDied, Boxes, BoxFailed, BoxSpec, Capabilities, Protection
@@ -26,8 +27,11 @@ echo "python $(python3 -c 'import sys; print(sys.version.split()[0])' 2>&1 | hea
 _NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
 
 
-async def of_boxes(boxes: Boxes, root: Path, limiter: Limiter) -> Capabilities:
-    """Open a box on a folder of its own under `root`, look, and take both away again."""
+async def of_boxes(boxes: Boxes, root: Path, limiter: Limiter, shared: Sequence[str] = ()) -> Capabilities:
+    """Open a box on a folder of its own under `root`, look, and take both away again.
+
+    `shared`: the namespaces that boxes of this kind have in common with the host.
+    """
     spec = BoxSpec(f"probe_{secrets.token_hex(6)}", root / f"probe_{secrets.token_hex(6)}", epoch=1)
     try:
         box = await boxes.open(spec)
@@ -42,18 +46,24 @@ async def of_boxes(boxes: Boxes, root: Path, limiter: Limiter) -> Capabilities:
             Workdir(spec.workdir).delete()
     text = str(outcome.content[0]["text"])
     facts = dict(line.partition(" ")[::2] for line in text.splitlines())
-    found = (*isolation(facts), *limits(limiter), *programs(facts))
-    broken = [p for p in isolation(facts) if not p.present]
+    walls = isolation(facts, shared)
+    found = (*walls, *limits(limiter), *programs(facts))
+    broken = [p for p in walls if not p.present]
     reason = "; ".join(f"{p.name}: {p.detail}" for p in broken)
     return Capabilities(boxes.name, not broken, found, reason)
 
 
-def isolation(facts: dict[str, str]) -> tuple[Protection, ...]:
+def isolation(facts: dict[str, str], allowed: Sequence[str] = ()) -> tuple[Protection, ...]:
     """The walls: each of them must stand."""
     own = {name: os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES}
-    shared = [name for name in _NAMESPACES if facts.get(f"ns_{name}") in (None, "", own[name])]
+    wanted = [name for name in _NAMESPACES if name not in allowed]
+    shared = [name for name in wanted if facts.get(f"ns_{name}") in (None, "", own[name])]
     return (
-        Protection("namespaces", not shared, f"shared with the host: {', '.join(shared)}" if shared else "all its own"),
+        Protection(
+            "namespaces",
+            not shared,
+            f"shared with the host: {', '.join(shared)}" if shared else f"{', '.join(wanted)}: its own",
+        ),
         Protection("no network", facts.get("interfaces") == "lo", f"interfaces: {facts.get('interfaces')}"),
         Protection("seccomp filter", facts.get("Seccomp") == "2", f"mode {facts.get('Seccomp')}"),
         Protection("no new privileges", facts.get("NoNewPrivs") == "1", f"NoNewPrivs {facts.get('NoNewPrivs')}"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from freehold.environments.images.archives import ImageRefused
-from freehold.environments.images.assemble import table, tops
+from freehold.environments.images.assemble import inside, table, tops
 from freehold.environments.images.runtime import PLACE, Runtime
 from freehold.environments.rootfs import AGENT_UID, Base
 
@@ -24,6 +24,7 @@ _MOST_VARIABLE_BYTES = 32 << 10
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEPT = frozenset(("HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TERM", "PWD", "OLDPWD", "SHLVL", "HOSTNAME"))
 """Variables that a box sets itself."""
+_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 _WRITABLE = ("/workspace", "/home/agent")
 
 
@@ -64,6 +65,13 @@ def image_base(root: Path, identity: str, config: Mapping[str, Any], runtime: Ru
         directory=directory_of(config),
         folders=("/opt", "/home", "/mnt/session"),
     )
+
+
+def trusting(base: Base, root: Path) -> Base:
+    """The same base, which believes the authorities that the host believes: for one that we built, not for an image."""
+    if not _AUTHORITIES.is_file() or inside(root, str(_AUTHORITIES)) is None:
+        return base
+    return replace(base, binds=(*base.binds, (_AUTHORITIES, str(_AUTHORITIES))))
 
 
 def user_of(root: Path, wanted: str) -> User:
