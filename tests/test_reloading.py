@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from anthropic import AsyncAnthropic, RateLimitError
 
@@ -136,3 +137,27 @@ async def test_routes_begin_to_hold(tmp_path: Path) -> None:
         here.write(tables='[routes]\n"*" = ["claude/claude-haiku-4-5"]')
         assert "in force now: routes" in await here.reload()
         assert json.loads((await here.ask()).body)["model"] == "claude-haiku-4-5"
+
+
+async def test_rules_of_routing_and_of_caching_change_at_once(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+
+        async def asked(text: str, model: str = "auto") -> Request:
+            messages: Any = [{"role": "user", "content": text}]
+            await here.sdk.messages.create(model=model, max_tokens=50, messages=messages)
+            return here.upstream.requests[-1]
+
+        assert (await asked("shoe the horse")).json()["model"] == "claude-sonnet-5-5"
+        here.write(
+            more='routing_simple_words = ["horse"]\ncaching = "off"', tables='[routing_aliases.cheap]\nbalanced = "m"'
+        )
+        said = await here.reload()
+        assert all(name in said for name in ("routing_simple_words", "routing_aliases", "caching"))
+        assert (await asked("shoe the horse", "cheap")).json()["model"] == "claude-haiku-5-5"
+        assert (await asked("shoe", "cheap")).json()["model"] == "m"
+        marked: Any = [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}]
+        await here.sdk.messages.create(**BODY, system=marked)
+        assert b"cache_control" not in here.upstream.requests[-1].body
+        here.write(more="routing_shadow_share = 2.0")
+        assert "routing_shadow_share" in await here.reload()
+        assert (await asked("shoe", "cheap")).json()["model"] == "m", "what does not fit changes nothing"

@@ -109,7 +109,7 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             measured=measured,
             lasting=lasting,
         )
-        reloading = Reloading(configuration, handler, pipeline_of, lasting, upstreams)
+        reloading = Reloading(configuration, handler, pipeline_of, (lasting, choosing), upstreams)
         made.append(make_asgi(parts))
         application = Application(parts, made[0], found, lambda settings: reloading.apply(settings, replaced))
         on_error.pop_all()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from freehold.app.ground import Ground
 from freehold.calls import Handler
+from freehold.config import Configuration
 from freehold.gateway.caching.cacher import Cacher, CachingSettings
 from freehold.gateway.caching.doctor import Doctor
 from freehold.gateway.caching.keeping import Keeping
@@ -35,6 +36,19 @@ class Choosing:
     caching: Caching
     judging: Judging
     habits: Keeping
+    learning: Learning
+    ground: Ground
+
+    def renew(self, fresh: Configuration) -> None:
+        """From now on by these settings; what was learned stays. Raises `Misconfigured`."""
+        routing, caching = fresh.section(RoutingSettings), fresh.section(CachingSettings)
+        rules = rulebook(routing)
+        self.caching.cacher.renew(caching)
+        self.caching.watching = _watching(self.ground, caching, self.caching.watching)
+        self.routing.router.renew(rules)
+        self.judging.agreement = routing.routing_agreement
+        self.judging.shadows.renew(routing.routing_shadow_share)
+        self.learning.renew(routing.routing_most_loss)
 
     def ask_by(self, handler: Handler) -> None:
         """Requests of their own go through the whole pipeline."""
@@ -72,11 +86,19 @@ def make_choosing(ground: Ground) -> Choosing:
         caching,
         judging,
         Keeping(caching.cacher.memory, HabitRows(ground.store), ground.clock),
+        learning,
+        ground,
     )
 
 
 def _caching(ground: Ground, settings: CachingSettings) -> Caching:
-    watching = None
-    if settings.cache_doctor:
-        watching = Watching(Doctor(ground.rates), CacheMisses(ground.store), settings.cache_excerpts)
+    watching = _watching(ground, settings, None)
     return Caching(Cacher(settings, ground.rates), watching, ground.clock, ground.ids)
+
+
+def _watching(ground: Ground, settings: CachingSettings, before: Watching | None) -> Watching | None:
+    """The doctor, if there is to be one: the one that there was."""
+    if not settings.cache_doctor:
+        return None
+    doctor = before.doctor if before is not None else Doctor(ground.rates)
+    return Watching(doctor, CacheMisses(ground.store), settings.cache_excerpts)

@@ -1,7 +1,8 @@
 """A new configuration for a server that runs: what can change without dropping a call does, the rest is named.
 
-Hot are retries, routes and breakers, limits, what is recorded, and of upstreams the keys and aliases. All of it is
-checked before any of it is changed. Calls that are under way end as they began; breakers and retry budgets begin anew.
+Hot are retries, routes and breakers, limits, what is recorded, how models are chosen and prompts cached, and of
+upstreams the keys and aliases. All of it is checked before any of it is changed. Calls that are under way end as they
+began; breakers and retry budgets begin anew.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from freehold.app.calls import Lasting
 from freehold.app.ground import Replacements
 from freehold.app.settings import UpstreamSettings
 from freehold.app.upstreams import key_of, make_upstreams
@@ -20,10 +20,12 @@ from freehold.calls import Handler
 from freehold.config import Configuration
 from freehold.errors import Misconfigured
 from freehold.gateway.backoff import RetrySettings
+from freehold.gateway.caching.cacher import CachingSettings, check
 from freehold.gateway.middleware.departures import Departures, DepartureSettings
 from freehold.gateway.middleware.limits import Limits, LimitSettings
 from freehold.gateway.recording import RecordSettings
 from freehold.gateway.routes import FallbackSettings
+from freehold.gateway.routing.settings import RoutingSettings, rulebook
 from freehold.gateway.switch import Switch
 from freehold.upstreams.base import Upstream
 from freehold.upstreams.claude import Claude, Credential
@@ -31,7 +33,15 @@ from freehold.upstreams.network import Network, NetworkSettings
 from freehold.upstreams.pool import KeyPool
 from freehold.upstreams.settings import CLOUDS, Entry, UpstreamsSettings, entries
 
-HOT: tuple[type[Any], ...] = (RetrySettings, FallbackSettings, LimitSettings, RecordSettings, DepartureSettings)
+HOT: tuple[type[Any], ...] = (
+    RetrySettings,
+    FallbackSettings,
+    LimitSettings,
+    RecordSettings,
+    DepartureSettings,
+    RoutingSettings,
+    CachingSettings,
+)
 """Sections that take effect at once and whole."""
 _HOT_OF_UPSTREAM = ("upstream_key", "model_aliases", "upstreams")
 
@@ -44,6 +54,14 @@ class Reloaded:
     waiting: Sequence[str]
 
 
+class Renews(Protocol):
+    """A part that outlives a new configuration."""
+
+    def renew(self, fresh: Configuration) -> None:
+        """From now on by these settings. Raises `Misconfigured`."""
+        ...
+
+
 class Reloading:
     """`make` gives the pipeline of a configuration; `upstreams` are those of the start, which stay."""
 
@@ -52,7 +70,7 @@ class Reloading:
         configuration: Configuration,
         switch: Switch,
         make: Callable[[Configuration], Handler],
-        lasting: Lasting,
+        lasting: Sequence[Renews],
         upstreams: Sequence[Upstream],
     ) -> None:
         self._configuration = configuration
@@ -72,12 +90,15 @@ class Reloading:
         taken = [name for name in changed if name in hot]
         waiting = [name for name in changed if name not in hot]
         Limits(fresh.section(LimitSettings), replaced.clock)
+        rulebook(fresh.section(RoutingSettings))
+        check(fresh.section(CachingSettings))
         Departures(fresh.section(DepartureSettings))  # refuses what does not fit, as does the next line
         self._make(fresh)
         renewals: list[Callable[[], None]] = []
         if replaced.upstream is None and any(name in _HOT_OF_UPSTREAM for name in taken):
             renewals = self._renewals(fresh, replaced)
-        self._lasting.renew(fresh)
+        for part in self._lasting:
+            part.renew(fresh)
         handler = self._make(fresh)
         for renew in renewals:
             renew()

@@ -81,12 +81,16 @@ class Cacher:
     """One for a process. Times are microseconds since 1970."""
 
     def __init__(self, settings: CachingSettings, rates: Rates, memory: Memory | None = None) -> None:
-        check(settings)
-        self.settings = settings
+        self.renew(settings)
         self.memory = memory or Memory()
         self._rates = rates
         self._planner = Planner(self.memory)
         self._models: dict[str, _Model] = {}
+
+    def renew(self, settings: CachingSettings) -> None:
+        """From now on these. Raises `Misconfigured`."""
+        check(settings)
+        self.settings = settings
 
     def mode(self, model: str) -> Mode:
         """Who sets the breakpoints of calls for that model."""

@@ -44,7 +44,7 @@ class KnowsDecisions(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judging:
     """Requests of routing's own. `agreement`: closed questions go to the cheapest model twice before a dearer one."""
 

@@ -112,6 +112,10 @@ class Shadows:
         self._chance = chance
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def renew(self, share: float) -> None:
+        """From now on this part of the answers."""
+        self._share = share
+
     async def load(self) -> None:
         """Learn again what was judged before."""
         for row in await self._samples.newest(_MOST_LOADED):

@@ -33,7 +33,7 @@ class Route:
     def __init__(self, most_loss: float) -> None:
         self.learner = Learner()
         self.gate: Gate = CLOSED
-        self._most_loss = most_loss
+        self.most_loss = most_loss
         self._judged: deque[Judged] = deque(maxlen=WINDOW)
         self._drift = Drift()
         self._since = 0
@@ -66,7 +66,7 @@ class Route:
         self._since += 1
         if self._since >= max(_ANEW_EVERY, self.learner.vocabulary // _ANEW_PER):
             self._since = 0
-            self.gate = gate(self._judged, self._most_loss)
+            self.gate = gate(self._judged, self.most_loss)
             self.learner.settle()
 
 
@@ -77,6 +77,12 @@ class Learning:
         self._most_loss = most_loss
         self._routes: OrderedDict[str, Route] = OrderedDict()
         self._by_key: dict[_Key, Route] = {}
+
+    def renew(self, most_loss: float) -> None:
+        """From now on routes keep this bound; those that are known, with their next judged requests."""
+        self._most_loss = most_loss
+        for route in self._routes.values():
+            route.most_loss = most_loss
 
     def look(self, call: Call, signals: Signals) -> Learned | None:
         """What is known of this call; `None`: its route has not earned any trust."""

@@ -47,11 +47,13 @@ class Router:
         self.estimates = estimates
         self._learner = learner
         self._tiers: dict[str, str] = {}
+        self._aliases: dict[str, tuple[tuple[str, str], ...]] = {}
         self.renew(rules)
 
     def renew(self, rules: Rulebook) -> None:
-        """From now on by these rules."""
+        """From now on by these rules. Names that are gone stay known to the calls for them that are under way."""
         self.rules = rules
+        self._aliases |= rules.aliases
         self._words = rules.complex_words | rules.simple_words
         hard, easy = rules.complex_phrases, rules.simple_phrases
         self._phrases = Phrases(hard.all + easy.all, hard.ascii + easy.ascii)
@@ -77,7 +79,7 @@ class Router:
     def inputs(self, call: Call, signals: Signals, now_us: int) -> Inputs:
         """All that decides about this call."""
         learned = self._learner.look(call, signals) if self._learner is not None else None
-        options = self.estimates.options(self.rules.aliases[call.model], call, signals, now_us)
+        options = self.estimates.options(self._aliases[call.model], call, signals, now_us)
         return self._inputs(call, signals, options, learned)
 
     def decide(self, inputs: Inputs, signals: Signals) -> tuple[Decision, bool]:
@@ -90,7 +92,7 @@ class Router:
         it is not plain.
         """
         estimates = self.estimates
-        prices = estimates.prices(self.rules.aliases[call.model], now_us)
+        prices = estimates.prices(self._aliases[call.model], now_us)
         if not estimates.is_plain(prices, call, signals):
             return None
         learned = self._learner.look(call, signals) if self._learner is not None else None
@@ -143,7 +145,7 @@ class Router:
         return chosen
 
     def _chosen(self, inputs: Inputs) -> Chosen:
-        options = unpriced(self.rules.aliases[inputs.alias])
+        options = unpriced(self._aliases[inputs.alias])
         decision = decide(msgspec.structs.replace(inputs, options=options))
         return Chosen(decision, said_of(inputs.alias, decision), beginning(inputs, decision))
 
