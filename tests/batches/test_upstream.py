@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+from anthropic import BadRequestError
+
 from freehold.simulator.batches import BatchPace
 from freehold.simulator.served import Served, Settings
 from freehold.testing import Running, server
@@ -129,3 +132,20 @@ async def _with_upstream(client: Any, batch_id: str) -> None:
             if now["running"] == now["total"]:
                 return
             await asyncio.sleep(0.05)  # polling from outside
+
+
+async def test_a_model_that_is_chosen_here_keeps_its_batch_here_or_is_refused_where_that_cannot_be(
+    database_url: str,
+) -> None:
+    left = [{"custom_id": "one", "params": params("Translate this.") | {"model": "auto"}}, *requests(2)]
+    async with through(database_url, QUICK) as (running, served):
+        with pytest.raises(BadRequestError, match="'auto' is chosen here, call by call"):
+            await running.client.messages.batches.create(requests=left)
+        said = [{"custom_id": "one", "params": params('Say "auto".')}]
+        await ended(running.client, (await running.client.messages.batches.create(requests=said)).id)  # type: ignore[arg-type]
+        assert served.simulator.claude.account.total.requests == 1
+    async with through(database_url, QUICK, batch_engine="auto") as (running, _):
+        batch = await ended(running.client, (await running.client.messages.batches.create(requests=left)).id)
+        assert (await progress(running.client, batch.id))["engine"] == "local"
+        found = await results(running.client, batch.id)
+        assert found["one"].message.model == "claude-haiku-5-5"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Collection
 
 from freehold.app.ground import Ground
 from freehold.app.library import Library
@@ -67,9 +68,15 @@ class BatchHouse:
 
 
 def make_batches(
-    ground: Ground, handler: Handler, upstream: Upstream, measured: CallMetrics, library: Library, payers: Payers
+    ground: Ground,
+    handler: Handler,
+    upstream: Upstream,
+    measured: CallMetrics,
+    library: Library,
+    payers: Payers,
+    aliases: Callable[[], Collection[str]],
 ) -> BatchHouse:
-    """Both engines where the upstream has batches of its own, else the local one."""
+    """Both engines where the upstream has batches of its own, else the local one. `aliases`: models chosen here."""
     store, rates = ground.store, ground.rates
     clock, ids, settings = ground.clock, ground.ids, ground.configuration.section(BatchSettings)
     cheaper = upstream.name == "claude"
@@ -81,6 +88,7 @@ def make_batches(
         ids=ids,
         scratch=library.scratch,
         choose=choose,
+        aliases=aliases,
         estimates=estimates,
         payers=payers,
     )

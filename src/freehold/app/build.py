@@ -101,7 +101,9 @@ async def build(configuration: Configuration, replacements: Replacements | None 
             library=library,
             knowledge=knowledge,
             sessions=make_sessions(ground, handler, toolboxes, library, secrets, lasting.collector),
-            batches=make_batches(ground, handler, upstreams[0], measured, library, payers),
+            batches=make_batches(
+                ground, handler, upstreams[0], measured, library, payers, lambda: choosing.routing.router.rules.aliases
+            ),
             payers=payers,
             webhooks=make_webhooks(ground, secrets),
             alerts=Alerts(store, configuration.section(AlertSettings), clock=ground.clock, ids=ground.ids),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from freehold.batches.lifecycle import EXPIRES_US
+from freehold.batches.lifecycle import EXPIRES_US, Chooser
 from freehold.errors import InvalidRequest, Misconfigured
 from freehold.store.batches import Engine
 
@@ -12,9 +10,10 @@ PROMISED_S = EXPIRES_US / 1_000_000
 """An upstream's batch API promises nothing sooner than this."""
 
 
-def chooser(chosen: str, *, has_batches: bool, cheaper: bool) -> Callable[[float | None, bool], Engine]:
-    """From a batch's deadline in seconds (`None`: none but its 24 hours) and whether a hard budget holds for it to its
-    engine. What is handed to an upstream cannot be stopped call by call, so a limited batch is worked on here.
+def chooser(chosen: str, *, has_batches: bool, cheaper: bool) -> Chooser:
+    """From a batch's deadline in seconds (`None`: none but its 24 hours), whether a hard budget holds for it, and an
+    alias in it whose model is chosen here (`None`: there is none), to its engine. What is handed to an upstream cannot
+    be stopped or decided call by call, so such a batch is worked on here.
 
     `chosen` is the setting, `has_batches` whether the upstream has a batch API that can be used, `cheaper` whether that
     is known to cost less than single calls.
@@ -27,7 +26,7 @@ def chooser(chosen: str, *, has_batches: bool, cheaper: bool) -> Callable[[float
     if chosen == "upstream" and not has_batches:
         raise Misconfigured("batch_engine is upstream, but this upstream has no batch API; set it to auto or local")
 
-    def choose(deadline_s: float | None, limited: bool) -> Engine:
+    def choose(deadline_s: float | None, limited: bool, left: str | None = None) -> Engine:
         hurried = deadline_s is not None and deadline_s < PROMISED_S
         if chosen == "upstream" and hurried:
             raise InvalidRequest(
@@ -39,8 +38,14 @@ def chooser(chosen: str, *, has_batches: bool, cheaper: bool) -> Callable[[float
                 "A hard budget holds for this batch, and this server hands every batch to its upstream, which cannot "
                 "be held to it: set batch_engine to auto or local, or make the budget a soft one."
             )
+        if chosen == "upstream" and left is not None:
+            raise InvalidRequest(
+                f"requests: the model {left[:80]!r} is chosen here, call by call, and this server hands every batch to "
+                "its upstream, which does not know it: name a model, or set batch_engine to auto or local."
+            )
         if chosen == "auto":
-            return "upstream" if has_batches and cheaper and not hurried and not limited else "local"
+            here = hurried or limited or left is not None
+            return "upstream" if has_batches and cheaper and not here else "local"
         return "upstream" if chosen == "upstream" else "local"
 
     return choose

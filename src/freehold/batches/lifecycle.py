@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import IO
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import IO, Protocol
 
 import msgspec
 
 from freehold.batches import lines
 from freehold.batches.estimates import Estimate, Estimates, stored
-from freehold.batches.intake import Request, Spool, parse, store_items
+from freehold.batches.intake import Request, Spool, left_to_us, parse, store_items
 from freehold.batches.keeper import KEPT_US
 from freehold.batches.kinds import kind_of
 from freehold.batches.payers import Payers, cap_of
@@ -35,8 +35,18 @@ _MOST_HEADER_CHARS = 4096
 _CAP = "x-freehold-max-cost-usd"
 
 
+class Chooser(Protocol):
+    """Gives the engine of a batch; see `choice.py`."""
+
+    def __call__(self, deadline_s: float | None, limited: bool, left: str | None = None) -> Engine:
+        """The engine. Raises `InvalidRequest`: the one that the operator wants cannot do it."""
+        ...
+
+
 class Batches:
-    """Batches of all workspaces. `scratch` gives a file without a name, `choose` the engine of a new batch."""
+    """Batches of all workspaces. `scratch` gives a file without a name, `choose` the engine of a new batch. `aliases`:
+    names of models that are chosen here.
+    """
 
     def __init__(
         self,
@@ -45,7 +55,8 @@ class Batches:
         clock: Clock,
         ids: NewId,
         scratch: Callable[[], IO[bytes]],
-        choose: Callable[[float | None, bool], Engine],
+        choose: Chooser,
+        aliases: Callable[[], Collection[str]] = tuple,
         estimates: Estimates,
         payers: Payers,
     ) -> None:
@@ -56,6 +67,7 @@ class Batches:
         self._ids = ids
         self._scratch = scratch
         self._choose = choose
+        self._aliases = aliases
 
     async def create(self, chunks: AsyncIterator[bytes], caller: Caller, headers: Mapping[str, str]) -> BatchRow:
         """Take a batch in: it is shown, and worked on, when all of it is in the store.
@@ -69,8 +81,10 @@ class Batches:
         spool = Spool(self._scratch)
         try:
             await spool.take(chunks)
-            requests = parse(spool.view())
-            now_us, engine = self._clock.now_us(), self._choose(deadline_s, limited)
+            body = spool.view()
+            requests = parse(body)
+            left = left_to_us(body, requests, self._aliases())
+            now_us, engine = self._clock.now_us(), self._choose(deadline_s, limited, left)
             kind = kind_of(requests, kept.get("x-freehold-task-type"))
             expected = await self.estimates.at_making(requests, caller.workspace_id, kind, halved=engine == "upstream")
             row = BatchRow(
@@ -108,11 +122,13 @@ class Batches:
         """What a batch of these requests would cost, and who would work on it; nothing is made. Raises as `create`."""
         kept = kept_headers(headers)
         limited = headers.get(_CAP) is not None or await self._payers.limited(caller, kept.get("x-freehold-user-id"))
-        engine = self._choose(_deadline_s(headers), limited)
         spool = Spool(self._scratch)
         try:
             await spool.take(chunks)
-            requests, kind = parse(spool.view()), kept.get("x-freehold-task-type")
+            body = spool.view()
+            requests, kind = parse(body), kept.get("x-freehold-task-type")
+            left = left_to_us(body, requests, self._aliases())
+            engine = self._choose(_deadline_s(headers), limited, left)
             return await self.estimates.before(requests, caller, kind, halved=engine == "upstream"), engine
         finally:
             spool.close()
