@@ -29,6 +29,7 @@ PRINTING = {
     "batches": "the local engine's CPU an item, beside a script over the SDK",
     "forecast": "does the forecast of a batch hold, and how wide is it",
     "offload": "a day of calls with deadlines: none too late, and what it costs",
+    "knowledge": "documents in, passages out: how fast, and how often the right one",
     "simulator": "the simulator as an HTTP server",
 }
 """Scripts that print their JSON; the gateway's writes its own file."""
