@@ -61,6 +61,8 @@ async def test_documents_are_uploaded_searched_listed_and_deleted(running: Runni
         assert (await client.delete(f"{PATH}/handbook/documents/{document['id']}")).status_code == 200
         assert (await client.delete(f"{PATH}/sales")).json()["type"] == "knowledge_collection_deleted"
         assert [one["name"] for one in (await client.get(PATH)).json()["data"]] == ["handbook"]
+        changes = {row["path"] for row in (await client.get("/freehold/v1/audit")).json()["data"]}
+        assert PATH in changes and "/freehold/v1/knowledge/search" not in changes
         for wrong in ({"query": ""}, {"query": "a", "limit": 0}, {"query": "a", "mode": "x"}, {"query": "a", "top": 1}):
             assert (await client.post("/freehold/v1/knowledge/search", json=wrong)).status_code == 400, wrong
 

@@ -14,6 +14,8 @@ from freehold.knowledge.ingest import Given
 from freehold.knowledge.search import Passage
 from freehold.knowledge.settings import KnowledgeSettings
 from freehold.store.engine import Store
+from freehold.store.knowledge import DocumentRow
+from freehold.store.knowledge_chunks import NewChunk
 from tests.knowledge.house import House
 
 HANDBOOK = {
@@ -132,6 +134,23 @@ async def test_what_broke_off_on_its_way_in_is_not_found_and_goes(store: Store) 
         await house.ingest.add(row, Given("big.txt", b"zeppelin balloon\n\n" * 30_000), stopped)
     assert calls == 1 and await house.find(one, "zeppelin") == []
     assert (await house.rows.get(one, "handbook")).indexed_chunks == row.indexed_chunks
+
+
+async def test_what_a_dead_server_left_behind_is_never_found_and_swept(store: Store) -> None:
+    house, one = House(store), await workspace(store)
+    await house.make(one, "handbook", HANDBOOK)
+    await house.make(one, "old", HANDBOOK)
+    row = await house.rows.get(one, "handbook")
+    half = DocumentRow("kdoc_half", row.id, "leave.md", "Leave", "text/markdown", "0", 1, 2, "indexing", 0)
+    await house.rows.begin_document(half)
+    await house.chunks.add(half, [NewChunk("zeppelin", "", "{}", ["zeppelin"])])
+    gone = await house.rows.mark_gone(one, "old")
+    assert await house.find(one, "zeppelin") == [] and names(await house.find(one, "annual")) == ["leave.md"]
+    await house.collections.tidy()
+    assert await house.chunks.leftovers(10**18) == ([], [])
+    assert await house.chunks.of_document("kdoc_half", after=0, limit=9) == []
+    assert (await house.rows.get(one, "handbook")).indexed_chunks == len(HANDBOOK)
+    assert gone.id not in (await house.rows.totals([gone.id]))
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])

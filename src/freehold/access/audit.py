@@ -16,8 +16,10 @@ from freehold.store import audit as rows
 from freehold.store.audit import AuditRow
 from freehold.store.engine import Store
 
-_SPOKEN = re.compile(r"/v1/sessions/[^/]+/events|/v1/environments/[^/]+/work(/.*)?|/v1/messages(/.*)?")
-"""Paths whose posts are talk and not changes; batches are changes."""
+_SPOKEN = re.compile(
+    r"/v1/sessions/[^/]+/events|/v1/environments/[^/]+/work(/.*)?|/v1/messages(/.*)?|/freehold/v1/knowledge/search"
+)
+"""Paths whose posts are talk, or look for something, and are no changes; batches are changes."""
 _BATCHES = "/v1/messages/batches"
 _PATH_LONGEST = 512
 _DAY_US = 86_400_000_000

@@ -23,7 +23,7 @@ def export(
 ) -> None:
     """Write the files, skills and memory stores of a workspace to a tar, with their ids and times.
 
-    Sessions, and the files that belong to them, are not in it.
+    Sessions, the files that belong to them, and collections of knowledge are not in it.
     """
     from freehold.cli.settings import server_of
 
