@@ -30,6 +30,8 @@ MODES = ("hybrid", "words")
 _CANDIDATES = 300
 """Chunks for which BM25 is worked out, at least; as many more as are level with the last of them."""
 _MOST_CANDIDATES = 3_000
+_SPARE = 10
+"""More than asked for, because some may belong to documents that are on their way in or out."""
 _DEPTH = 60
 """Of each list that is merged."""
 _RRF = 60
@@ -139,9 +141,23 @@ class Search:
     async def _passages(
         self, rows: Sequence[CollectionRow], merged: Mapping[Key, float], query: str, limit: int, *, reranks: bool
     ) -> list[Passage]:
-        named = {row.id: row for row in rows}
+        ranked = sorted(merged, key=lambda key: (-merged[key], key))
+        named, reranking = {row.id: row for row in rows}, reranks and self._reranks is not None
+        step = _DEPTH if reranking else limit + _SPARE
+        texts: dict[Key, FoundChunk] = {}
+        for at in range(0, len(ranked), step):
+            texts |= await self._texts(named, ranked[at : at + step])
+            if len(texts) >= limit:
+                break
+        ranked = [key for key in ranked if key in texts]
+        if reranking:
+            ranked = await self._reordered(query, ranked, texts)
+        return [_passage(named[key[0]].name, texts[key], merged[key]) for key in ranked[:limit]]
+
+    async def _texts(self, named: Mapping[str, CollectionRow], keys: Sequence[Key]) -> dict[Key, FoundChunk]:
+        """Those of them whose documents are ready."""
         wanted: dict[str, list[int]] = defaultdict(list)
-        for collection_id, number in merged:
+        for collection_id, number in keys:
             wanted[collection_id].append(number)
         texts: dict[Key, FoundChunk] = {}
         for collection_id, numbers in wanted.items():
@@ -150,10 +166,7 @@ class Search:
                 lambda looking, numbers=numbers: looking.chunks(numbers),  # type: ignore[misc]
             )
             texts.update({(collection_id, number): chunk for number, chunk in found.items()})
-        ranked = sorted((key for key in merged if key in texts), key=lambda key: (-merged[key], key))
-        if reranks:
-            ranked = await self._reordered(query, ranked[:_DEPTH], texts)
-        return [_passage(named[key[0]].name, texts[key], merged[key]) for key in ranked[:limit]]
+        return texts
 
     async def _reordered(self, query: str, ranked: list[Key], texts: Mapping[Key, FoundChunk]) -> list[Key]:
         if self._reranks is None or not ranked:
@@ -185,7 +198,7 @@ async def best(looking: Looking, words: Sequence[str]) -> list[tuple[int, float]
         candidates = heapq.nlargest(_MOST_CANDIDATES, candidates, key=lambda number: totals[number])
     if not candidates:
         return []
-    scores = await looking.scores(list(weights), candidates)
+    scores = await looking.scores(counts, candidates)
     return heapq.nlargest(2 * _DEPTH, scores.items(), key=lambda one: one[1])
 
 

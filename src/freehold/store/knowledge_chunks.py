@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -65,9 +65,9 @@ class Looking:
         """The chunks that hold it."""
         return await self._index.holders(self._connection, self._id, word)
 
-    async def scores(self, words: Collection[str], numbers: Collection[int]) -> dict[int, float]:
-        """BM25 of those chunks."""
-        return await self._index.scores(self._connection, self._id, self.size, words, numbers)
+    async def scores(self, counts: Mapping[str, int], numbers: Collection[int]) -> dict[int, float]:
+        """BM25 of those chunks for the words of `counts`."""
+        return await self._index.scores(self._connection, self._id, self.size, counts, numbers)
 
     async def chunks(self, numbers: Collection[int]) -> dict[int, FoundChunk]:
         """Those of them whose documents are ready."""

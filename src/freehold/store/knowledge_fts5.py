@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from freehold.store.base import Connection
@@ -60,7 +60,7 @@ class Fts5Index:
         connection: Connection,
         collection_id: str,
         size: Size,
-        words: Collection[str],
+        counts: Mapping[str, int],
         numbers: Collection[int],
     ) -> dict[int, float]:
         """See `WordIndex`; FTS5 knows its size. The `+` makes it match once, not once a number."""
@@ -69,7 +69,7 @@ class Fts5Index:
             connection,
             f"SELECT rowid, -bm25({table}) FROM {table} WHERE {table} MATCH :words "
             "AND +rowid IN (SELECT value FROM json_each(:numbers))",
-            words=" OR ".join(f'"{word}"' for word in words),
+            words=" OR ".join(f'"{word}"' for word in counts),
             numbers=json.dumps(list(numbers)),
         )
         return {cast("int", number): cast("float", score) for number, score in rows}

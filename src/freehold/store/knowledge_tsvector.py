@@ -17,7 +17,8 @@ from freehold.store.knowledge_words import K1, B, Size, run, table_of
 
 _MOST_POSITIONS = 255
 """Of one word; PostgreSQL keeps no more."""
-_TIMES = "round(CAST(1 / (1.6449340668 * (1.0000001 - ts_rank('{1,1,1,1}', words, asked.query))) - 0.5 AS numeric))"
+_PLACES = [",".join(map(str, range(1, count + 1))) for count in range(_MOST_POSITIONS + 1)]
+_TIMES = "round(1 / (1.6449340668 * (1.0000001 - CAST(ts_rank('{1,1,1,1}', words, asked.query) AS float8))) - 0.5)"
 
 
 class TsvectorIndex:
@@ -30,7 +31,8 @@ class TsvectorIndex:
             connection,
             f"CREATE TABLE {table} (number bigint PRIMARY KEY, length integer NOT NULL, words tsvector NOT NULL)",
         )
-        await run(connection, f"CREATE INDEX {table}_words ON {table} USING gin (words)")
+        # Without the list of what is still to be put in, which every search would have to go through.
+        await run(connection, f"CREATE INDEX {table}_words ON {table} USING gin (words) WITH (fastupdate = off)")
         await run(connection, f"CREATE TABLE {table}_counts (word text PRIMARY KEY, chunks integer NOT NULL)")
 
     async def drop(self, connection: Connection, collection_id: str) -> None:
@@ -40,16 +42,16 @@ class TsvectorIndex:
 
     async def add(self, connection: Connection, collection_id: str, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
         """See `WordIndex`."""
-        table = table_of(collection_id)
+        table, held = table_of(collection_id), [Counter(words) for _, words in rows]
         await run(
             connection,
             f"INSERT INTO {table} SELECT * FROM ROWS FROM (unnest(CAST(:numbers AS bigint[])), "
             "unnest(CAST(:lengths AS integer[])), unnest(CAST(CAST(:words AS text[]) AS tsvector[])))",
             numbers=[number for number, _ in rows],
             lengths=[len(words) for _, words in rows],
-            words=[_tsvector(words) for _, words in rows],
+            words=[_tsvector(counts) for counts in held],
         )
-        counts = Counter(word for _, words in rows for word in set(words))
+        counts = Counter(word for one in held for word in one)
         ordered = sorted(counts.items())  # in one order, so that two processes do not wait for each other in a ring
         await run(
             connection,
@@ -100,18 +102,18 @@ class TsvectorIndex:
         connection: Connection,
         collection_id: str,
         size: Size,
-        words: Collection[str],
+        counts: Mapping[str, int],
         numbers: Collection[int],
     ) -> dict[int, float]:
         """See `WordIndex`."""
         table = table_of(collection_id)
-        weights = _rarities(size.chunks, await self.counts(connection, collection_id, words))
+        weights = _rarities(size.chunks, counts)
         rows = await run(
             connection,
             f"SELECT number, sum(asked.weight * {K1 + 1} * times.n / (times.n + {K1} * "
             f"({1 - B} + {B} * length / CAST(:average AS float8)))) FROM {table}, "
             "ROWS FROM (unnest(CAST(CAST(:queries AS text[]) AS tsquery[])), unnest(CAST(:weights AS float8[]))) "
-            f"AS asked(query, weight), LATERAL (SELECT CAST({_TIMES} AS float8) AS n) AS times "
+            f"AS asked(query, weight), LATERAL (SELECT {_TIMES} AS n) AS times "
             "WHERE number = ANY(CAST(:numbers AS bigint[])) AND words @@ asked.query GROUP BY number",
             average=max(1.0, size.words / max(1, size.chunks)),
             queries=[f"'{word}'" for word in weights],
@@ -128,9 +130,6 @@ def _rarities(total: int, counts: Mapping[str, int]) -> dict[str, float]:
     }
 
 
-def _tsvector(words: Sequence[str]) -> str:
-    """As PostgreSQL reads it: `word:1,5 other:2`."""
-    places: dict[str, list[str]] = {}
-    for place, word in enumerate(words, 1):
-        places.setdefault(word, []).append(str(place))
-    return " ".join(f"{word}:{','.join(at[:_MOST_POSITIONS])}" for word, at in places.items())
+def _tsvector(counts: Mapping[str, int]) -> str:
+    """As PostgreSQL reads it: `word:1,2 other:1`. Places only say how often a word is there."""
+    return " ".join(f"{word}:{_PLACES[min(count, _MOST_POSITIONS)]}" for word, count in counts.items())

@@ -7,7 +7,7 @@ dropping them. Words come ready: small letters, digits and characters of scripts
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,10 +54,10 @@ class WordIndex(Protocol):
         connection: Connection,
         collection_id: str,
         size: Size,
-        words: Collection[str],
+        counts: Mapping[str, int],
         numbers: Collection[int],
     ) -> dict[int, float]:
-        """BM25 of those chunks for these words, more is better; `numbers` that hold none of them are left out."""
+        """BM25 of those chunks for the words of `counts`, more is better; numbers that hold none are left out."""
 
 
 def table_of(collection_id: str) -> str:
