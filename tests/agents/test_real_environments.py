@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -95,13 +96,26 @@ async def test_a_failed_install_is_an_error_result_with_the_managers_own_words(i
     script = Script([calls(("bash", {"command": "true"})), text("sorry")])
     async with server(script, index) as running:
         stage = await another(running, pip("no-such-thing==7.7"))
-        (words,) = await stage.turn(1)
+        box = f"/freehold/v1/sessions/{stage.session}/box"
+        await stage.say()
+        async with asyncio.timeout(30):
+            while (told := await running.client.get(box, cast_to=dict[str, Any]))["installing"] is None:  # noqa: ASYNC110 (a build is told by nothing else)
+                await asyncio.sleep(0.01)
+        assert told["installing"] == {
+            "manager": "pip",
+            "state": "installing",
+            "place": 1,
+            "parts": 1,
+            "detail": ["no-such-thing==7.7"],
+        }
+        result = next(event for event in await stage.idle(1) if event.type == "agent.tool_result")
+        words = result.content[0].text
+        assert (await running.client.get(box, cast_to=dict[str, Any]))["installing"] is None
         assert "pip could not install no-such-thing==7.7" in words
         assert "No matching distribution found" in words
-        (result,) = [event for event in await stage.events() if event.type == "agent.tool_result"]
         assert result.is_error
-        (told,) = [event.error for event in await stage.events() if event.type == "session.error"]
-        assert told.type == "unknown_error" and "No matching distribution found" in told.message
+        (error,) = [event.error for event in await stage.events() if event.type == "session.error"]
+        assert error.type == "unknown_error" and "No matching distribution found" in error.message
 
 
 async def test_an_uploaded_image_is_what_a_session_runs_on_even_after_the_upload_is_gone(tmp_path: Path) -> None:
@@ -125,6 +139,7 @@ async def test_an_uploaded_image_is_what_a_session_runs_on_even_after_the_upload
             "image": file.id,
             "base": f"image {file.id} ({image.id})",
             "open": True,
+            "installing": None,
         }
         await client.beta.files.delete(file.id)
         (agent,) = [one async for one in client.beta.agents.list()]

@@ -164,6 +164,19 @@ async def test_what_goes_wrong_ahead_is_told_by_the_first_call_and_the_next_open
     assert backend.opened == 1
     with pytest.raises(BoxFailed, match="on purpose"):
         await bash(fleet, wanted, "true")
+    await fleet.warm(wanted)
+    assert backend.opened == 1, "what has just failed is not tried again before it is asked for"
+    assert text((await bash(fleet, wanted, "echo fine")).outcome) == "fine"
+
+
+async def test_a_call_that_waits_for_an_opening_that_fails_is_told_and_tries_no_second_one(
+    fleet: Fleet, root: Path, backend: Counting
+) -> None:
+    wanted = spec(root)
+    backend.fails = True
+    _, called = await asyncio.gather(fleet.warm(wanted), bash(fleet, wanted, "true"), return_exceptions=True)
+    assert isinstance(called, BoxFailed) and backend.opened == 1
+    backend.fails = False
     assert text((await bash(fleet, wanted, "echo fine")).outcome) == "fine"
 
 

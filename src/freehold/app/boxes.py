@@ -67,6 +67,7 @@ class BoxHouse:
             self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
         self.fleet = Fleet(self.backend, settings, clock, heard)
         self.installer = self._walled
+        self.installing = self._walled.installing
         self.repositories = self._walled.repositories
         bounds = configuration.section(BoundSettings)
         self.limits = lambda config: limits_of(config, bounds)

@@ -125,7 +125,9 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *events.routes(store, of_sessions.inbox, of_sessions.feed),
         *threads.routes(of_sessions.own, store, of_sessions.feed, clock=clock),
         *resources.routes(of_sessions.own),
-        *boxes.routes(of_sessions.own.rows, of_sessions.boxes.workdirs, of_sessions.boxes.fleet),
+        *boxes.routes(
+            of_sessions.own.rows, of_sessions.boxes.workdirs, of_sessions.boxes.fleet, of_sessions.boxes.installing
+        ),
         *denials.routes(of_sessions.own.rows, of_sessions.boxes.denials),
         *session_files.routes(of_sessions.forks, parts.library.scratch),
         *files.routes(parts.library.files),

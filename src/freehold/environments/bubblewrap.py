@@ -79,6 +79,8 @@ class Bubblewrap:
         self._beginnings = Beginnings(self._launcher, warm)
         self._chosen = limiter
         self._open: set[LiveBox] = set()
+        self.installing: dict[str, Progress] = {}
+        """How far the packages are that a session's box waits for, by session."""
         self._disk = DiskWatch()
         self._kit: Kit | None = None
         self._usual: Base | None = None
@@ -126,7 +128,14 @@ class Bubblewrap:
         packages = spec.environment.get("packages") or {}
         if not any(packages.get(manager) for manager in MANAGERS):
             return Fittings()
-        return fittings(await self.install(spec.environment, workspace_id=spec.workspace_id))
+
+        def tell(progress: Progress) -> None:
+            self.installing[spec.session_id] = progress
+
+        try:
+            return fittings(await self.install(spec.environment, tell, workspace_id=spec.workspace_id))
+        finally:
+            self.installing.pop(spec.session_id, None)
 
     async def install(
         self, environment: Mapping[str, Any], tell: Tell = unheard, *, workspace_id: str = ""

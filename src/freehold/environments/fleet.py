@@ -67,7 +67,9 @@ class _Berth:
         self.opening: asyncio.Task[Box] | None = None
         """Goes on when whoever waits for it is told to stop: somebody will need that box."""
         self.failed: tuple[int, BoxFailed] | None = None
-        """When and how it did not open ahead of its first call, which is told."""
+        """When and how it did not open the last time."""
+        self.untold = False
+        """That was ahead of a call, and the next one is to be told."""
         self.died: str | None = None
         """Why its last box ended by itself, if that is still to be told."""
         self.mourned: Box | None = None
@@ -103,9 +105,6 @@ class Fleet:
             Fenced: a newer epoch has this session.
         """
         with self._in_use(spec.session_id) as berth:
-            failed, berth.failed = berth.failed, None
-            if failed is not None and self._is_fresh(failed[0]):
-                raise failed[1]
             box = await self._box(spec, berth)
             lost, berth.lost_untold = berth.lost_untold, False
             died, berth.died = berth.died, None
@@ -128,9 +127,9 @@ class Fleet:
             return
         with self._in_use(spec.session_id) as berth:
             try:
-                await self._box(spec, berth)
-            except BoxFailed as error:
-                berth.failed = self._clock.monotonic_ns(), error
+                await self._box(spec, berth, ahead=True)
+            except BoxFailed:
+                berth.untold = True
             except (BoxDied, Fenced):
                 return
 
@@ -182,12 +181,14 @@ class Fleet:
             berth.calls -= 1
             berth.used_ns = self._clock.monotonic_ns()
 
-    async def _box(self, spec: BoxSpec, berth: _Berth) -> Box:
+    async def _box(self, spec: BoxSpec, berth: _Berth, *, ahead: bool = False) -> Box:
         async with berth.lock:
             if self._closing:
                 raise BoxDied("the server is stopping; nothing was run")
             if berth.box is not None and berth.box.alive:
                 return berth.box
+            if not ahead:
+                self._tell_failure(berth)
             if berth.opening is None or berth.opening.done():
                 berth.opening = asyncio.create_task(self._open(spec, berth), name=f"opening of {spec.session_id}")
                 berth.opening.add_done_callback(_looked_at)
@@ -200,10 +201,20 @@ class Fleet:
         if berth.box is not None:
             berth.died = berth.death(berth.box) or berth.died
         had_one = berth.box is not None or await asyncio.to_thread(_had_box, spec)
-        berth.box = await self._opened(spec)
-        berth.lost_untold = had_one
+        try:
+            berth.box = await self._opened(spec)
+        except BoxFailed as error:
+            berth.failed = self._clock.monotonic_ns(), error
+            raise
+        berth.failed, berth.lost_untold = None, had_one
         log.debug("box of %s opened%s", spec.session_id, " again" if had_one else "")
         return berth.box
+
+    def _tell_failure(self, berth: _Berth) -> None:
+        """Raise what went wrong ahead of this call, if nobody has heard of it."""
+        untold, berth.untold = berth.untold, False
+        if untold and berth.failed is not None and self._is_fresh(berth.failed[0]):
+            raise berth.failed[1]
 
     def _is_fresh(self, when_ns: int) -> bool:
         return self._clock.monotonic_ns() - when_ns < _FAILED_S * 1e9
