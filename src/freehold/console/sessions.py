@@ -16,7 +16,7 @@ from freehold.console.public import Query, Refused
 from freehold.console.turns import turns
 from freehold.console.visit import SAFE, Visit
 
-SHOWN_AT_FIRST = 1000
+SHOWN_AT_FIRST = 500
 _TURNS_SHOWN = 20
 _BEHIND = 100
 """Events that may come between the making of the page and its stream."""

@@ -8,22 +8,21 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 Attributes = Mapping[str, str | int | float | bool | tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """A span's place: which trace, which span of it. Numbers of 128 and 64 bits, never 0."""
 
     trace_id: int
     span_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, gc=False):
     """One piece of work that is over. Times in ns since 1970."""
 
     name: str
@@ -32,7 +31,7 @@ class Span:
     start_ns: int
     end_ns: int
     kind: Literal["server", "client", "internal"] = "internal"
-    attributes: Attributes = field(default_factory=dict)
+    attributes: Attributes = {}
     error: str | None = None
     """Its `error.type`, where it failed."""
 
