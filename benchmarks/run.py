@@ -31,6 +31,7 @@ PRINTING = {
     "offload": "a day of calls with deadlines: none too late, and what it costs",
     "knowledge": "documents in, passages out: how fast, and how often the right one",
     "simulator": "the simulator as an HTTP server",
+    "console": "pages with a million calls and ten thousand sessions in the database",
 }
 """Scripts that print their JSON; the gateway's writes its own file."""
 SHOWN = ("anthropic", "uvicorn", "uvloop", "httptools", "sqlalchemy", "aiosqlite", "asyncpg", "msgspec")
