@@ -51,7 +51,7 @@ class ContainerLimits(ProcessLimits):
     """What the daemon bounds for a container as a whole."""
 
     name = "the daemon's cgroups"
-    controls = frozenset(("memory", "processes", "cpu", "freeze"))
+    controls = frozenset(("memory", "processes", "cpu"))
 
 
 class Containers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,10 @@ def points(base: Base) -> tuple[str, bytes]:
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name in sorted({*_POINTS, *(path.lstrip("/") for path in base.folders)}):
             member = tarfile.TarInfo(name)
-            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            member.type, member.mode = (
+                tarfile.DIRTYPE,
+                0o1777 if name in ("tmp", "run") else 0o755,
+            )  # a tmpfs has it too
             tar.addfile(member)
         for target, name in base.links:
             member = tarfile.TarInfo(name.lstrip("/"))
@@ -81,9 +84,9 @@ def body(frame: Frame) -> dict[str, Any]:
         "NetworkDisabled": True,
         "Labels": {"freehold": frame.label},
         "HostConfig": {
-            "Mounts": [_mount(source, target, False) for source, target in frame.base.binds]
+            "Mounts": [*_in_memory(frame.limits)]
+            + [_mount(source, target, False) for source, target in frame.base.binds]
             + [_mount(mount.source, mount.target, mount.writable) for mount in frame.mounts],
-            "Tmpfs": _tmpfs(frame.limits),
             "NetworkMode": "none",
             "IpcMode": "private",
             "ReadonlyRootfs": True,
@@ -98,10 +101,14 @@ def _mount(source: Path, target: str, writable: bool) -> dict[str, Any]:
     return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": not writable}
 
 
-def _tmpfs(limits: Limits) -> dict[str, str]:
+def _in_memory(limits: Limits) -> Iterator[dict[str, Any]]:
+    """Memory that looks like a disk, and nothing in place of `/sys`, which tells of the host."""
     scale = min(1.0, limits.memory_bytes / 2 / (limits.tmp_bytes + _RUN_BYTES + _SHM_BYTES))
     sizes = {"/tmp": limits.tmp_bytes, "/run": _RUN_BYTES, "/dev/shm": _SHM_BYTES}
-    return {target: f"rw,nosuid,nodev,exec,mode=1777,size={int(size * scale)}" for target, size in sizes.items()}
+    for target, size in sizes.items():
+        options = {"SizeBytes": int(size * scale), "Mode": 0o1777}
+        yield {"Type": "tmpfs", "Target": target, "TmpfsOptions": options}
+    yield {"Type": "tmpfs", "Target": "/sys", "ReadOnly": True, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o555}}
 
 
 def _bounds(limits: Limits) -> dict[str, Any]:
