@@ -145,8 +145,8 @@ def test_a_plain_tool_runner_calls_it(client: Any, file: Path) -> None:
     [
         ("/mcp/shop", None, 401, "No API key"),
         ("/mcp/shop", "sk-fh-wrong", 401, "not valid"),
-        ("/mcp/none", "", 404, "Loaded: knowledge, shop"),
-        ("/mcp", "", 404, "Loaded: knowledge, shop"),
+        ("/mcp/none", "", 404, "Loaded: freehold, knowledge, shop"),
+        ("/mcp", "", 404, "Loaded: freehold, knowledge, shop"),
         ("/mcp/shop/../../v1/agents", None, 401, "No API key"),
     ],
 )
