@@ -210,7 +210,6 @@ async def test_a_worker_that_was_asked_to_stop_and_died_is_replaced_when_its_lea
         assert (await place.take()).id != item.id
 
 
-@shows_difference("self-hosted-unneeded-items")
 async def test_a_worker_whose_session_has_been_at_rest_for_long_is_told_to_let_go_of_it() -> None:
     clock = HandClock()
     async with elsewhere(Script(ONE_CALL), clock=clock, work_idle_s=600) as place:
@@ -231,6 +230,7 @@ async def test_a_worker_whose_session_has_been_at_rest_for_long_is_told_to_let_g
         assert (await place.beat(item, beat.last_heartbeat)).state == "stopping"
 
 
+@shows_difference("self-hosted-unneeded-items")
 async def test_an_interrupt_answers_what_a_worker_would_and_ends_of_sessions_end_their_work() -> None:
     async with elsewhere(Script([calls(("bash", {"command": "sleep 1"}))])) as place:
         session = await place.session()
