@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -13,8 +13,33 @@ from freehold import __version__
 from freehold.console.words import translated
 from freehold.money import show_dollars
 
-if TYPE_CHECKING:
-    from freehold.console.visit import Visit
+
+class Preferred(Protocol):
+    """How whoever looks wants a page."""
+
+    @property
+    def language(self) -> str:
+        """`en` or `zh`."""
+        ...
+
+    @property
+    def theme(self) -> str:
+        """`light`, `dark`, or as the system has it."""
+        ...
+
+
+class Viewed(Protocol):
+    """What a page needs to know of the visit it is for."""
+
+    @property
+    def preferences(self) -> Preferred:
+        """Language and theme."""
+        ...
+
+    @property
+    def told(self) -> str:
+        """A message for the top of the page."""
+        ...
 
 
 class Rendering:
@@ -31,7 +56,7 @@ class Rendering:
         )
         self._environment.globals.update(css=css, script=script, icon=icon, version=__version__)
 
-    def page(self, template: str, visit: Visit, values: Mapping[str, Any]) -> str:
+    def page(self, template: str, visit: Viewed, values: Mapping[str, Any]) -> str:
         """A whole page, or the part of one that a template names."""
         language = visit.preferences.language
 

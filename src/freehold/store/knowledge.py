@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.errors import Conflict, NotFound
 from freehold.store.engine import Store
 from freehold.store.keyset import page as page_of
-from freehold.store.knowledge_words import WordIndex, index_for
+from freehold.store.knowledge_index import index_for
+from freehold.store.knowledge_words import WordIndex
 from freehold.store.tables import knowledge_collections as collections
 from freehold.store.tables import knowledge_documents as documents
 

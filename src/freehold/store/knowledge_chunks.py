@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.errors import NotFound
 from freehold.store.engine import Store
 from freehold.store.knowledge import CollectionRow, DocumentRow, begin, finish
-from freehold.store.knowledge_words import Size, WordIndex, index_for
+from freehold.store.knowledge_index import index_for
+from freehold.store.knowledge_words import Size, WordIndex
 from freehold.store.tables import knowledge_chunks as chunks
 from freehold.store.tables import knowledge_collections as collections
 from freehold.store.tables import knowledge_documents as documents

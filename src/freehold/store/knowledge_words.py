@@ -65,17 +65,6 @@ def table_of(collection_id: str) -> str:
     return f"knowledge_words_{hashlib.sha256(collection_id.encode()).hexdigest()[:24]}"
 
 
-def index_for(dialect: str) -> WordIndex:
-    """The one for `Store.dialect`."""
-    if dialect == "postgresql":
-        from freehold.store.knowledge_tsvector import TsvectorIndex
-
-        return TsvectorIndex()
-    from freehold.store.knowledge_fts5 import Fts5Index
-
-    return Fts5Index()
-
-
 async def run(connection: AsyncConnection, statement: str, **values: object) -> Sequence[tuple[object, ...]]:
     """All rows of one statement."""
     result = await connection.execute(text(statement), values)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from freehold.toolboxes.functions import Function, ToolFailed
-from freehold.toolboxes.ready.declared import Entry, tool
+from freehold.toolboxes.ready.entry import Entry, tool
 
 _MEDIA = {
     ".png": ("image", "image/png"),

@@ -19,7 +19,7 @@ from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, Origin, parse_url
 from freehold.outbound.failures import WayOutFailed
 from freehold.toolboxes.functions import Function, ToolFailed
-from freehold.toolboxes.ready.declared import Entry, tool
+from freehold.toolboxes.ready.entry import Entry, tool
 from freehold.toolboxes.ready.operations import METHODS, Operation, operations
 
 _MOST_DOCUMENT_BYTES = 20 << 20

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from freehold.toolboxes.functions import ToolFailed
 from freehold.toolboxes.ready.bound import bound
-from freehold.toolboxes.ready.sql import Bounds, Found, cut, refused
+from freehold.toolboxes.ready.queries import Bounds, Found, cut, refused
 
 _ROW = "freehold_row"
 _CONNECT_S = 15

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from freehold.toolboxes.functions import ToolFailed
 from freehold.toolboxes.ready.bound import bound
-from freehold.toolboxes.ready.sql import Bounds, Found, refused, row_text
+from freehold.toolboxes.ready.queries import Bounds, Found, refused, row_text
 from freehold.toolboxes.threads import in_thread
 
 _READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
