@@ -11,6 +11,7 @@ import pytest
 from anthropic import APIStatusError
 
 from freehold.agents.stranded import Stranded
+from freehold.app.sessions import Rescuing
 from freehold.environments.copies import Copies
 from freehold.environments.site import site_of
 from freehold.environments.snapshots import Snapshots
@@ -46,12 +47,8 @@ def stranded(running: Running, *, rescuing: bool = False) -> Stranded:
     boxes, clock = parts.sessions.boxes, parts.ground.clock
     copies = Copies(Path(str(running.data) + "-copies"), Snapshots(boxes.chores), clock)
 
-    async def rescue(session_id: str) -> Any:
-        return await copies.restore(session_id, boxes.workdirs.of(session_id))
-
-    return Stranded(
-        parts.ground.store, boxes.site, rescue=rescue if rescuing else None, clock=clock, ids=new_id, silent_s=0.0
-    )
+    rescue = Rescuing(copies, boxes.workdirs) if rescuing else None
+    return Stranded(parts.ground.store, boxes.site, rescue=rescue, clock=clock, ids=new_id, silent_s=0.0)
 
 
 @pytest.mark.timeout(120)

@@ -85,6 +85,9 @@ def test_what_leads_out_of_the_layer_ends_inside_it(tmp_path: Path) -> None:
         ([hard_link("passwd", "/etc/passwd")], "not in the layer"),
         ([link("a", "/etc"), hard_link("b", "a/passwd")], "not in the layer"),
         ([folder("a"), hard_link("b", "a")], "hard link to a folder"),
+        ([entry(".wh.../x", "")], "below a whiteout"),
+        ([link("a", ".wh..."), entry("a/x", "")], "below a whiteout"),
+        ([entry(".wh.b/x", "")], "below a whiteout"),
         ([link("a", "b"), link("b", "a"), entry("a/one", "1")], "too many links"),
         ([entry("/".join("d" * 101), "1")], "too deep"),
         ([entry("a", "1"), entry("a/b", "1")], "below a file"),
@@ -157,6 +160,17 @@ def test_a_later_layer_changes_hides_and_replaces_what_is_below(tmp_path: Path) 
     assert (root / "tool").is_dir()
     assert (below / "etc/a").read_text() == "1", "a layer that others share is not changed"
     assert not list(root.rglob(".wh.*"))
+
+
+def test_a_whiteout_that_is_a_folder_takes_nothing_away(tmp_path: Path) -> None:
+    """No layer that was unpacked here has one; whatever comes to stand there, nothing above the image goes."""
+    (tmp_path / OUTSIDE).mkdir()
+    (tmp_path / OUTSIDE / "kept").write_text("of another image")
+    for name in (".wh...", ".wh..", ".wh."):
+        (tmp_path / "layer" / name).mkdir(parents=True)
+    (tmp_path / "layer" / "here").write_text("")
+    assemble([tmp_path / "layer"], tmp_path / "root")
+    assert (tmp_path / "root" / "here").exists() and (tmp_path / OUTSIDE / "kept").exists()
 
 
 def test_no_link_of_an_image_leads_the_server_out_of_it(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ A server takes only sessions whose files it reaches, so one whose machine is gon
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,8 +30,20 @@ LOOK_S = 15.0
 SILENT_S = 60.0
 _AT_ONCE = 20
 
-Rescue = Callable[[str], Awaitable[Copy | None]]
-"""Brings the newest copy of a session's files here; `None`: there is none."""
+RESTORE_S = 600.0
+"""The longest that a copy may take to be restored; the session is leased to whoever does it."""
+
+
+class Rescue(Protocol):
+    """Where copies of sessions' files are."""
+
+    def has(self, session_id: str) -> bool:
+        """Whether there is one."""
+        ...
+
+    async def restore(self, session_id: str) -> Copy | None:
+        """Make the newest copy the session's files here; `None`: there is none."""
+        ...
 
 
 class Stranded:
@@ -73,33 +85,70 @@ class Stranded:
                 connection, self._site, _AT_ONCE, now_us=self._clock.now_us(), silent_us=self._silent_us
             )
         for session_id, place in found:
-            copy = None if self._rescue is None else await self._rescued(session_id)
-            await self._tell(session_id, place, copy)
+            if self._rescue is None or not await asyncio.to_thread(self._rescue.has, session_id):
+                await self._tell(session_id, place)
+            else:
+                await self._take_over(self._rescue, session_id, place)
 
-    async def _rescued(self, session_id: str) -> Copy | None:
-        assert self._rescue is not None
+    async def _take_over(self, rescue: Rescue, session_id: str, place: str) -> None:
+        """Restore the copy under a lease, so that neither the machine that had the files nor another process here can
+        run the session meanwhile; then say so, and where its files are from now on, in one commit."""
+        lease = await self._store.write(lambda connection: self._lease(connection, session_id))
+        if lease is None:
+            return  # somebody was quicker
         try:
-            return await self._rescue(session_id)
+            copy = await rescue.restore(session_id)
         except (FreeholdError, OSError) as error:
             log.warning("the copy of the files of %s cannot be used: %s", session_id, error)
-            return None
+            copy = None
+        if copy is None:
+            await self._store.write(lambda connection: session_log.release(connection, session_id, lease.epoch))
+            return
+        text, now_us = _lost(place, copy), self._clock.now_us()
 
-    async def _tell(self, session_id: str, place: str, copy: Copy | None) -> None:
-        """Write down once what is the matter, and with a copy that its files are here from now on."""
-        text = _waits(place) if copy is None else _lost(place, copy)
+        async def op(connection: Connection) -> None:
+            row = await find_session(connection, session_id)
+            if row is None:
+                return
+            event = Voice(self._ids, row.thread_id, row.agent["name"]).error("unknown_error", text, "retrying")
+            await session_log.append(
+                connection,
+                session_id,
+                [new_event(event, now_us)],
+                now_us=now_us,
+                epoch=lease.epoch,
+                values={"files_at": self._site},
+                release=True,
+            )
+
+        try:
+            await self._store.write(op, wake=[session_id, "sessions"])
+        except session_log.Fenced:
+            log.warning(
+                "%s was taken by another server meanwhile; the restored copy is not used", session_id
+            )
+            return
+        log.warning("%s: %s", session_id, text)
+
+    async def _lease(self, connection: Connection, session_id: str) -> session_log.Lease | None:
+        owner, now_us = f"rescue.{self._ids('srv')}", self._clock.now_us()
+        return await session_log.acquire(connection, owner, now_us=now_us, session_id=session_id, lease_s=RESTORE_S)
+
+    async def _tell(self, session_id: str, place: str) -> None:
+        """Write down once what is the matter."""
+        text = _waits(place)
 
         async def op(connection: Connection) -> None:
             head = await session_log.lock(connection, session_id)
             row = await find_session(connection, session_id)
             if row is None or row.files_at != place or head.status not in session_log.RUNNABLE:
                 return  # somebody was quicker
-            if copy is None and await _said(connection, session_id, head.last_seq, text):
+            if await _said(connection, session_id, head.last_seq, text):
                 return
             event = Voice(self._ids, row.thread_id, row.agent["name"]).error("unknown_error", text, "retrying")
             now_us = self._clock.now_us()
-            values = {} if copy is None else {"files_at": self._site}
             await session_log.append(
-                connection, session_id, [new_event(event, now_us)], now_us=now_us, values=values, workspace_id=None
+                connection, session_id, [new_event(event, now_us)], now_us=now_us, workspace_id=None
             )
 
         await self._store.write(op, wake=[session_id, "sessions"])

@@ -39,6 +39,7 @@ from freehold.environments.copies import Copies, Copy, CopySettings
 from freehold.environments.history import History, SnapshotSettings
 from freehold.environments.repositories import RepositorySettings
 from freehold.environments.snapshots import Snapshots
+from freehold.environments.workdirs import Workdirs
 from freehold.jobs.driver import Driver, DriverSettings
 from freehold.jobs.owners import Owners
 from freehold.ledger.bounds import context_tokens
@@ -184,13 +185,26 @@ def _rescue(settings: CopySettings, copies: Copies | None, boxes: BoxHouse) -> R
     if copies is None or not settings.take_over_files:
         return None
 
-    async def rescue(session_id: str) -> Copy | None:
-        workdir = boxes.workdirs.of(session_id)
-        copy = await copies.restore(session_id, workdir)
+    return Rescuing(copies, boxes.workdirs)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescuing:
+    """See `Rescue`."""
+
+    copies: Copies
+    workdirs: Workdirs
+
+    def has(self, session_id: str) -> bool:
+        """See `Rescue`."""
+        return self.copies.has(session_id)
+
+    async def restore(self, session_id: str) -> Copy | None:
+        """See `Rescue`."""
+        workdir = self.workdirs.of(session_id)
+        copy = await self.copies.restore(session_id, workdir)
         await asyncio.to_thread(workdir.remember, epoch=0)  # the model is told that the shell it knew is gone
         return copy
-
-    return rescue
 
 
 def _tells(ground: Ground, feed: Feed, collector: Collector | None) -> Tell:

@@ -64,6 +64,10 @@ class Copies:
         copy = json.dumps(asdict(Copy(seq, self._clock.now_us())))
         await asyncio.to_thread(told.write_text, copy, "utf-8")
 
+    def has(self, session_id: str) -> bool:
+        """Whether there is one."""
+        return all(place.exists() for place in self._places(session_id))
+
     async def restore(self, session_id: str, workdir: Workdir) -> Copy | None:
         """Make the files of `workdir` those of the copy; `None`: there is none.
 
@@ -71,7 +75,7 @@ class Copies:
             InvalidRequest: somebody has put something else there.
         """
         archive, told = self._places(session_id)
-        if not (archive.exists() and told.exists()):
+        if not self.has(session_id):
             return None
         await self._snapshots.import_archive(workdir, archive)
         return Copy(**json.loads(await asyncio.to_thread(told.read_text, "utf-8")))

@@ -64,6 +64,13 @@ class SessionCalls:
         return run
 
 
+def used(workdir: Workdir) -> None:
+    """The session is taken up again: its files are not old, whenever its last call was."""
+    place = workdir.path / "begun"
+    if place.exists():
+        os.utime(place)
+
+
 class Begun:
     """Which calls of a session were begun here, by any worker on its folder: on the disk before the call runs."""
 

@@ -1,24 +1,28 @@
 """The memory stores of a session as folders that its box shows where the agent was told; kept in step by the SDK.
 
-The SDK puts a store at the path where the agent is to find it. That path is the box's, not this machine's, so each
-store gets a folder of the session here, which the box mounts there.
+The SDK trusts the folder that it keeps in step, and an agent may plant links in one that it can write to. So each store
+has two: the SDK's own, which no box ever shows, and the box's, which is only touched by way of `library.tree`. What
+changed in the one is carried to the other before and after each sync.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anthropic import AsyncAnthropic
-from anthropic.lib.tools._memories import MEMORY_FLUSH_TIMEOUT, SessionMemoryStores
+from anthropic.lib.tools._memories import MARKER_PATH, MEMORY_FLUSH_TIMEOUT, SessionMemoryStores
 from anthropic.types.beta import BetaManagedAgentsSession
 
 from freehold.environments.base import Folder
-from freehold.environments.workdirs import give
+from freehold.library.memories import MOST_CONTENT_BYTES
+from freehold.library.memory_paths import MOST_SEGMENTS
+from freehold.library.tree import Tree
+from freehold.store.memories import MOST_MEMORIES
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +33,10 @@ class MemoryFolders:
     def __init__(self, client: AsyncAnthropic, place: Path, owner: int | None) -> None:
         """`place`: a folder that does not exist yet."""
         self._place = place
-        self._owner = owner
+        self._owner = None if owner is None else (owner, owner)
         self._stores = SessionMemoryStores(client, workdir=place)
+        self._mirrors: list[Mirror] = []
+        self._syncing = asyncio.Lock()
         self.folders: Sequence[Folder] = ()
 
     async def download(self, session: BetaManagedAgentsSession) -> None:
@@ -41,26 +47,30 @@ class MemoryFolders:
             if resource.type != "memory_store":
                 moved.append(resource)
                 continue
-            source = self._place / str(number)
+            own, shown = self._place / f"{number}-own", self._place / f"{number}-shown"
             target = resource.mount_path or f"/mnt/memory/{resource.memory_store_id}"
-            moved.append(resource.model_copy(update={"mount_path": str(source)}))
-            folders.append(Folder(source, target, writable=resource.access != "read_only"))
+            moved.append(resource.model_copy(update={"mount_path": str(own)}))
+            folders.append(Folder(shown, target, writable=resource.access != "read_only"))
+            self._mirrors.append(Mirror(Tree(own), Tree(shown, owner=self._owner)))
         if folders:
             await asyncio.to_thread(self._place.mkdir, 0o711, parents=True)
             await self._stores.download(session.model_copy(update={"resources": moved}))
-            await asyncio.to_thread(give_all, self._place, self._owner)
+            await self._each(Mirror.show)
         self.folders = folders
 
     async def sync(self) -> None:
         """Bring both sides together, if it is time for that."""
         if self.folders:
-            await self._stores.sync_if_due()
-            await asyncio.to_thread(give_all, self._place, self._owner)
+            async with self._syncing:
+                await self._each(Mirror.take)
+                await self._stores.sync_if_due()
+                await self._each(Mirror.show)
 
     async def close(self, *, clean: bool) -> None:
         """Send what is new, and remove the folders; nothing writes there any more. `clean`: also what was deleted."""
         if not self.folders:
             return
+        await self._each(Mirror.take)
         for step in (self._stores.finish, self._stores.flush_writes) if clean else (self._stores.flush_writes,):
             try:
                 async with asyncio.timeout(MEMORY_FLUSH_TIMEOUT):
@@ -68,21 +78,55 @@ class MemoryFolders:
             except TimeoutError:
                 log.warning("the memories of a session were not brought back whole within %g s", MEMORY_FLUSH_TIMEOUT)
         await self._stores.dispose()
-        await asyncio.to_thread(_remove_empty, self._place)
+
+    async def _each(self, step: Any) -> None:
+        for mirror in self._mirrors:
+            await asyncio.to_thread(step, mirror)
 
 
-def give_all(place: Path, owner: int | None) -> None:
-    """Everything below that folder to the user of a box (`None`: nothing can be given away)."""
-    if owner is None:
-        return
-    for folder, _, files in os.walk(place):
-        for path in (Path(folder), *(Path(folder) / name for name in files)):
-            if not path.is_symlink() and path != place:
-                give(path, owner)
+class Mirror:
+    """One store: the SDK's folder and the box's. What stands in both is remembered by its hash."""
+
+    def __init__(self, own: Tree, shown: Tree) -> None:
+        self._own = own
+        self._shown = shown
+        self._same: dict[str, str] = {}
+
+    def take(self) -> None:
+        """Carry what the agent changed to the SDK's folder. What is no memory (too large, a link) is left alone."""
+        found = _files(self._shown)
+        for path, data in found.items():
+            if data is not None and self._same.get(path) != _hash(data):
+                self._own.write(path, data)
+                self._same[path] = _hash(data)
+        for path in self._same.keys() - found.keys():
+            self._own.remove(path)
+            del self._same[path]
+
+    def show(self) -> None:
+        """Carry what came from the server to the box's folder, but for files that the agent has changed meanwhile."""
+        self._shown.make()
+        now = _files(self._shown)
+        given = {path: data for path, data in _files(self._own).items() if path != MARKER_PATH.lstrip("/")}
+        for path, data in given.items():
+            if data is not None and self._same.get(path) != _hash(data) and self._untouched(path, now):
+                self._shown.write(path, data)
+                self._same[path] = _hash(data)
+        for path in self._same.keys() - given.keys():
+            if self._untouched(path, now):
+                self._shown.remove(path)
+                del self._same[path]
+
+    def _untouched(self, path: str, now: Mapping[str, bytes | None]) -> bool:
+        data = now.get(path)
+        return (None if data is None else _hash(data)) == self._same.get(path)
 
 
-def _remove_empty(place: Path) -> None:
-    try:
-        place.rmdir()
-    except OSError:
-        log.warning("%s still holds memories that could not be sent", place)
+def _files(tree: Tree) -> dict[str, bytes | None]:
+    """What is there; `None` where it cannot be a memory."""
+    most = {"most_files": MOST_MEMORIES + 100, "most_bytes": MOST_CONTENT_BYTES, "most_depth": MOST_SEGMENTS}
+    return {found.path: found.data for found in tree.files(**most)}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -12,6 +12,7 @@ from anthropic import AsyncAnthropic
 from anthropic.types.beta.environments import BetaSelfHostedWork
 
 from freehold.ids import NewId
+from freehold.worker.calls import used
 from freehold.worker.credentials import speaking_as, token_in
 from freehold.worker.serving import House, Serving
 
@@ -59,6 +60,7 @@ class Worker:
             await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _begin(self, item: BetaSelfHostedWork, places: asyncio.Semaphore) -> None:
+        used(self.house.workdirs.of(item.data.id))
         task = asyncio.create_task(self._serve(item), name=f"work {item.id}")
         self._serving.add(task)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from freehold.environments.workdirs import WORKSPACE, Workdir, Workdirs
 from freehold.worker.calls import SessionCalls
 from freehold.worker.following import Event, Following
 from freehold.worker.lease import WorkLease
-from freehold.worker.memories import MemoryFolders, give_all
+from freehold.worker.memories import MemoryFolders
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Serving:
                     await memories.download(session)
                 elif any(resource.type == "memory_store" for resource in session.resources):
                     raise RuntimeError("its memory stores cannot be had: the item of work came without a token")
-                await asyncio.to_thread(give_all, given, owner)
+                await asyncio.to_thread(_give_all, given / "skills", owner)
                 skills = [Folder(given / "skills", SKILLS)] if (given / "skills").is_dir() else []
                 await self._follow(self._spec(session.id, workdir, [*skills, *memories.folders]), memories)
                 clean = not self._lease.lost
@@ -164,10 +165,15 @@ def _prepared(workdir: Workdir) -> int | None:
     return owner
 
 
+def _give_all(skills: Path, owner: int | None) -> None:
+    """What was just downloaded, to the user of the box; no box has seen it yet, so nothing in it can be swapped."""
+    if owner is None:
+        return
+    for folder, _, files in os.walk(skills):
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            os.chown(path, owner, owner, follow_symlinks=False)
+
+
 def _remove(given: Path) -> None:
-    """What a session was given, unless some of it could not be sent back."""
-    for folder in (given / "skills", given):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-    if given.exists():
-        log.warning("%s still holds files of a session that could not be sent back", given)
+    """What a session was given; its changes were sent, or could not be. Links in it are removed, not followed."""
+    shutil.rmtree(given, ignore_errors=True)

@@ -78,12 +78,14 @@ def table(root: Path, name: str) -> list[list[str]]:
 
 def _lay(layer: Path, onto: Path) -> None:
     entries = list(os.scandir(layer))
-    names = {entry.name for entry in entries}
-    if _OPAQUE in names:
+    gone = {
+        entry.name for entry in entries if entry.name.startswith(_WHITEOUT) and entry.is_file(follow_symlinks=False)
+    }
+    if _OPAQUE in gone:
         for below in list(os.scandir(onto)):
             _remove(Path(below.path))
-    for name in names - {_OPAQUE}:
-        if name.startswith(_WHITEOUT):
+    for name in gone - {_OPAQUE}:
+        if name[len(_WHITEOUT) :] not in ("", ".", ".."):  # they would name the folder itself, and the one above it
             _remove(onto / name[len(_WHITEOUT) :])
     for entry in entries:
         if not entry.name.startswith(_WHITEOUT):

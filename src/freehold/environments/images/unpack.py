@@ -231,6 +231,8 @@ class Unpacker:
             if part in ("", ".", ".."):
                 at = at[:-1] if part == ".." else at
                 continue
+            if part.startswith(_WHITEOUT):
+                raise Refused(f"{'/'.join(parts)[:200]!r} lies below a whiteout, which is a file and never a folder")
             path = os.path.join(self._root, *at, part)
             try:
                 kind = os.lstat(path).st_mode
