@@ -340,12 +340,15 @@ async def test_clients_are_bounded_and_those_that_nobody_used_make_room(tmp_path
     async with opened(tmp_path, clock, mcp_clients=3, database=database_url) as house:
         used = await house.registered()
         await house.code(used)
+        first = await house.registered()
         await house.registered()
-        await house.registered()
+        others = [await house.registered() for _ in range(3)]  # room is made by those that nobody used
+        assert (await house.asked(house.asking(first))).status_code == 400
+        for client in others[1:]:
+            await house.code(client)
         full = await house.http.post("/freehold/oauth/register", json={"redirect_uris": [BACK]})
         assert (full.status_code, full.json()["error"]) == (503, "temporarily_unavailable")
         await clock.advance(601)
-        await house.registered()
         tokens = (await house.redeemed(used, await house.code(used))).json()
         fields = {"grant_type": "refresh_token", "client_id": used, "refresh_token": tokens["refresh_token"]}
         assert (await house.token(**fields)).status_code == 200

@@ -15,6 +15,10 @@ from typing import Any, TypeVar
 import pytest
 from anthropic import AsyncAnthropic
 
+from freehold.app.sections import sections
+from freehold.app.worker import Post, make_worker
+from freehold.config import load
+from freehold.errors import Misconfigured
 from freehold.launch import ServerProcess
 from freehold.worker.calls import UNKNOWN
 
@@ -197,6 +201,27 @@ async def test_a_call_that_waits_for_a_person_runs_when_it_is_allowed(served: Se
                 await place.client.beta.sessions.events.send(session, events=[confirmation])
                 await place.ends(session, 1 if verdict == "deny" else 2)
         assert [words(event).strip() for event in await place.log(session, "user.tool_result")] == [DENIED, "allow"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"packages": {"pip": "pandas"}}, "packages.pip"),
+        ({"packages": {"pipp": ["pandas"]}}, "pipp"),
+        ({"typo": 1}, "typo"),
+        ({"networking": {"type": "banana"}}, "networking"),
+        ({"networking": {"type": "limited", "allowed_host": ["a.example"]}}, "allowed_host"),
+        ({"limits": {"memory_byte": 1}}, "memory_byte"),
+        ({"limits": {"memory_bytes": 10**15}}, "memory_bytes"),
+    ],
+)
+async def test_what_a_workers_boxes_cannot_have_stops_its_start(
+    given: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    configuration = load(sections(), flags={"data": tmp_path, "worker_environment": given}, environment={})
+    with pytest.raises(Misconfigured, match=f"worker_environment: .*{told}"):
+        async with make_worker(configuration, Post("http://127.0.0.1:9", "env_1", "sk-none"), lambda *_: None):
+            pass
 
 
 def test_a_worker_without_a_right_to_be_one_is_told_why(served: ServerProcess, tmp_path: Path) -> None:

@@ -124,9 +124,7 @@ class Stranded:
         try:
             await self._store.write(op, wake=[session_id, "sessions"])
         except session_log.Fenced:
-            log.warning(
-                "%s was taken by another server meanwhile; the restored copy is not used", session_id
-            )
+            log.warning("%s was taken by another server meanwhile; the restored copy is not used", session_id)
             return
         log.warning("%s: %s", session_id, text)
 

@@ -133,6 +133,22 @@ def shown(row: EnvironmentRow) -> dict[str, Any]:
     }
 
 
+def config_of_settings(given: Mapping[str, Any], bounds: BoundSettings) -> dict[str, Any]:
+    """A whole `cloud` config from settings, held to the same rules as one that comes over the API.
+
+    Raises:
+        InvalidRequest: it would be refused there too.
+    """
+    own = {name: given[name] for name in _OWN if name in given}
+    config = {"type": "cloud", **{name: value for name, value in given.items() if name not in _OWN}}
+    check("environments.create", {"name": "settings", "config": config})
+    if "limits" in own:
+        own["limits"] = check_limits(own["limits"], bounds)
+    if "image" in own:
+        own["image"] = check_image(own["image"])
+    return whole_config({**config, **own})
+
+
 def refuse_archived(row: EnvironmentRow) -> None:
     """For changes and new sessions: raises `InvalidRequest` with `environment_archived`."""
     if row.archived_us is not None:

@@ -100,7 +100,8 @@ class OwnTools:
     async def _read_session(self, arguments: Arguments) -> object:
         session_id = _id(arguments["session_id"], "sesn_")
         await self._wait(session_id, arguments.get("wait_s") or 0)
-        return await self._story(session_id, arguments.get("after"))
+        after = arguments.get("after")
+        return await self._story(session_id, after, named=after is not None)
 
     async def _submit_batch(self, arguments: Arguments) -> object:
         params = {"model": arguments["model"], "max_tokens": arguments.get("max_tokens") or 1024}
@@ -145,21 +146,23 @@ class OwnTools:
                 return
             await asyncio.sleep(min(_LOOK_S, max(0.0, until - loop.time())))
 
-    async def _story(self, session_id: str, after: str | None) -> object:
+    async def _story(self, session_id: str, after: str | None, *, named: bool = False) -> object:
+        """What happened behind that event; `named`: the caller has named it, so it must be there."""
         session = await self._get(f"/v1/sessions/{session_id}")
         page = await self._get(f"/v1/sessions/{session_id}/events", {"limit": 200, "order": "desc"})
         events = list(reversed(page["data"]))
         ids = [event["id"] for event in events]
+        if named and after not in ids:
+            raise ToolFailed(f"after: {after!r} is not among the newest {len(ids)} events; leave it out.")
         fresh = events[ids.index(after) + 1 :] if after in ids else events[-50:]
         told = [line for event in fresh if (line := _line(event))]
         last = events[-1] if events else {}
-        waits = [event["id"] for event in fresh if event.get("evaluated_permission") == "ask"]
         reason = last.get("stop_reason") or {} if last.get("type") == "session.status_idle" else {}
         return {
             "session_id": session_id,
             "status": session["status"],
             "stop_reason": reason.get("type"),
-            "waits_for_leave": waits if reason.get("type") == "requires_action" else [],
+            "waits_for_leave": list(reason.get("event_ids") or ()),
             "events": told,
             "last_event": last.get("id"),
         }

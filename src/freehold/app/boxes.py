@@ -59,6 +59,8 @@ class BoxHouse:
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
         self.backend: Boxes = self._walled
         containers = configuration.section(ContainerSettings)
+        if containers.box_backend == "docker" and self._unsafe:
+            raise Misconfigured("unsafe_no_isolation: does not go together with box_backend = docker")
         if containers.box_backend == "docker":
             self.backend = Containers(self.workdirs.root, Daemon(containers.docker_socket), self._walled)
         elif containers.box_backend != "bubblewrap":

@@ -9,17 +9,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from freehold.api.environments import whole_config
+from freehold.api.environments import config_of_settings
 from freehold.app.settings import DataSettings, SafetySettings
 from freehold.clock import SystemClock
 from freehold.config import Configuration
 from freehold.environments.base import Boxes, NoIsolation
 from freehold.environments.bounds import BoundSettings, limits_of
 from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.containers.containers import ContainerSettings
 from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
 from freehold.environments.fallback import Fallback
 from freehold.environments.fleet import BoxSettings, Fleet
+from freehold.environments.images.images import ImageSettings
 from freehold.environments.local import Local
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
@@ -57,7 +59,10 @@ async def make_worker(
         NoIsolation: no box can be made here, and running tools without was not allowed.
     """
     chosen, clock = configuration.section, SystemClock()
-    settings = chosen(WorkerSettings)
+    settings, bounds = chosen(WorkerSettings), chosen(BoundSettings)
+    if chosen(ContainerSettings).box_backend != "bubblewrap":
+        raise Misconfigured("box_backend: a worker makes its boxes by bubblewrap; leave it out")
+    environment = _environment(settings, bounds)
     workdirs = Workdirs(chosen(DataSettings).data.absolute() / "worker")
     walled = Bubblewrap(
         workdirs.root,
@@ -65,17 +70,15 @@ async def make_worker(
         layers=chosen(LayerSettings),
         clock=clock,
         warm=chosen(BoxSettings).warm_boxes,
+        image_settings=chosen(ImageSettings),
     )
     unsafe = chosen(SafetySettings).unsafe_no_isolation
     boxes: Boxes = Fallback(walled, Local(unsafe_no_isolation=True)) if unsafe else walled
     found = await boxes.probe()
     if not found.isolated and not unsafe:
         raise NoIsolation(found.reason)
-    environment = _environment(settings)
     fleet = Fleet(boxes, chosen(BoxSettings), clock)
-    house = House(
-        fleet, boxes, workdirs, environment, limits_of(environment, chosen(BoundSettings)), settings.worker_idle_s
-    )
+    house = House(fleet, boxes, workdirs, environment, limits_of(environment, bounds), settings.worker_idle_s)
     network = Network.of(chosen(NetworkSettings))
     way = http_client(lambda origin: network.client(origin, os.environ))
     client = client_of(post.url, post.environment_key, way)
@@ -92,11 +95,11 @@ async def make_worker(
         await way.aclose()
 
 
-def _environment(settings: WorkerSettings) -> dict[str, object]:
+def _environment(settings: WorkerSettings, bounds: BoundSettings) -> dict[str, object]:
     try:
-        return whole_config({"type": "cloud", **settings.worker_environment})
-    except (InvalidRequest, KeyError, TypeError, AttributeError) as error:
-        raise Misconfigured(f"worker_environment: {error}") from None
+        return config_of_settings(settings.worker_environment, bounds)
+    except InvalidRequest as error:
+        raise Misconfigured(f"worker_environment: {error.message}") from None
 
 
 class _Tidy:

@@ -52,7 +52,8 @@ async def add_client(
 ) -> bool:
     """Keep a client, after those that are over were forgotten; false if there are `most` already.
 
-    `unused_before_us`: those older that nobody used are forgotten; by the second time, only where it is crowded.
+    `unused_before_us`: those older that nobody used are forgotten; by the second time, only where it is crowded. Where
+    that is not enough, the oldest that nobody used makes room: nobody can keep others out by registering.
     """
     over = or_(
         and_(oauth_clients.c.used_us == 0, oauth_clients.c.created_us < unused_before_us[0]),
@@ -64,7 +65,11 @@ async def add_client(
         crowding = and_(oauth_clients.c.used_us == 0, oauth_clients.c.created_us < unused_before_us[1])
         await connection.execute(delete(oauth_clients).where(crowding))
         if (await connection.execute(counted)).scalar_one() >= most:
-            return False
+            unused = select(oauth_clients.c.id).where(oauth_clients.c.used_us == 0)
+            oldest = unused.order_by(oauth_clients.c.created_us, oauth_clients.c.id).limit(1).scalar_subquery()
+            gone = await connection.execute(delete(oauth_clients).where(oauth_clients.c.id == oldest))
+            if gone.rowcount == 0:
+                return False
     await connection.execute(insert(oauth_clients).values(**asdict(row)))
     return True
 
