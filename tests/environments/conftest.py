@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a Podman daemon of the tests' own, with images and containers in a folder of its own."""
     if lacks := no_podman():
         pytest.skip(lacks)
-    with podman_service(tmp_path_factory.mktemp("podman")) as socket:
+    with podman_service(Path(tempfile.mkdtemp(prefix="fh-"))) as socket:  # podman takes only short paths
         yield socket
 
 

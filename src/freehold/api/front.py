@@ -194,6 +194,7 @@ class FrontProtocol(StrictProtocol):
                 if self._worker is not direct.task or self.transport.is_closing():
                     return
                 self.tasks.discard(direct.task)
+                body = b""  # a connection that rests holds nothing of the request before: it may have been 32 MB
                 self._next_one = self.loop.create_future()
                 direct, body = await self._next_one
         finally:
@@ -286,7 +287,7 @@ class Direct:
         """All that has come, and no more is waited for."""
         if self._timer is not None:
             self._timer.cancel()
-        parts = self.parts
+        parts, self.parts = self.parts, []
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _look(self) -> None:
