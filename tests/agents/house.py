@@ -216,6 +216,7 @@ class House:
         clock: Clock | None = None,
         drain_s: float = 5.0,
         window_tokens: int = 1_000_000,
+        retried: Sequence[str] = (),
     ) -> None:
         self.store = store
         self.clock = clock or SystemClock()
@@ -229,7 +230,7 @@ class House:
         )
         self.parts = Parts(
             model=Model(script, clock=self.clock, ids=new_id, price=lambda model, usage, at_us: self.cost_nanodollars),
-            execution=Execution(self.boxes, {"company": toolbox or Company()}),
+            execution=Execution(self.boxes, {"company": toolbox or Company()}, retried=retried),
             previews=self.previews,
             clock=self.clock,
             ids=new_id,

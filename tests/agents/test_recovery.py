@@ -13,7 +13,6 @@ from freehold.agents import reply
 from freehold.agents.events import UNKNOWN_OUTCOME, Draft, Voice
 from freehold.agents.log import new_event
 from freehold.agents.tools.catalog import catalog
-from freehold.agents.tools.execution import Execution
 from freehold.agents.usage import Tokens
 from freehold.environments.base import ToolOutcome
 from freehold.ids import new_id
@@ -72,9 +71,10 @@ class DeadServer:
 
     async def reply(self, message: Json, *, started: bool = True) -> list[str]:
         """The model's message as the loop writes it; gives the ids of its calls."""
-        execution = Execution(self.house.boxes, {"company": Company()})
+        execution = self.house.parts.execution
         agent = definition()
-        known = catalog(agent, execution.built_in(), execution.offered(agent), {})
+        servers = execution.offered(agent)
+        known = catalog(agent, execution.built_in(), servers, execution.repeats(agent, servers))
         ids = reply.Ids(new_id("sevt"), new_id("sevt"), new_id("sevt"))
         made = reply.read({"id": "msg_1", "usage": {}, **message}, Tokens(), ids, known, self.voice)
         plans: list[Plan | Move] = [Plan(call.event_id, call.name, call.policy) for call in made.calls]
@@ -140,6 +140,18 @@ async def test_a_started_call_that_changes_nothing_is_run_again_under_its_key(ma
     async with dead.house.store.read() as connection:
         (call,) = await session_log.tool_calls(connection, dead.session_id, ["done"])
     assert call.attempt == 2
+
+
+@pytest.mark.parametrize("may", [True, False])
+async def test_a_function_is_run_again_only_where_the_operator_says_so(make_house: MakesHouse, may: bool) -> None:
+    retried = ["company.lookup"] if may else []
+    dead = await a_dead_server(make_house, Script([text("good")]), retried=retried)
+    await dead.reply(calls(("mcp__company__lookup", {"id": "u_1"})))
+    await dead.die()
+    log = await dead.house.idle(dead.session_id)
+    (result,) = of_type(log, "agent.mcp_tool_result")
+    assert said(result) == ("user u_1" if may else UNKNOWN_OUTCOME)
+    assert bool(of_type(log, "session.error")) is not may
 
 
 async def test_a_planned_call_is_run(make_house: MakesHouse) -> None:

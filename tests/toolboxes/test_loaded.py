@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from freehold.clock import HandClock
+from freehold.errors import Misconfigured
 from freehold.toolboxes.base import Toolbox, ToolResult
 from freehold.toolboxes.load import load_toolbox
 from freehold.toolboxes.loaded import LoadedToolbox
-from freehold.toolboxes.settings import ToolboxSettings
+from freehold.toolboxes.settings import ToolboxSettings, check
 
 FILE = Path(__file__).with_name("company_tools.py")
 SETTINGS = ToolboxSettings(tool_timeout_s=5, max_stuck=2, tool_result_bytes=1000, tool_media_bytes=4000)
@@ -170,6 +171,15 @@ async def test_a_coroutine_past_its_timeout_is_cancelled(company: LoadedToolbox,
         result = await given_up(company, clock, "wait_for_ever")
         assert result.is_error
         assert text(result).startswith("wait_for_ever did not return within 5 s.")
+
+
+async def test_a_function_may_have_a_time_out_of_its_own(clock: HandClock) -> None:
+    patient = ToolboxSettings(tool_timeout_s=100, tool_timeouts={f"{FILE.stem}.wait_for_ever": 5})
+    result = await given_up(load_toolbox(FILE, patient, clock), clock, "wait_for_ever")
+    assert result.is_error and text(result).startswith("wait_for_ever did not return within 5 s.")
+    for wrong in ({"wait_for_ever": 5}, {"company.wait": 0}, {"company.wait": "5"}):
+        with pytest.raises(Misconfigured, match="tool_timeouts"):
+            check(ToolboxSettings(tool_timeouts=wrong))
 
 
 @pytest.mark.parametrize("tool", ["hold", "ignore_cancelling"])

@@ -119,7 +119,9 @@ class Loop:
         self._recheck_s = RECHECK_S * (1 + zlib.crc32(log.id.encode()) / 2**32)  # not all at the same moment
 
     def _offering(self, servers: Mapping[str, Sequence[Spec]]) -> Catalog:
-        return catalog(self._agent, self._parts.execution.built_in(), servers, {}, self_hosted=self._self_hosted)
+        execution = self._parts.execution
+        repeats = execution.repeats(self._agent, servers)
+        return catalog(self._agent, execution.built_in(), servers, repeats, self_hosted=self._self_hosted)
 
     @property
     def session(self) -> Session:

@@ -159,7 +159,12 @@ def make_sessions(
         model=model,
         judge=Judge(model, ground.configuration.section(JudgeSettings)),
         execution=Execution(
-            tools, toolboxes, Spilled(boxes.workdirs).keep, Web(ground.configuration.section(WebSettings)), remote
+            tools,
+            toolboxes,
+            Spilled(boxes.workdirs).keep,
+            Web(ground.configuration.section(WebSettings)),
+            remote,
+            toolbox_settings.tool_retry,
         ),
         previews=previews,
         clock=clock,

@@ -20,6 +20,7 @@ from freehold.toolboxes.load import load_toolbox, load_toolboxes, named_files
 from freehold.toolboxes.loaded import LoadedToolbox
 from freehold.toolboxes.ready.declared import ready_toolboxes
 from freehold.toolboxes.settings import ToolboxSettings
+from freehold.toolboxes.settings import check as check_settings
 
 
 async def make_toolboxes(settings: ToolboxSettings, clock: Clock, on_error: AsyncExitStack) -> Mapping[str, Toolbox]:
@@ -28,6 +29,7 @@ async def make_toolboxes(settings: ToolboxSettings, clock: Clock, on_error: Asyn
     Raises:
         Misconfigured: a file is no toolbox, or it is to be isolated where that cannot be done.
     """
+    check_settings(settings)
     files = named_files(settings)
     if settings.tools_reload:
         if settings.isolate:

@@ -104,14 +104,14 @@ class IsolatedToolbox:
 
     async def _put(self, process: ToolProcess, tool: str, line: bytes) -> ToolResult:
         asked = asyncio.ensure_future(process.ask(line))
-        timer = asyncio.ensure_future(self._clock.sleep(self._settings.tool_timeout_s))
+        timer = asyncio.ensure_future(self._clock.sleep(self._settings.timeout_s(self.name, tool)))
         whole = False
         try:
             await asyncio.wait({asked, timer}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
                 return _error(
-                    f"{tool} did not return within {self._settings.tool_timeout_s:g} s. Its process was ended; whether "
-                    "it took effect is not known."
+                    f"{tool} did not return within {self._settings.timeout_s(self.name, tool):g} s. Its process was "
+                    "ended; whether it took effect is not known."
                 )
             result, whole = self._result(tool, asked)
             return result

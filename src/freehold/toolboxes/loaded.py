@@ -33,7 +33,7 @@ class LoadedToolbox:
         self.name = name
         self._logger = logging.getLogger(f"freehold.tools.{name}")
         self._functions = {function.spec.name: function for function in functions}
-        self._timeout_s = settings.tool_timeout_s
+        self._settings = settings
         self._sizes = Sizes(settings.tool_result_bytes, settings.tool_media_bytes)
         self._places = asyncio.Semaphore(settings.tool_threads)
         self._stuck = Stuck(settings.max_stuck)
@@ -81,8 +81,8 @@ class LoadedToolbox:
             raise
         if not in_time:
             return _error(
-                f"{function.spec.name} did not return within {self._timeout_s:g} s. It was given up; whether it took "
-                "effect is not known."
+                f"{function.spec.name} did not return within {self._timeout_s(function):g} s. It was given up; whether "
+                "it took effect is not known."
             )
         return self._result(function.spec.name, work)
 
@@ -107,7 +107,7 @@ class LoadedToolbox:
 
     async def _watch(self, function: Function, work: Work) -> bool:
         """Whether it ended in time; if not, it is cancelled where that is possible and counted until it ends."""
-        timer = asyncio.ensure_future(self._clock.sleep(self._timeout_s))
+        timer = asyncio.ensure_future(self._clock.sleep(self._timeout_s(function)))
         try:
             both: set[asyncio.Future[Any]] = {work, timer}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -118,6 +118,9 @@ class LoadedToolbox:
             if not work.done():
                 self._give_up(function, work)
         return work.done()
+
+    def _timeout_s(self, function: Function) -> float:
+        return self._settings.timeout_s(self.name, function.spec.name)
 
     def _give_up(self, function: Function, work: Work) -> None:
         log.warning("tool %s.%s was given up and may still run", self.name, function.spec.name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from freehold.config import setting
+from freehold.errors import Misconfigured
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,14 @@ class ToolboxSettings:
         False, "Load a tools file anew when it has changed: for development. Isolated toolboxes do not take it."
     )
     tool_timeout_s: float = setting(120.0, "how long one toolbox function may take", unit="s", least=0.001)
+    tool_timeouts: dict[str, Any] = setting(
+        {}, 'other time-outs for some functions, in seconds: `[tool_timeouts]` with `"shop.count_stock" = 600`'
+    )
+    tool_retry: tuple[str, ...] = setting(
+        (),
+        "functions, as `shop.count_stock`, that may be run again when a server died while they ran; they are given the "
+        "same idempotency key. Of others the model is told that the outcome is unknown.",
+    )
     tool_threads: int = setting(64, "how many sync functions of one toolbox run at once; further ones wait", least=1)
     max_stuck: int = setting(
         8, "a toolbox with that many calls past their timeout and still running refuses more", least=1
@@ -46,3 +55,16 @@ class ToolboxSettings:
     isolate_paths: tuple[str, ...] = setting(
         (), "files and folders that isolated toolboxes may read, besides the Python files beside them"
     )
+
+    def timeout_s(self, toolbox: str, tool: str) -> float:
+        """How long that function may take."""
+        return float(self.tool_timeouts.get(f"{toolbox}.{tool}", self.tool_timeout_s))
+
+
+def check(settings: ToolboxSettings) -> None:
+    """Raises `Misconfigured` where a function has a time-out that is none."""
+    for name, value in settings.tool_timeouts.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or "." not in name:
+            raise Misconfigured(
+                f'tool_timeouts."{name}": must be `"toolbox.function" = seconds`, the seconds being above 0'
+            )

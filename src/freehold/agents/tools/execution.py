@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from freehold.agents.events import UNKNOWN_OUTCOME
 from freehold.agents.session import Result, ToolCall
-from freehold.agents.tools.catalog import Spec, configured, is_in_box
+from freehold.agents.tools.catalog import Repeat, Spec, configured, is_in_box
 from freehold.agents.tools.remote.failures import ServerFailed
 from freehold.context import spilling
 from freehold.environments.base import BoxDied, BoxFailed, Fenced, ToolOutcome
@@ -132,8 +132,10 @@ class Execution:
         spill: Spill | None = None,
         web: WebTools | None = None,
         remote: RemoteTools | None = None,
+        retried: Collection[str] = (),
     ) -> None:
-        """`spill` keeps what is too long to be read whole."""
+        """`spill` keeps what is too long to be read whole. `retried`: functions of toolboxes that may be run again."""
+        self._retried = frozenset(retried)
         self._web = web
         self._remote = remote
         self._boxes = boxes
@@ -154,6 +156,16 @@ class Execution:
             if toolbox is not None:
                 found[server["name"]] = toolbox.tools()
         return found
+
+    def repeats(self, agent: Mapping[str, Any], servers: Mapping[str, Sequence[Spec]]) -> dict[str, Repeat]:
+        """Which of the tools that the servers offer may be made again after a crash, by the model's name for them."""
+        if not self._retried:
+            return {}
+        named = [(one["name"], addressed(one["url"])[0]) for one in agent["mcp_servers"] if not is_remote(one["url"])]
+        offered = ((name, toolbox, spec.name) for name, toolbox in named for spec in servers.get(name, ()))
+        return {
+            f"mcp__{name}__{tool}": "retry" for name, toolbox, tool in offered if f"{toolbox}.{tool}" in self._retried
+        }
 
     def has_remote(self, agent: Mapping[str, Any]) -> bool:
         """Some MCP server of the agent stands elsewhere."""
