@@ -191,8 +191,10 @@ def test_the_committed_day_misses_no_deadline() -> None:
 async def test_a_call_that_was_acknowledged_is_answered_by_the_next_server_if_the_first_one_dies(
     tmp_path: Path,
 ) -> None:
+    over = asyncio.Event()
+
     async def silent(_request: Request, _line: Line) -> None:
-        await asyncio.Event().wait()
+        await over.wait()
 
     async def answers(_request: Request, line: Line) -> None:
         await line.answer(200, message("the second server"))
@@ -214,5 +216,6 @@ async def test_a_call_that_was_acknowledged_is_answered_by_the_next_server_if_th
                             break
                         await asyncio.sleep(0.2)  # polling from outside
         finally:
+            over.set()  # the upstream ends only when what it is asked has ended
             await asyncio.to_thread(second.kill)
     assert found["answer"]["content"][0]["text"] == "the second server"
