@@ -93,26 +93,40 @@ def below(root: int, keep: set[int], table: dict[int, tuple[int, str]]) -> list[
     return found
 
 
-def end_all(keep: set[int], *, rounds: int = 100) -> int:
+def end_all(keep: set[int], *, rounds: int = 1000) -> None:
     """Kill every descendant of this process except `keep`, however it forks, ignores signals or left its group.
 
-    All are stopped before any is killed, again and again until nothing new shows: a stopped process cannot fork.
-    Returns how many were killed.
+    All are stopped before any is killed: a stopped process cannot fork. The list of processes is read while it
+    changes, so a child can be missing from it, or its parent be gone already: only two lists in a row are believed.
+    Returns when all are dead, though the last may still have to be waited for.
     """
-    own, stopped = posix.getpid(), set[int]()
+    own, told, quiet = posix.getpid(), set[int](), 0
+    foreign = set(keep)
     for _ in range(rounds):
-        fresh = [pid for pid in below(own, keep, processes()) if pid not in stopped]
-        if not fresh:
-            break
-        _send(fresh, 19)  # SIGSTOP
-        stopped.update(fresh)
-    _send(stopped, 9)  # SIGKILL
-    return len(stopped)
+        table = processes()
+        alive = below(own, foreign, table)
+        running = [pid for pid in alive if table[pid][1] not in ("Tt" if pid not in told else "TtD")]
+        quiet = 0 if running else quiet + 1
+        if running:
+            foreign |= _send(running, 19)  # SIGSTOP; what waits for a disk or its child obeys on the way out
+            told.update(running)
+        elif quiet > 1 and alive:
+            _send(alive, 9)  # SIGKILL
+            quiet = 0
+        elif quiet > 1:
+            return
+        posix.sched_yield()
+    _send(alive, 9)
 
 
-def _send(pids: list[int] | set[int], signal: int) -> None:
+def _send(pids: list[int], signal: int) -> set[int]:
+    """Returns those that are not ours to signal, which only happens without isolation."""
+    refused = set()
     for pid in pids:
         try:
             posix.kill(pid, signal)
-        except (ProcessLookupError, PermissionError):
-            continue  # gone, or (without isolation only) not ours
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            refused.add(pid)
+    return refused
