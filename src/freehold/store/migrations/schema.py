@@ -1,4 +1,8 @@
-"""Bring a database to the newest schema when it starts, without Alembic when it is there already (0.23 s spared)."""
+"""Bring a database to the newest schema when it starts.
+
+An empty one is given the tables as they are, an older one the revisions that it lacks. Only the latter needs Alembic,
+which costs 0.23 s and 11 MB for as long as the server lives.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import Misconfigured
 from freehold.store.base import Database
+from freehold.store.tables import metadata
 
 FOLDER = Path(__file__).parent
 _VERSION_TABLE = "alembic_version"
@@ -33,7 +38,9 @@ async def bring_up_to_date(database: Database) -> None:
             return
     async with database.migrating() as connection:
         present = await connection.run_sync(_revision)
-        if present != head():
+        if present is None:
+            await connection.run_sync(make)
+        elif present != head():
             _check_known(present)
             await connection.run_sync(upgrade)
 
@@ -41,6 +48,18 @@ async def bring_up_to_date(database: Database) -> None:
 async def touch(connection: AsyncConnection) -> None:
     """A write that changes nothing."""
     await connection.execute(text(f"UPDATE {_VERSION_TABLE} SET version_num = version_num"))
+
+
+def make(connection: Connection) -> None:
+    """Every table, and the number of the newest revision, as if all revisions had run."""
+    metadata.create_all(connection)
+    connection.execute(
+        text(
+            f"CREATE TABLE {_VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+            f"CONSTRAINT {_VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+        )
+    )
+    connection.execute(text(f"INSERT INTO {_VERSION_TABLE} VALUES (:head)"), {"head": head()})
 
 
 def upgrade(connection: Connection) -> None:
@@ -66,8 +85,8 @@ def _revision(connection: Connection) -> str | None:
     return None
 
 
-def _check_known(revision: str | None) -> None:
-    if revision is not None and revision > head():
+def _check_known(revision: str) -> None:
+    if revision > head():
         raise Misconfigured(
             f"The database has schema {revision} of a newer Freehold; this one knows {head()}. Upgrade Freehold."
         )
