@@ -33,7 +33,7 @@ def facts_of(stream: bool, answered: bytes) -> Facts:
     if not stream:
         return of_whole(200, answered)
     tap = Tap()
-    tap.read(*Frames().feed(answered))
+    tap.read(Frames().cut(answered))
     return tap.facts
 
 

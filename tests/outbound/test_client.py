@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from freehold.calls import Attempted
+from freehold.errors import UpstreamFailed
 from freehold.outbound.client import Client
 from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, Origin, parse_url
@@ -322,6 +323,84 @@ async def test_a_slow_reader_holds_the_upstream_back(start: Start) -> None:
             size += len(data)
         assert size == 2000 * 10_000
     assert client.idle_connections == 1
+
+
+async def test_a_body_is_poured_until_the_sink_has_enough_and_on_again_to_its_end(start: Start) -> None:
+    async def script(_: Request, line: Line) -> None:
+        await line.begin_stream()
+        for n in range(10):
+            await line.chunk(b"%d" % n)
+            await asyncio.sleep(0.002)
+        await line.chunk(b"")
+
+    def takes(data: bytes) -> bool:
+        came.append(data)
+        return b"4" not in data
+
+    came: list[bytes] = []
+    client, _ = await start(script)
+    async with client.exchange(HEAD, b"{}") as answer:
+        assert not await answer.pour(takes)
+        assert b"".join(came).startswith(b"01234")
+        held = len(came)
+        await asyncio.sleep(0.01)
+        assert len(came) == held
+        assert await answer.pour(takes)
+        assert b"".join(came) == b"0123456789"
+        assert await answer.pour(takes)
+    assert client.idle_connections == 1
+
+
+async def test_what_a_sink_refuses_comes_out_where_it_pours(start: Start) -> None:
+    async def script(_: Request, line: Line) -> None:
+        await line.begin_stream()
+        await line.chunk(b"one")
+        await go.wait()
+        await line.chunk(b"two")
+        assert await line.closed_by_peer()
+
+    def takes(data: bytes) -> bool:
+        go.set()
+        if b"two" in data:
+            raise UpstreamFailed("too much")
+        return True
+
+    go = asyncio.Event()
+    client, _ = await start(script)
+    async with client.exchange(HEAD, b"{}") as answer:
+        with pytest.raises(UpstreamFailed, match="too much"):
+            await answer.pour(takes)
+    await until(lambda: client.open_connections == 0)
+
+
+async def test_a_body_cut_short_while_it_pours_is_an_error_after_what_came(start: Start) -> None:
+    async def script(_: Request, line: Line) -> None:
+        await line.begin_stream()
+        await line.chunk(b"one")
+        line.writer.transport.abort()
+
+    def takes(data: bytes) -> bool:
+        came.append(data)
+        return True
+
+    came: list[bytes] = []
+    client, _ = await start(script, Limits(silence_s=0.1))
+    async with client.exchange(HEAD, b"{}") as answer:
+        with pytest.raises(WayOutFailed):
+            await answer.pour(takes)
+    assert came == [b"one"]
+
+
+async def test_silence_while_it_pours_is_a_time_out(start: Start) -> None:
+    async def script(_: Request, line: Line) -> None:
+        await line.begin_stream()
+        await line.chunk(b"one")
+        assert await line.closed_by_peer()
+
+    client, _ = await start(script, Limits(silence_s=0.1))
+    async with client.exchange(HEAD, b"{}") as answer:
+        with pytest.raises(TimedOut):
+            await answer.pour(lambda data: True)
 
 
 async def test_a_large_whole_answer_passes_a_small_buffer(start: Start) -> None:

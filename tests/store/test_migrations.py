@@ -1,4 +1,4 @@
-"""Schemas: made at once or by the migrations, the same tables, on both databases, by any number of processes at once."""
+"""Schemas: made at once or by the migrations, the same tables on both databases, by any number of processes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from anthropic.types import ModelInfo
 
-from freehold.calls import Attempted, Call, Headers, NotAnswered
+from freehold.calls import Attempted, Call, Headers, NotAnswered, pour
 from freehold.errors import FreeholdError, InvalidRequest, Unauthenticated, UpstreamFailed
 from freehold.gateway.reading import read_call
 from freehold.outbound.client import Client
@@ -160,6 +160,10 @@ async def test_an_event_longer_than_any_may_be_ends_the_stream() -> None:
         with pytest.raises(UpstreamFailed, match="longer than"):
             async for _read in reply.reads:
                 pass
+    async with claude(script) as (upstream, _), upstream(a_call()) as reply:
+        assert reply.reads is not None
+        with pytest.raises(UpstreamFailed, match="longer than"):
+            await pour(reply.reads, lambda data: True)
 
 
 async def test_a_stream_is_cut_only_at_event_borders() -> None:
@@ -177,6 +181,17 @@ async def test_a_stream_is_cut_only_at_event_borders() -> None:
             assert read.data.endswith(b"\n\n")
             came += read.data
         assert came == STREAM
+    async with claude(script) as (upstream, _), upstream(a_call()) as reply:
+        assert reply.reads is not None
+        poured: list[bytes] = []
+
+        def one(data: bytes) -> bool:
+            poured.append(data)
+            return False
+
+        while not await pour(reply.reads, one):
+            assert poured[-1].endswith(b"\n\n")
+        assert b"".join(poured) == STREAM
 
 
 async def test_a_line_break_in_a_header_goes_nowhere() -> None:

@@ -22,7 +22,7 @@ def folded(parts: list[bytes]) -> tuple[bytes, dict[str, Any], Any]:
         data, borders = frames.feed(part)
         out += data
         if borders:
-            tap.read(data, borders)
+            tap.read(data)
         for _, event in events(data, borders):
             fold.add(json.loads(event))
     return out + frames.rest(), fold.finish(), tap.facts

@@ -31,11 +31,7 @@ STOP = {"type": "message_stop"}
 def tap(*stream: dict[str, Any]) -> Facts:
     """All in one read."""
     reader = Tap()
-    data, borders = b"", []
-    for event in stream:
-        data += frame(event["type"], json.dumps(event).encode())
-        borders.append(len(data))
-    reader.read(data, borders)
+    reader.read(b"".join(frame(event["type"], json.dumps(event).encode()) for event in stream))
     return reader.facts
 
 

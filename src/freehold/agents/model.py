@@ -133,7 +133,7 @@ class Request:
         return fold.finish()
 
     def _take(self, read: Read, fold: Fold) -> None:
-        self._tap.read(read.data, read.borders)
+        self._tap.read(read.data)
         for _, data in events(read.data, read.borders):
             event = _object(data)
             fold.add(event)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httptools
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from freehold.api.messages import ROUTES, Asked, MessagesRoute
 from freehold.api.strict_http import StrictProtocol
-from freehold.calls import Headers
+from freehold.calls import Headers, Read, pour
 from freehold.errors import FreeholdError, InvalidRequest
 from freehold.wire.repeated import Repeated
 
@@ -249,7 +250,6 @@ class Direct:
     __slots__ = (
         "_began_s",
         "_door",
-        "_flows",
         "_left",
         "_protocol",
         "_timer",
@@ -270,7 +270,6 @@ class Direct:
         self.keep_alive = keep_alive
         self.parts: list[bytes] = []
         self.begun = False
-        self._flows = False
         self.task: asyncio.Task[None]
 
     # While it comes in.
@@ -329,17 +328,31 @@ class Direct:
         self.begun = True
         self._protocol.transport.write(self._head(status, headers, b"transfer-encoding: chunked\r\n"))
 
+    async def pour(self, reads: AsyncIterator[Read], first: Callable[[], None]) -> None:
+        """See `Out`."""
+        flow, flows = self._protocol.flow, False
+        send, write = self._protocol.transport.send, self._protocol.transport.write  # type: ignore[attr-defined]
+
+        def take(data: bytes) -> bool:
+            nonlocal flows
+            chunk = b"%x\r\n%b\r\n" % (len(data), data)
+            if flows:
+                send(chunk)
+            else:  # with the head, and with the end if that has come too
+                flows = True
+                first()
+                write(chunk)
+            return not flow.write_paused
+
+        while not await pour(reads, take):
+            await flow.drain()
+
     async def piece(self, data: bytes) -> None:
         """See `Out`."""
         protocol = self._protocol
         if protocol.flow.write_paused:
             await protocol.flow.drain()
-        chunk = b"%x\r\n%b\r\n" % (len(data), data)
-        if self._flows:
-            protocol.transport.send(chunk)  # type: ignore[attr-defined]
-        else:  # with the head, and with the end if that has come too
-            self._flows = True
-            protocol.transport.write(chunk)
+        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def end(self) -> None:
         """See `Out`."""

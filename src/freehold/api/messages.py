@@ -59,6 +59,9 @@ class Out(Protocol):
     async def begin(self, status: int, headers: Headers) -> None:
         """The head of a stream."""
 
+    async def pour(self, reads: AsyncIterator[Read], first: Callable[[], None]) -> None:
+        """More of it: read after read as they come, no faster than the client takes them; `first` is called once."""
+
     async def piece(self, data: bytes) -> None:
         """More of it. Waits while the client is slow."""
 
@@ -133,10 +136,11 @@ class MessagesRoute:
         """Byte for byte, a write for each read."""
         headers = [pair for pair in headers if pair[0] not in _STREAM_HEADER_NAMES]
         await out.begin(status, headers + _STREAM_HEADERS)
-        async for read in reads:
-            if call.first_byte_ns is None:
-                call.first_byte_ns = self.clock.monotonic_ns()
-            await out.piece(read.data)
+
+        def first() -> None:
+            call.first_byte_ns = self.clock.monotonic_ns()
+
+        await out.pour(reads, first)
         await out.end()
 
     async def _fail(self, call: Call, error: FreeholdError, out: Out) -> None:
@@ -209,6 +213,15 @@ class _Sent:
         """See `Out`."""
         self.begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def pour(self, reads: AsyncIterator[Read], first: Callable[[], None]) -> None:
+        """See `Out`."""
+        begun = False
+        async for read in reads:
+            if not begun:
+                begun = True
+                first()
+            await self.piece(read.data)
 
     async def piece(self, data: bytes) -> None:
         """See `Out`."""

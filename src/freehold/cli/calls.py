@@ -184,8 +184,8 @@ def _facts(status: int, body: bytes) -> dict[str, Any]:
 
     facts = of_whole(status, body)
     if body.startswith((b"event:", b"data:", b":")):
-        tap, (data, borders) = Tap(), Frames().feed(body)
-        tap.read(data, borders)
+        tap = Tap()
+        tap.read(Frames().cut(body))
         facts = tap.facts
     usage = facts.usage
     return {

@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 
-from freehold.calls import Read
+from freehold.calls import Read, Sink, pour
 from freehold.errors import FreeholdError, UpstreamFailed
 from freehold.wire.envelopes import STATUS_BY_TYPE, error_of
 from freehold.wire.frames import events
 
 _UNTOLD = frozenset({"message_start", "ping", "content_block_start", ""})
+_DELTA = b"event: content_block_delta\n"
 _NOTHING_CAME = "The upstream ended its stream before it had said anything."
 
 
@@ -82,6 +83,9 @@ def _is_over(held: Held, read: Read | None) -> bool:
         held.broken = not held.reads
         return True
     held.reads.append(read)
+    delta = read.data.find(_DELTA)
+    if delta >= 0 and read.data.find(b"error", 0, delta) < 0:
+        return True
     for name, data in events(read.data):
         if name == "error":
             held.failure = _error(data)
@@ -111,6 +115,17 @@ class _Resumed:
         if self._held is None:
             return self._rest.__anext__()
         return self._beginning(self._held)
+
+    async def pour(self, sink: Sink) -> bool:
+        """See `calls.pour`."""
+        while self._held is not None:
+            try:
+                read = await self._beginning(self._held)
+            except StopAsyncIteration:
+                return True
+            if not sink(read.data):
+                return False
+        return await pour(self._rest, sink)
 
     async def _beginning(self, held: Held) -> Read:
         if held.reads:

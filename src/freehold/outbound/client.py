@@ -31,6 +31,11 @@ class Answer:
         return self._connection.read
 
     @property
+    def pour(self) -> Callable[[Callable[[bytes], bool]], Coroutine[Any, Any, bool]]:
+        """`await pour(sink)`: the body's bytes to `sink` as they come. See `Connection.pour`."""
+        return self._connection.pour
+
+    @property
     def read_all(self) -> Callable[[], Coroutine[Any, Any, bytes]]:
         """`await read_all()`: the rest of the body at once."""
         return self._connection.read_all

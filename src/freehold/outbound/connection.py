@@ -17,9 +17,10 @@ from typing import cast
 import httptools
 
 from freehold.calls import Attempted, Headers
+from freehold.errors import FreeholdError
 from freehold.outbound.failures import BrokenOff, TimedOut, WayOutFailed
 
-_HEAD, _SOME, _ALL = 1, 2, 3  # what the waiter needs before it can go on
+_HEAD, _SOME, _ALL, _END = 1, 2, 3, 4  # what the waiter needs before it can go on
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
@@ -49,11 +50,14 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._on_lost = on_lost
         self._transport: asyncio.Transport
+        self._parts: list[bytes] = []  # one list for good: the parser puts each part there by itself
+        self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         self._failure: WayOutFailed | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._needs = _HEAD
+        self._sink: Callable[[bytes], bool] | None = None
         self._paused = False
         self._busy = False
         self._allowed_s = limits.silence_s
@@ -64,7 +68,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self.status = 0
         self.headers: Headers = []
-        self._parts: list[bytes] = []
+        self._parts.clear()
         self._held_bytes = 0
         self._head_bytes = 0
         self.got_head = False
@@ -105,6 +109,20 @@ class Connection(asyncio.Protocol):
         """Await it, and again, until `read_now` gives something."""
         return self._next(_SOME)
 
+    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
+        """Hand the body to `sink` as it arrives, until its end (True) or until the sink returns False. A
+        `FreeholdError` of the sink comes out here.
+        """
+        if self._parts and not sink(self._take()):
+            return False
+        self._sink = sink
+        try:
+            while not self.done and self._sink is not None:
+                await self._next(_END)
+            return self._sink is not None
+        finally:
+            self._sink = None
+
     async def read_all(self) -> bytes:
         """The rest of the body."""
         if self._paused:
@@ -126,7 +144,7 @@ class Connection(asyncio.Protocol):
     def rest(self) -> None:
         """The exchange is over; from now the idle limit holds."""
         self._busy = False
-        self._parts = []
+        self._parts.clear()
         self._touched_s = self._loop.time()
 
     def is_stale(self) -> bool:
@@ -161,8 +179,12 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
         if not self.got_head:
             self._count_head(len(data))
-        elif self._held_bytes > self._limits.buffer_bytes:
-            self._hold_back()
+        elif self._sink is not None:
+            self._pour_on(self._sink)
+        elif self._parts:
+            self._held_bytes += len(data)  # a little too much: the framing counts too
+            if self._held_bytes > self._limits.buffer_bytes:
+                self._hold_back()
         if self._waiter is not None and self._is_satisfied():
             self._wake()
 
@@ -205,11 +227,6 @@ class Connection(asyncio.Protocol):
             if self.status in (204, 304):
                 self._framed = True
 
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser."""
-        self._parts.append(data)
-        self._held_bytes += len(data)
-
     def on_message_complete(self) -> None:
         """Called by the parser. The only moment at which it knows whether the connection may be kept."""
         if not self.got_head:  # an interim answer (100, 103): the real one follows
@@ -229,6 +246,17 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter = self._loop.create_future()
         return waiter
 
+    def _pour_on(self, sink: Callable[[bytes], bool]) -> None:
+        try:
+            if self._parts and not sink(self._take()):
+                self._sink = None
+                self._wake()
+        except FreeholdError as error:  # raised where it is waited for
+            self._sink = None
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+
     def _is_satisfied(self) -> bool:
         if self.done:
             return True
@@ -241,11 +269,12 @@ class Connection(asyncio.Protocol):
 
     def _take(self) -> bytes:
         parts = self._parts
-        self._parts = []
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
         self._held_bytes = 0
         if self._paused:
             self._resume()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return data
 
     def _hold_back(self) -> None:
         if self._needs == _ALL and self._waiter is not None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply, Route
+from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply, Route, Sink
 from freehold.errors import UpstreamFailed
 from freehold.outbound.client import Client, Conversation
 from freehold.outbound.connection import Connection
@@ -206,11 +206,31 @@ class Reads:
                     return Read(whole)
         except WayOutFailed as error:
             raise _told(error) from error
-        rest = self._frames.rest()
-        if not rest:
+        if not (rest := self._rest()):
             raise StopAsyncIteration
-        self._frames = Frames()  # the end was clean: a last event without its blank line leaves as it came
         return Read(rest, [len(rest)])
+
+    async def pour(self, sink: Sink) -> bool:
+        """See `calls.pour`."""
+        cut = self._cut
+
+        def passed(data: bytes) -> bool:
+            whole = cut(data)
+            return sink(whole) if whole else True
+
+        try:
+            if not await self._answer.pour(passed):
+                return False
+        except WayOutFailed as error:
+            raise _told(error) from error
+        rest = self._rest()
+        return sink(rest) if rest else True
+
+    def _rest(self) -> bytes:
+        """At a clean end: a last event without its blank line leaves as it came."""
+        rest = self._frames.rest()
+        self._frames = Frames()
+        return rest
 
 
 def _is_stream(status: int, headers: Headers, asked: bool) -> bool:

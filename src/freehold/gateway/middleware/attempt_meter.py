@@ -6,12 +6,12 @@ It also says in the answer's headers who answered and, for whole answers, at wha
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from freehold.calls import Call, Handler, Headers, Read, Reply
+from freehold.calls import Call, Handler, Headers, NotedReads, Reply
 from freehold.clock import Clock
 from freehold.gateway.attempts import Attempt, attempts_of
 from freehold.gateway.routed import ROUTE, said_of
@@ -59,7 +59,7 @@ class _Metered:
             self._price(attempt.whole)
         elif reply.reads is not None:
             attempt.tap = Tap()
-            reply.reads = _TappedReads(reply.reads, attempt, self._meter.clock)
+            reply.reads = NotedReads(reply.reads, self._note)
         self._say(reply)
         return reply
 
@@ -69,6 +69,13 @@ class _Metered:
         if self._attempt.tap is not None:
             self._price(self._attempt.tap.facts)
         return self._context.__aexit__(kind, error, trace)
+
+    def _note(self, data: bytes) -> None:
+        attempt = self._attempt
+        if attempt.first_read_ns is None:
+            attempt.first_read_ns = self._meter.clock.monotonic_ns()
+        if attempt.tap is not None:
+            attempt.tap.read(data)
 
     def _price(self, facts: Facts) -> None:
         """What the answer cost by now; a stream is priced when it is over, however it ended."""
@@ -86,29 +93,6 @@ class _Metered:
         said = said_of(self._call)
         if said is not None:
             reply.headers.append((ROUTE, said))
-
-
-class _TappedReads:
-    """The same reads, noted on their way."""
-
-    __slots__ = ("_attempt", "_clock", "_next", "_note")
-
-    def __init__(self, reads: AsyncIterator[Read], attempt: Attempt, clock: Clock) -> None:
-        assert attempt.tap is not None
-        self._next = reads.__aiter__().__anext__
-        self._note = attempt.tap.read
-        self._attempt = attempt
-        self._clock = clock
-
-    def __aiter__(self) -> _TappedReads:
-        return self
-
-    async def __anext__(self) -> Read:
-        read = await self._next()
-        if self._attempt.first_read_ns is None:
-            self._attempt.first_read_ns = self._clock.monotonic_ns()
-        self._note(read.data)
-        return read
 
 
 @functools.lru_cache(maxsize=1024)

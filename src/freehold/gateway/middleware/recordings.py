@@ -6,12 +6,11 @@ It copies nothing but references on the way; what is kept is handed on when the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol
 
-from freehold.calls import Call, Handler, Headers, NotAnswered, Read, Reply
+from freehold.calls import Call, Handler, Headers, NotAnswered, NotedReads, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError
 from freehold.gateway.attempts import attempts_of
@@ -70,7 +69,7 @@ class _Recorded:
         if reply.whole is not None:
             self._parts.add(reply.whole)
         elif reply.reads is not None:
-            reply.reads = _Copied(reply.reads, self._parts)
+            reply.reads = NotedReads(reply.reads, self._parts.add)
         return reply
 
     async def __aexit__(
@@ -118,24 +117,6 @@ class _Parts:
         if data:
             self.kept.append(data)
             self._left -= len(data)
-
-
-class _Copied:
-    """The same reads."""
-
-    __slots__ = ("_next", "_parts")
-
-    def __init__(self, reads: AsyncIterator[Read], parts: _Parts) -> None:
-        self._next = reads.__aiter__().__anext__
-        self._parts = parts
-
-    def __aiter__(self) -> _Copied:
-        return self
-
-    async def __anext__(self) -> Read:
-        read = await self._next()
-        self._parts.add(read.data)
-        return read
 
 
 def _failure(error: BaseException | None) -> tuple[int, str, str] | None:

@@ -85,8 +85,8 @@ def _revision(connection: Connection) -> str | None:
     return None
 
 
-def _check_known(revision: str) -> None:
-    if revision > head():
+def _check_known(revision: str | None) -> None:
+    if revision is not None and revision > head():
         raise Misconfigured(
             f"The database has schema {revision} of a newer Freehold; this one knows {head()}. Upgrade Freehold."
         )
