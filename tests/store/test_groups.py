@@ -11,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from freehold.clock import SystemClock
+from freehold.errors import Unavailable
 from freehold.store import session_log as log
 from freehold.store.base import Connection
 from freehold.store.engine import Store
@@ -26,6 +28,21 @@ FRESH = itertools.count()
 
 class Refused(Exception):
     """An operation's own error."""
+
+
+class Answered(Exception):
+    """What a driver raises for an error of PostgreSQL's."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+def answered(sqlstate: str) -> DBAPIError:
+    return DBAPIError("SELECT 1", None, Answered(sqlstate))
+
+
+DEADLOCK, SHUTDOWN = "40P01", "57P01"
 
 
 async def operation(conn: Connection, kind: str, name: str) -> str:
@@ -84,6 +101,43 @@ async def test_groups_of_two_processes_lock_in_one_order(database_url: str, post
         assert await seqs(places[0], session_id) == list(range(1, 41))
     await asyncio.gather(*(place.close() for place in places))
     assert await postgres.deadlocks(database_url) == 0
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_what_succeeds_after_others_were_in_the_way_twice_is_told_so_and_wakes_who_waits(store: Store) -> None:
+    runs = itertools.count()
+
+    async def contended(conn: Connection) -> str:
+        if next(runs) < 3:  # in its group, and twice alone
+            raise answered(DEADLOCK)
+        return await operation(conn, "writes", "there")
+
+    before = store.wakes.version("key")
+    assert await store.write(contended, wake=["key"]) == "there"
+    assert store.wakes.version("key") != before
+    with pytest.raises(Unavailable, match="hold the same rows"):
+        await store.write(partial(_raises, error=answered(DEADLOCK)))
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_what_was_committed_by_itself_is_not_told_of_a_database_that_went_away_behind_it(store: Store) -> None:
+    runs = itertools.count()
+
+    async def contended_once(conn: Connection) -> str:
+        if next(runs) == 0:
+            raise answered(DEADLOCK)
+        return await operation(conn, "writes", "first")
+
+    second = partial(_raises, error=answered(SHUTDOWN))
+    first, other = await asyncio.gather(store.write(contended_once), store.write(second), return_exceptions=True)
+    assert first == "first"
+    assert isinstance(other, Unavailable)
+    async with store.read() as conn:
+        assert (await conn.execute(select(workspaces.c.id))).scalars().all() == ["first"]
+
+
+async def _raises(_: Connection, error: Exception) -> None:
+    raise error
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

@@ -34,6 +34,8 @@ class Entry:
     done: asyncio.Future[Any]
     outcome: Any = None
     failure: BaseException | None = None
+    ended: bool = False
+    """It was run by itself, so whatever becomes of the rest of its group, this is how it ended."""
 
 
 class _OneFailed(Exception):
@@ -79,13 +81,14 @@ class Groups:
 
     async def _one_by_one(self, entries: Sequence[Entry], taken: Mapping[Table, Sequence[Row]]) -> None:
         for entry in entries:
-            entry.outcome = entry.failure = None
             await self._alone(entry)
+            entry.ended = True
         if taken:
             await self._transaction(lambda connection: self._together(connection, ()), (), taken)
 
     async def _alone(self, entry: Entry) -> None:
         for attempt in range(ATTEMPTS_ALONE):
+            entry.outcome = entry.failure = None
             try:
                 await self._at_most_twice([entry], {})
                 return

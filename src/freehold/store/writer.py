@@ -132,12 +132,12 @@ class Writer:
         except Unavailable as error:
             self._went_away(error)
             self.rows.put_back(taken)
-            _fail(entries, error)
+            self._broke_off(entries, error)
             return False
         except Exception as error:
             log.exception("A group of %d writes failed.", len(entries))
             self.rows.settle(taken)
-            _fail(entries, error)
+            self._broke_off(entries, error)
             return True
         except BaseException:
             _fail(entries, Unavailable("The server has stopped; whether this was written is not known."))
@@ -157,6 +157,11 @@ class Writer:
             else:
                 entry.done.set_result(entry.outcome)
         self._wakes.signal({key for entry in entries if entry.failure is None for key in entry.wake})
+
+    def _broke_off(self, entries: Sequence[Entry], error: Exception) -> None:
+        """Those that had ended by themselves are not told what became of the others."""
+        self._tell([entry for entry in entries if entry.ended])
+        _fail(entries, error)
 
     def _went_away(self, error: Unavailable) -> None:
         if self.healthy:
