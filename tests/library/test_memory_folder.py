@@ -14,7 +14,7 @@ from freehold.ids import new_id
 from freehold.library.memories import Memories
 from freehold.library.memory_folder import MemoryFolder, Place, Synced
 from freehold.store.engine import Store
-from freehold.store.memories import Actor, MemoryRows
+from freehold.store.memories import MOST_MEMORIES, Actor, MemoryRows
 from freehold.store.memory_stores import MemoryStoreRows
 from freehold.store.memory_versions import MemoryVersionRows
 
@@ -184,6 +184,48 @@ async def test_what_cannot_be_a_memory_is_refused_by_name_and_the_rest_goes_on(d
     done = await sync.sync()
     assert set(done.refused) == {"/big", "/binary", "/link", "/a\u0308"}
     assert await desk.held() == {"/fine": "fine"}
+
+
+async def test_what_a_box_has_hidden_is_not_taken_for_deleted(desk: Desk) -> None:
+    await desk.put("/notes/a", "1")
+    await desk.put("/b", "2")
+    folder, sync = desk.box()
+    await sync.sync()
+    (folder / "notes").rename(folder.parent / "elsewhere")
+    (folder / "notes").symlink_to(folder.parent / "elsewhere")
+    (folder / "b").write_text("3")
+    assert set((await sync.sync()).refused) == {"/notes"}
+    assert await desk.held() == {"/notes/a": "1", "/b": "3"}
+    (folder / "notes").unlink()
+    (folder.parent / "elsewhere").rename(folder / "notes")
+    assert await sync.sync() == Synced()
+
+
+async def test_a_box_with_too_many_files_deletes_nothing_by_that(desk: Desk) -> None:
+    for number in range(3):
+        await desk.put(f"/memory-{number}", "kept")
+    folder, sync = desk.box()
+    await sync.sync()
+    (folder / "memory-0").unlink()
+    for number in range(2 * MOST_MEMORIES + 10):
+        (folder / f"{number}.bin").write_bytes(b"\xff")
+    assert "more than" in (await sync.sync()).refused["/"]
+    assert await desk.held() == {f"/memory-{number}": "kept" for number in range(3)}
+    for path in folder.glob("*.bin"):
+        path.unlink()
+    await sync.sync()
+    assert set(await desk.held()) == {"/memory-1", "/memory-2"}
+
+
+async def test_a_memory_of_the_last_sync_that_a_crash_has_torn_is_begun_anew(desk: Desk, tmp_path: Path) -> None:
+    await desk.put("/a", "1")
+    folder, sync = desk.box()
+    await sync.sync()
+    (folder / "a").write_text("2")
+    (tmp_path / "box.json").write_bytes(b'{"/a": "0')
+    done = await sync.sync()
+    assert list(done.conflicts) == ["/a"]
+    assert sorted((await desk.held()).values()) == ["1", "2"] == sorted(on_disk(folder).values())
 
 
 async def test_a_crash_before_the_sync_is_remembered_only_repeats_it(desk: Desk, tmp_path: Path) -> None:

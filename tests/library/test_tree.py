@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.library.tree import Found, Tree
+from freehold.library.tree import Found, Tree, may_hold
 
 
 @pytest.fixture
@@ -75,12 +75,21 @@ def test_what_is_too_big_too_deep_or_too_much_is_told(root: Path) -> None:
     (root / "new\nline").write_text("x")
     files = found(root, most_depth=3)
     assert "larger" in (files["big"].problem or "")
-    assert "deeply" in (files["a/b/c/"].problem or "")
+    assert "deeply" in (files["a/b/c"].problem or "")
     assert "characters" in (files["'new\\nline'"].problem or "")
     for n in range(20):
         (root / f"f{n}").write_text("x")
     assert sum(file.data is not None for file in found(root, most_files=10).values()) <= 10
-    assert any("more than 10" in (file.problem or "") for file in found(root, most_files=10).values())
+    assert "more than 10" in (found(root, most_files=10)[""].problem or "")
+
+
+def test_below_what_was_not_read_there_may_be_anything() -> None:
+    unread = {"notes", "a/b"}
+    for path in ("notes/x", "notes/deep/x", "a/b/c"):
+        assert may_hold(unread, path), path
+    for path in ("notes", "note/x", "a/bc", "a/x", "x"):
+        assert not may_hold(unread, path), path
+    assert may_hold({""}, "x") and may_hold({""}, "a/b/c")
 
 
 def test_a_write_where_a_folder_stands_is_refused_and_leaves_no_scratch(root: Path) -> None:

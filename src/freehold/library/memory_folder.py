@@ -20,7 +20,7 @@ import msgspec
 from freehold.errors import FreeholdError
 from freehold.library.memories import MOST_CONTENT_BYTES, Memories
 from freehold.library.memory_paths import MOST_SEGMENTS
-from freehold.library.tree import Tree
+from freehold.library.tree import Tree, may_hold
 from freehold.store.memories import MOST_MEMORIES, Actor, MemoryRow
 
 
@@ -59,7 +59,8 @@ class MemoryFolder:
     async def sync(self) -> Synced:
         """Bring folder and store together, best while no tool runs. The first sync makes and fills the folder.
 
-        A folder whose two or more files are all gone at once was wiped, not tidied: it is filled again.
+        A folder whose two or more files are all gone at once was wiped, not tidied: it is filled again. What may be
+        there and cannot be seen (below a link, among too many files) stays as it is on both sides.
         Never raises for one memory: that stands in `refused`. Raises `NotFound` when the store is gone, and `OSError`
         when something else stands where the folder should be.
         """
@@ -69,8 +70,9 @@ class MemoryFolder:
         if not local and not done.refused and len(base) > 1:
             base = {}
         remote = {row.path: row for row in await self._rows()}
+        unread = {path[1:] for path in done.refused}
         for path in sorted({*base, *local, *remote}):
-            if path not in done.refused:
+            if path not in done.refused and (path in local or not may_hold(unread, path[1:])):
                 await self._path(path, base, local, remote, done)
         await asyncio.to_thread(self._remember, base)
         return done
@@ -165,9 +167,10 @@ class MemoryFolder:
         return found
 
     def _remembered(self) -> dict[str, str]:
+        """Nothing, where there was no sync, or a crash took what it wrote: then what differs is kept twice."""
         try:
             return msgspec.json.decode(self._place.state.read_bytes(), type=dict[str, str])
-        except FileNotFoundError:
+        except (FileNotFoundError, msgspec.MsgspecError):
             return {}
 
     def _remember(self, base: Mapping[str, str]) -> None:

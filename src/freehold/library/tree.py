@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,20 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One file: its path below the root (`notes/a.md`), and its bytes, or why it was not read."""
+    """One file: its path below the root (`notes/a.md`), and its bytes, or why it was not read.
+
+    A folder that was not looked into stands here by itself, and by the path `""` all of what was too much.
+    """
 
     path: str
     data: bytes | None
     problem: str | None = None
+
+
+def may_hold(unread: Container[str], path: str) -> bool:
+    """Whether a file that was not found may be there all the same, below something that was not looked into."""
+    parts = path.split("/")
+    return any("/".join(parts[:depth]) in unread for depth in range(len(parts)))
 
 
 class Tree:
@@ -48,7 +57,7 @@ class Tree:
             left = most_files
             for found in _walk(root, "", most_bytes, most_depth):
                 if left == 0:
-                    yield Found(found.path, None, f"there are more than {most_files} files")
+                    yield Found("", None, f"there are more than {most_files:,} files")
                     return
                 left -= 1
                 yield found
@@ -131,7 +140,7 @@ def _entry(folder: int, name: str, path: str, most_bytes: int, depth_left: int) 
     mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode):
         if depth_left <= 1:
-            yield Found(path + "/", None, "it is nested too deeply")
+            yield Found(path, None, "it is nested too deeply")
             return
         inner = os.open(name, _FOLDER, dir_fd=folder)
         try:
