@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 _FAILED_S = 60.0
 """How long it is remembered that a box did not open ahead of its first call."""
 _WORDS = 500
+SHELL_LOST = (
+    "[The box was opened anew since the last call: shell state is gone (variables, current directory, background "
+    "processes). Files are still there.]"
+)
 
 HearsOfBoxes = Callable[[str, int, int, str | None], None]
 """Is told of a box that was opened: its session, from when to when (µs since 1970), and what failed, if it did."""
@@ -44,15 +48,17 @@ class BoxSettings:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What a call brought. `shell_lost`: its box is a new one, and the session had another before.
-
-    Whoever asked tells the model, once: files are still there, but processes, variables and directory are gone.
-    """
+    """What a call brought. `shell_lost`: its box is a new one, and the session had another before."""
 
     outcome: ToolOutcome
     shell_lost: bool
     died: str | None = None
     """Why the box before it ended by itself, where nobody has been told yet."""
+
+    @property
+    def told(self) -> Sequence[Mapping[str, Any]]:
+        """The content for the model, which learns here, once, that its shell is not the one that it knew."""
+        return [*([{"type": "text", "text": SHELL_LOST}] if self.shell_lost else ()), *self.outcome.content]
 
 
 class _Berth:

@@ -6,62 +6,58 @@ The box's own journal holds results that were reached and not yet sent; beside i
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from freehold.environments.base import BoxDied, Boxes, BoxFailed, BoxSpec, Fenced, ToolOutcome
+from freehold.environments.base import BoxDied, Boxes, BoxFailed, BoxSpec, Fenced, ToolName, ToolOutcome
 from freehold.environments.fleet import Fleet
 from freehold.environments.tools.specs import specs
 from freehold.environments.workdirs import Workdir
+
+log = logging.getLogger(__name__)
 
 UNKNOWN = (
     "The machine that ran this call stopped before its outcome was known. It is not repeated: verify what it did "
     "before you try again."
 )
-SHELL_LOST = "[The box was opened anew: shell state is gone. Files are still there.]"
 Json = dict[str, Any]
 
 
 class SessionCalls:
     """The calls of one session under one lease."""
 
+    names = frozenset[str](spec.name for spec in specs())
+    """The tools that are run here; others are somebody else's."""
+
     def __init__(self, fleet: Fleet, boxes: Boxes, spec: BoxSpec) -> None:
         self._fleet = fleet
         self._boxes = boxes
         self._spec = spec
         self._begun = Begun(Workdir(spec.workdir))
-        self._run: Mapping[str, Callable[[str, Json], Any]] = {one.name: self._in_box(one.name) for one in specs()}
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The tools that are run here; others are somebody else's."""
-        return frozenset(self._run)
 
     async def answer(self, call_id: str, name: str, given: Json) -> ToolOutcome:
         """What the call brought; whatever happens, there is an outcome."""
-        if await asyncio.to_thread(self._begun.before, call_id):
-            known = await self._boxes.outcome(self._spec, call_id)
-            return known or _told(UNKNOWN)
         try:
+            if await asyncio.to_thread(self._begun.before, call_id):
+                return await self._known(call_id)
             await asyncio.to_thread(self._begun.add, call_id)
-            outcome: ToolOutcome = await self._run[name](call_id, given)
-            return outcome
+        except OSError as error:
+            return _told(f"The worker could not write down that the call begins, so nothing was run: {error}")
+        try:
+            found = await self._fleet.call(self._spec, cast(ToolName, name), given, key=call_id, epoch=self._spec.epoch)
+            return ToolOutcome(found.told, found.outcome.is_error)
         except BoxFailed as error:
             return _told(f"The box could not be opened, so nothing was run: {error}")
         except (BoxDied, Fenced):
-            return await self._boxes.outcome(self._spec, call_id) or _told(UNKNOWN)
-        except OSError as error:
-            return _told(f"The worker could not write down that the call begins, so nothing was run: {error}")
+            return await self._known(call_id)
+        except Exception as error:  # the outer edge of a tool
+            log.exception("the tool %s of %s failed inside the worker", name, self._spec.session_id)
+            return _told(f"{name} failed inside the worker ({type(error).__name__}). {UNKNOWN}")
 
-    def _in_box(self, name: Any) -> Callable[[str, Json], Any]:
-        async def run(call_id: str, given: Json) -> ToolOutcome:
-            found = await self._fleet.call(self._spec, name, given, key=call_id, epoch=self._spec.epoch)
-            if not found.shell_lost:
-                return found.outcome
-            return ToolOutcome([*_text(SHELL_LOST), *found.outcome.content], found.outcome.is_error)
-
-        return run
+    async def _known(self, call_id: str) -> ToolOutcome:
+        """What is known of a call that was begun."""
+        return await self._boxes.outcome(self._spec, call_id) or _told(UNKNOWN)
 
 
 def used(workdir: Workdir) -> None:
@@ -101,8 +97,4 @@ class Begun:
 
 
 def _told(text: str) -> ToolOutcome:
-    return ToolOutcome(_text(text), is_error=True)
-
-
-def _text(text: str) -> Sequence[Json]:
-    return [{"type": "text", "text": text}]
+    return ToolOutcome([{"type": "text", "text": text}], is_error=True)

@@ -31,10 +31,6 @@ from freehold.store.sessions import ResourceRow, SessionRows
 
 log = logging.getLogger(__name__)
 
-SHELL_LOST = (
-    "[The box was opened anew since the last call: shell state is gone (variables, current directory, background "
-    "processes). Files are still there.]"
-)
 REOPENED = "A fresh one was opened on the same files; what ran in the old one and its shell state are gone."
 
 
@@ -98,9 +94,8 @@ class FleetTools:
 
     async def _call(self, spec: BoxSpec, name: str, arguments: Mapping[str, Any], key: str) -> ToolOutcome:
         found = await self._fleet.call(spec, cast(ToolName, name), arguments, key=key, epoch=spec.epoch)
-        told = [{"type": "text", "text": SHELL_LOST}] if found.shell_lost else []
         news = "" if found.died is None else f"{DIED} ({found.died}). {REOPENED}"
-        return ToolOutcome([*told, *found.outcome.content], found.outcome.is_error, news)
+        return ToolOutcome(found.told, found.outcome.is_error, news)
 
     async def outcome(self, place: Place, key: str) -> ToolOutcome | None:
         """See `BoxTools`."""
