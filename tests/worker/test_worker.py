@@ -161,7 +161,34 @@ async def test_a_session_runs_its_tools_where_the_worker_is(served: ServerProces
             await _until(lambda: memories.list(store.id), lambda found: "/sky.md" in [one.path for one in found.data])
         [folder] = (tmp_path / "worker").glob("sesn_*")
         assert (folder / "workspace" / "kept.txt").read_text() == "kept\n"
-        assert not list(folder.glob("memory-*"))
+        assert not list(folder.glob("given-*")), "what it was given is gone"
+
+
+async def test_whatever_an_agent_does_to_its_memories_its_results_arrive(served: ServerProcess, tmp_path: Path) -> None:
+    async with far(served) as place:
+        store = await place.client.beta.memory_stores.create(name="notes")
+        memories = place.client.beta.memory_stores.memories
+        await memories.create(store.id, path="/colour.md", content="green\n")
+        await memories.create(store.id, path="/sky.md", content="blue\n")
+        session = await place.session(resources=[{"type": "memory_store", "memory_store_id": store.id}])
+        mounted: Any = (await place.client.beta.sessions.retrieve(session)).resources[0]
+        with place.worker(tmp_path):
+            planted = "rm colour.md sky.md; mkdir colour.md; echo red > colour.md/x.md; ln -s /etc/passwd sky.md"
+            await place.say(session, f"cd {mounted.mount_path}; {planted}; chmod 0 . || true; echo done")
+            await place.ends(session)
+            [result] = await place.log(session, "user.tool_result")
+            assert words(result).strip() == "done"
+            await place.say(session, f"chmod 700 {mounted.mount_path}; echo again")
+            await place.ends(session, 2)
+            assert words((await place.log(session, "user.tool_result"))[-1]).strip() == "again"
+
+            async def paths() -> list[str]:
+                return [one.path for one in (await memories.list(store.id)).data if one.type == "memory"]
+
+            await _until(paths, lambda found: "/colour.md/x.md" in found)
+            assert sorted(await paths()) == ["/colour.md/x.md", "/sky.md"]
+            [sky] = [one for one in (await memories.list(store.id, view="full")).data if one.path == "/sky.md"]
+            assert sky.type == "memory" and sky.content == "blue\n"
 
 
 async def test_a_worker_that_dies_repeats_nothing_in_silence(served: ServerProcess, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -34,6 +35,8 @@ from freehold.worker.credentials import client_of
 from freehold.worker.queue import Worker
 from freehold.worker.serving import House
 from freehold.worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
 
 _DAY_S = 86_400
 
@@ -115,8 +118,11 @@ class _Tidy:
         if now_s < self._next_s:
             return
         self._next_s = now_s + 3_600
-        for session_id in await asyncio.to_thread(self._old, now_s - self._kept_s):
-            await asyncio.to_thread(self._workdirs.of(session_id).delete)
+        try:
+            for session_id in await asyncio.to_thread(self._old, now_s - self._kept_s):
+                await asyncio.to_thread(self._workdirs.of(session_id).delete)
+        except OSError:
+            log.exception("old files of sessions could not be removed; that is tried again in an hour")
 
     def _old(self, before_s: float) -> list[str]:
         if not self._workdirs.root.exists():

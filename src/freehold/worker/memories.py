@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from anthropic.types.beta import BetaManagedAgentsSession
 from freehold.environments.base import Folder
 from freehold.library.memories import MOST_CONTENT_BYTES
 from freehold.library.memory_paths import MOST_SEGMENTS
-from freehold.library.tree import Tree
+from freehold.library.tree import Tree, may_hold
 from freehold.store.memories import MOST_MEMORIES
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class MemoryFolders:
         if folders:
             await asyncio.to_thread(self._place.mkdir, 0o711, parents=True)
             await self._stores.download(session.model_copy(update={"resources": moved}))
+            await self._each(Mirror.make)
             await self._each(Mirror.show)
         self.folders = folders
 
@@ -85,47 +87,74 @@ class MemoryFolders:
 
 
 class Mirror:
-    """One store: the SDK's folder and the box's. What stands in both is remembered by its hash."""
+    """One store: the SDK's folder and the box's. What stands in both is remembered by its hash.
+
+    Each path is carried by itself: where something is in its way (a folder that the agent planted there, a link above
+    it), that one waits for the next time and the others go on. Steps run one at a time, in threads.
+    """
 
     def __init__(self, own: Tree, shown: Tree) -> None:
         self._own = own
         self._shown = shown
         self._same: dict[str, str] = {}
+        self._alone = threading.Lock()
+
+    def make(self) -> None:
+        """Make the box's folder. Raises `OSError`."""
+        self._shown.make()
 
     def take(self) -> None:
         """Carry what the agent changed to the SDK's folder. What is no memory (too large, a link) is left alone."""
-        found = _files(self._shown)
-        for path, data in found.items():
-            if data is not None and self._same.get(path) != _hash(data):
-                self._own.write(path, data)
-                self._same[path] = _hash(data)
-        for path in self._same.keys() - found.keys():
-            self._own.remove(path)
-            del self._same[path]
+        with self._alone:
+            found = _files(self._shown)
+            if found is None:
+                return
+            unread = {path for path, data in found.items() if data is None}
+            for path in [path for path in self._same if path not in found and not may_hold(unread, path)]:
+                self._carry(self._own, path, None)
+            for path, data in found.items():
+                if data is not None and self._same.get(path) != _hash(data):
+                    self._carry(self._own, path, data)
 
     def show(self) -> None:
         """Carry what came from the server to the box's folder, but for files that the agent has changed meanwhile."""
-        self._shown.make()
-        now = _files(self._shown)
-        given = {path: data for path, data in _files(self._own).items() if path != MARKER_PATH.lstrip("/")}
-        for path, data in given.items():
-            if data is not None and self._same.get(path) != _hash(data) and self._untouched(path, now):
-                self._shown.write(path, data)
-                self._same[path] = _hash(data)
-        for path in self._same.keys() - given.keys():
-            if self._untouched(path, now):
-                self._shown.remove(path)
-                del self._same[path]
+        with self._alone:
+            now, given = _files(self._shown), _files(self._own)
+            if now is None or given is None:
+                return
+            for path in [path for path in self._same if path not in given and self._is_untouched(path, now)]:
+                self._carry(self._shown, path, None)
+            for path, data in given.items():
+                if data is not None and self._same.get(path) != _hash(data) and self._is_untouched(path, now):
+                    self._carry(self._shown, path, data)
 
-    def _untouched(self, path: str, now: Mapping[str, bytes | None]) -> bool:
+    def _carry(self, tree: Tree, path: str, data: bytes | None) -> None:
+        """Make that path the same there; `None`: take it away."""
+        try:
+            if data is None:
+                tree.remove(path)
+                del self._same[path]
+            else:
+                tree.write(path, data)
+                self._same[path] = _hash(data)
+        except OSError as error:
+            log.warning("the memory %r could not be carried: %s", path[:200], error)
+
+    def _is_untouched(self, path: str, now: Mapping[str, bytes | None]) -> bool:
         data = now.get(path)
         return (None if data is None else _hash(data)) == self._same.get(path)
 
 
-def _files(tree: Tree) -> dict[str, bytes | None]:
-    """What is there; `None` where it cannot be a memory."""
+def _files(tree: Tree) -> dict[str, bytes | None] | None:
+    """What is there besides the SDK's own mark, `None` where it is no memory. No dictionary: it cannot be looked at."""
     most = {"most_files": MOST_MEMORIES + 100, "most_bytes": MOST_CONTENT_BYTES, "most_depth": MOST_SEGMENTS}
-    return {found.path: found.data for found in tree.files(**most)}
+    try:
+        found = {one.path: one.data for one in tree.files(**most)}
+    except OSError as error:
+        log.warning("the memories of a session could not be looked through: %s", error)
+        return None
+    found.pop(MARKER_PATH, None)
+    return found
 
 
 def _hash(data: bytes) -> str:

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from anthropic import AsyncAnthropic
 from anthropic.types.beta.environments import BetaSelfHostedWork
@@ -32,7 +33,8 @@ class Worker:
     heard: Callable[[str, str], None] = lambda what, session_id: None
     tidy: Callable[[], Awaitable[None]] | None = None
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
-    _sessions: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _sessions: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Those that are served or wait to be: each by one item at a time."""
 
     async def run(self) -> None:
         """Until it is cancelled; then what runs is given back, so that another worker takes it at once.
@@ -60,7 +62,8 @@ class Worker:
             await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _begin(self, item: BetaSelfHostedWork, places: asyncio.Semaphore) -> None:
-        used(self.house.workdirs.of(item.data.id))
+        if item.data.type == "session":
+            used(self.house.workdirs.of(item.data.id))  # before old files are tidied away
         task = asyncio.create_task(self._serve(item), name=f"work {item.id}")
         self._serving.add(task)
 
@@ -72,19 +75,23 @@ class Worker:
 
     async def _serve(self, item: BetaSelfHostedWork) -> None:
         """One item; its failure is its own."""
+        try:
+            if item.data.type == "session":
+                await self._serve_session(item)
+            else:  # the queue also has health checks, which only want to be stopped
+                work = self.client.beta.environments.work
+                await work.stop(item.id, environment_id=item.environment_id, force=True)
+        except Exception:  # the outer edge of an item; the lease was given back
+            log.exception("%s (%s) could not be served", item.id, item.data.id)
+
+    async def _serve_session(self, item: BetaSelfHostedWork) -> None:
+        session_id = item.data.id
         token = token_in(item.secret)
         client = speaking_as(self.client, token or self.environment_key)
-        if item.data.type != "session":  # the queue also has health checks, which only want to be stopped
-            await client.beta.environments.work.stop(item.id, environment_id=item.environment_id, force=True)
-            return
-        session_id = item.data.id
-        alone = self._sessions.setdefault(session_id, asyncio.Lock())
-        async with alone:  # an item that was handed out again because our heartbeats came too late
+        # An item may be handed out again because our heartbeats came too late.
+        async with self._sessions.setdefault(session_id, asyncio.Lock()):
             self.heard("begins", session_id)
             try:
                 await Serving(self.house, client, item, has_token=token is not None).run()
-            except Exception:  # the outer edge of an item; the lease was given back
-                log.exception("%s could not be served", session_id)
-            self.heard("ended", session_id)
-        if not alone.locked():
-            self._sessions.pop(session_id, None)
+            finally:
+                self.heard("ended", session_id)

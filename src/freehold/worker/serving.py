@@ -80,21 +80,23 @@ class Serving:
         await asyncio.to_thread(given.mkdir, 0o711)
         memories = MemoryFolders(self._client, given / "memories", owner)
         clean = False
-        async with AgentToolContext(workdir=given, client=self._client, session=session):  # it brings the skills
-            try:
-                if self._has_token:
-                    await memories.download(session)
-                elif any(resource.type == "memory_store" for resource in session.resources):
-                    raise RuntimeError("its memory stores cannot be had: the item of work came without a token")
-                await asyncio.to_thread(_give_all, given / "skills", owner)
-                skills = [Folder(given / "skills", SKILLS)] if (given / "skills").is_dir() else []
-                await self._follow(self._spec(session.id, workdir, [*skills, *memories.folders]), memories)
-                clean = not self._lease.lost
-            finally:
-                await self._house.fleet.end(session.id)
-                if not self._lease.lost:
-                    await memories.close(clean=clean)
-        await asyncio.to_thread(_remove, given)
+        try:
+            async with AgentToolContext(workdir=given, client=self._client, session=session):  # it brings the skills
+                try:
+                    if self._has_token:
+                        await memories.download(session)
+                    elif any(resource.type == "memory_store" for resource in session.resources):
+                        raise RuntimeError("its memory stores cannot be had: the item of work came without a token")
+                    await asyncio.to_thread(_give_all, given / "skills", owner)
+                    skills = [Folder(given / "skills", SKILLS)] if (given / "skills").is_dir() else []
+                    await self._follow(self._spec(session.id, workdir, [*skills, *memories.folders]), memories)
+                    clean = not self._lease.lost
+                finally:
+                    await self._house.fleet.end(session.id)
+                    if not self._lease.lost:
+                        await memories.close(clean=clean)
+        finally:
+            await asyncio.to_thread(_remove, given)
 
     def _spec(self, session_id: str, workdir: Workdir, folders: Sequence[Folder]) -> BoxSpec:
         epoch = time.time_ns() // 1_000_000  # a later worker on the same folder fences this one
@@ -133,9 +135,10 @@ class Serving:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _answer(self, session_id: str, calls: SessionCalls, memories: MemoryFolders, event: Event) -> None:
+        """The result leaves before memories are carried: whatever becomes of those, the session goes on."""
         outcome = await calls.answer(event.id, event.name, dict(event.input))
-        await memories.sync()
         await self._post(session_id, event.id, outcome)
+        await memories.sync()
 
     async def _post(self, session_id: str, call_id: str, outcome: ToolOutcome) -> None:
         """Send it until it has arrived, or the lease is lost: then whoever has it finds the outcome in the journal."""
