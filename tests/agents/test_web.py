@@ -50,6 +50,7 @@ class Site:
             "/bomb": (200, [plain, squeezed], gzip.compress(b"0" * (MOST_BYTES * 3))),
             "/long": (200, [plain], b"word " * 2000),
             "/pdf": (200, ["content-type: application/pdf"], b"%PDF-1.4 x"),
+            "/no-pdf": (200, ["content-type: application/pdf"], b"<html>"),
             "/zip": (200, ["content-type: application/zip"], b"PK"),
             "/there": (302, ["location: /page"], b""),
             "/round": (302, ["location: /round"], b""),
@@ -104,6 +105,37 @@ def test_a_page_becomes_its_words_and_where_its_links_lead() -> None:
     assert "evil" not in text_of("<svg><svg></svg><script>evil", "https://example.com")
 
 
+@pytest.mark.parametrize(
+    ("html", "shown"),
+    [
+        ("a < b &lt; c <1>", "a < b < c <1>"),
+        ("a<!-- <p>no</p> -->b<!doctype x><?php no ?>c", "abc"),
+        ("<script>'</p>'</SCRIPT >yes<style>no</style>", "yes"),
+        ("<title>A <b>title</title>B", "A <b>title\n\nB"),
+        ("<svg/>yes<template>no<template>no</template>no</template>", "yes"),
+        ("<A HREF = \"x?a=1&amp;b='2'>\" title=>w</a>", "w (https://e.com/x?a=1&b='2'>)"),
+        (
+            "<a href='1' href='2'>one</a><a/href=3>two</a><a href=#x>three</a>",
+            "one (https://e.com/1)two (https://e.com/3)three",
+        ),
+        ("a</ >b</>c</p x='>'>d", "abc\nd"),
+        ("yes<a href='no", "yes"),
+        ("yes<!-- no", "yes"),
+        ("yes<", "yes<"),
+    ],
+)
+def test_markup_is_read_as_browsers_read_it(html: str, shown: str) -> None:
+    assert text_of(html, "https://e.com/") == shown
+
+
+@pytest.mark.parametrize(
+    "piece", ["<a ", "<!--", "</", "</a ", "<a b='", "<a b=\"'", "<?x", "<title>", "<script>", "&#", "< "]
+)
+def test_no_page_takes_long(piece: str) -> None:
+    """Half a megabyte each; by the standard library's parser some of these take hours."""
+    assert len(text_of(piece * (500_000 // len(piece)), "https://e.com/")) <= 500_000
+
+
 async def test_pages_texts_and_documents_are_read(site: Site) -> None:
     tools = web(site)
     assert "One two" in await fetched(tools, site.at("/page")) and "A & B" in await fetched(tools, site.at("/there"))
@@ -111,6 +143,7 @@ async def test_pages_texts_and_documents_are_read(site: Site) -> None:
     assert (await fetched(tools, site.at("/packed"))).endswith("unpacked")
     pdf = (await tools.call("web_fetch", {"url": site.at("/pdf")}, {})).content[0]
     assert pdf["type"] == "document" and pdf["source"]["media_type"] == "application/pdf"
+    assert "says that it is a PDF, and is none" in await fetched(tools, site.at("/no-pdf"))
     cut = await fetched(tools, site.at("/long"), max_content_tokens=100)
     assert "[cut: the text has 10,000 characters]" in cut and len(cut) < 500
 

@@ -117,7 +117,8 @@ class Web:
 
     async def _fetch(self, url: str, config: Mapping[str, Any]) -> list[Json]:
         fetch = Fetch(Strangers(self._settings.web_private_hosts, limits=self._limits), _AGENT, MOST_BYTES)
-        return _shown(await fetch.get(url, lambda host: _check_domain(host, config)), config)
+        page = await fetch.get(url, lambda host: _check_domain(host, config))
+        return await asyncio.to_thread(_shown, page, config)  # megabytes of a page take seconds
 
     # Searching.
 
@@ -142,6 +143,8 @@ class Web:
 def _shown(page: Fetched, config: Mapping[str, Any]) -> list[Json]:
     kind, url = page.media_type, page.url
     if kind == "application/pdf":
+        if b"%PDF-" not in page.body[:1024]:  # the model would refuse it, now and in every later request
+            raise NotFetched(f"{url} says that it is a PDF, and is none.")
         source = {"type": "base64", "media_type": kind, "data": base64.b64encode(page.body).decode()}
         return [{"type": "document", "source": source, "title": url[:500]}]
     if not kind.startswith(_TEXTS) and not kind.endswith(("+json", "+xml")):
