@@ -43,6 +43,9 @@ def tool(name: str, kind: Any = "built_in") -> Tool:
         ("git push origin main", None),
         ("rm -rf .", None),
         ("ssh somewhere ls", None),
+        (f"cat > notes.md <<'END'\n{'words ' * 2000}\nEND", "safe"),
+        (f"cat > notes.md <<'END'\n{'words ' * 4000}\nEND", None),
+        (f"rm -{'r' * 19_000}", "safe"),
     ],
 )
 def test_commands_are_judged_by_what_they_reach_for(command: str, judgement: str | None) -> None:
@@ -126,6 +129,16 @@ async def test_what_rules_cannot_judge_is_judged_by_a_model(line: Any, verdict: 
         if isinstance(line, dict):
             session = await running.client.beta.sessions.retrieve(play.session)
             assert session.usage.input_tokens == 10 * len(script.asked)  # the judge is paid for, too
+
+
+async def test_a_call_of_which_a_judge_would_see_a_part_only_is_asked_about() -> None:
+    command = f": {'x' * 20_000}; git push"
+    script = Script([calls(("bash", {"command": command})), text("SAFE"), text("done")])
+    async with testing.server(upstream=script, strict=True, settings={"judge_model": "claude-haiku-4-5"}) as running:
+        play = await started(running)
+        await play.say()
+        assert uses(await play.idle(1)) == [(command, "ask", "indeterminate")]
+        assert len(script.asked) == 1
 
 
 async def test_an_interrupt_does_not_wait_for_the_judge() -> None:
