@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from freehold.context.compaction import INSTRUCTIONS
-from freehold.errors import InvalidRequest, Overloaded
+from freehold.errors import BillingRefused, InvalidRequest, Overloaded
 from tests.agents.conftest import MakesHouse
 from tests.agents.house import Json, Script, calls, last_stop, of_type, said, text, types
 
@@ -113,6 +113,19 @@ async def test_a_summary_that_cannot_be_had_ends_the_turn(make_house: MakesHouse
     await house.say(session)
     log = await house.idle(session, 2)
     assert [event["error"]["type"] for event in of_type(log, "session.error")] == ["compaction_limit_reached_error"]
+
+
+async def test_why_a_summary_was_refused_is_said_in_the_words_of_the_upstream(make_house: MakesHouse) -> None:
+    script = Script([text("one") | LONG, BillingRefused("no credit")])
+    house = await make_house(script, window_tokens=WINDOW)
+    session = await house.session()
+    await house.say(session)
+    await house.idle(session)
+    await house.say(session)
+    log = await house.idle(session, 2)
+    (error,) = of_type(log, "session.error")
+    assert (error["error"]["type"], error["error"]["message"]) == ("billing_error", "no credit")
+    assert last_stop(log) == {"type": "retries_exhausted"} and len(script.asked) == 2
 
 
 async def test_a_busy_model_is_asked_for_the_summary_again(make_house: MakesHouse) -> None:

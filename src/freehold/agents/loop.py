@@ -332,7 +332,7 @@ class Loop:
             ended = self._broken_off(ids, tokens, is_error=True)
             await self._log.write(self._with_usage(Change([*before, ended])))
             before, ids, outcome, tokens = await self._summary(smaller=True)
-        if isinstance(outcome, Failed) and outcome.failure.transient:
+        if isinstance(outcome, Failed) and not outcome.failure.too_long:
             await self._failed(before, ids, outcome)
         elif outcome is not None or not self._stopping:
             await self._compacted(before, ids, outcome, tokens)
