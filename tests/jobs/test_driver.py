@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.clock import SystemClock
+from freehold.clock import Clock, HandClock, SystemClock
 from freehold.ids import new_id
-from freehold.jobs.driver import WAKE, Driver, DriverSettings
+from freehold.jobs.driver import RENEW_S, WAKE, Driver, DriverSettings
 from freehold.jobs.owners import Owners
 from freehold.store import session_log
 from freehold.store.engine import Store
@@ -66,10 +67,36 @@ class Job:
         return True
 
 
+class Stumbling:
+    """A store that does what the test's does, but for so many writes, which fail as by a bug."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.fails = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, op: Any, **more: Any) -> Any:
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("a bug")
+        return await self._store.write(op, **more)
+
+
 class Stage:
     """A driver on the test's store, and everything it has made."""
 
-    def __init__(self, store: Store, folder: Path, *, most: int = 100, drain_s: float = 5.0, fails: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        *,
+        most: int = 100,
+        drain_s: float = 5.0,
+        fails: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
         self.store = store
         self.jobs: list[Job] = []
         self.owners = Owners(folder / "owners", new_id)
@@ -79,7 +106,7 @@ class Stage:
             self.jobs.append(Job(lease, store, fails))
             return self.jobs[-1]
 
-        self.driver = Driver(store, self.owners, make, clock=SystemClock(), settings=settings, pause_s=0.0)
+        self.driver = Driver(store, self.owners, make, clock=clock or SystemClock(), settings=settings, pause_s=0.0)
 
     async def add(self, count: int = 1) -> list[str]:
         """Running sessions that nobody owns."""
@@ -130,8 +157,8 @@ class Stage:
 async def opens(store: Store, tmp_path: Path) -> AsyncIterator[Callable[..., Stage]]:
     made: list[Stage] = []
 
-    def open_one(**options: int | float) -> Stage:
-        made.append(Stage(store, tmp_path, **options))  # type: ignore[arg-type]
+    def open_one(*, on: Any = store, **options: Any) -> Stage:
+        made.append(Stage(on, tmp_path, **options))
         made[-1].driver.start()
         return made[-1]
 
@@ -186,6 +213,27 @@ async def test_work_that_fails_is_tried_again_and_then_given_up(opens: Callable[
     await stage.until(lambda: sum(len(job.given_up) for job in stage.jobs) == 3)
     assert [job.given_up for job in stage.jobs] == [[1], [2], [3]]
     await stage.until(lambda: stage.driver.running == 0)
+
+
+async def test_leases_are_renewed_though_a_renewal_before_has_failed(opens: Callable[..., Stage], store: Store) -> None:
+    clock, stumbling = HandClock(), Stumbling(store)
+    stage = opens(on=stumbling, clock=clock)
+    (session_id,) = await stage.add()
+    await stage.until(lambda: len(stage.jobs) == 1)
+
+    async def until_us() -> int:
+        async with store.read() as connection:
+            query = select(sessions.c.lease_until_us).where(sessions.c.id == session_id)
+            return int((await connection.execute(query)).scalar_one())
+
+    stumbling.fails = 1
+    await clock.advance(RENEW_S)
+    await stage.until(lambda: stumbling.fails == 0)
+    before_us = await until_us()
+    await clock.advance(RENEW_S)
+    async with asyncio.timeout(10):
+        while await until_us() == before_us:  # noqa: ASYNC110 (the renewal is a task of the driver's)
+            await asyncio.sleep(0.01)
 
 
 async def test_the_sessions_of_a_dead_neighbour_are_taken_over_at_once(

@@ -103,6 +103,8 @@ class _Tail:
                     self._tell()
             except Unavailable as error:
                 log.warning("the log of %s cannot be read now: %s", self._session_id, error.message)
+            except Exception:  # the outer edge of a job: its readers would wait for ever
+                log.exception("reading the log of %s failed; it goes on", self._session_id)
             await self._wait(seen)
 
     async def _wait(self, seen: int) -> None:

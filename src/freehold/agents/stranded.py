@@ -136,21 +136,20 @@ class Stranded:
         """Write down once what is the matter."""
         text = _waits(place)
 
-        async def op(connection: Connection) -> None:
+        async def op(connection: Connection) -> bool:
             head = await session_log.lock(connection, session_id)
             row = await find_session(connection, session_id)
             if row is None or row.files_at != place or head.status not in session_log.RUNNABLE:
-                return  # somebody was quicker
+                return False  # somebody was quicker
             if await _said(connection, session_id, head.last_seq, text):
-                return
+                return False
             event = Voice(self._ids, row.thread_id, row.agent["name"]).error("unknown_error", text, "retrying")
             now_us = self._clock.now_us()
-            await session_log.append(
-                connection, session_id, [new_event(event, now_us)], now_us=now_us, workspace_id=None
-            )
+            await session_log.append(connection, session_id, [new_event(event, now_us)], now_us=now_us)
+            return True
 
-        await self._store.write(op, wake=[session_id, "sessions"])
-        log.warning("%s: %s", session_id, text)
+        if await self._store.write(op, wake=[session_id]):
+            log.warning("%s: %s", session_id, text)
 
 
 async def _said(connection: Connection, session_id: str, last_seq: int, text: str) -> bool:

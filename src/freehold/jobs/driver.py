@@ -256,6 +256,9 @@ class Driver:
             except Unavailable as error:
                 log.warning("leases cannot be renewed now: %s", error.message)
                 continue
+            except Exception:  # the outer edge of a job: without renewals every lease would run out
+                log.exception("renewing leases failed; it goes on")
+                continue
             for session_id in lost:
                 one = self._held.get(session_id)
                 if one is not None and one.lease.epoch == held[session_id]:

@@ -135,6 +135,9 @@ class Webhooks:
             problem = f"no answer within {ANSWER_S:g} s"
         except (WayOutFailed, FreeholdError) as error:
             problem = str(error)
+        except Exception as error:  # the outer edge of a delivery: it counts as tried, and holds up no other
+            log.exception("the delivery %s failed inside the server", delivery.id)
+            problem = f"it failed inside the server ({type(error).__name__})"
         if problem is None and status is not None and not 200 <= status < 300:
             problem = f"answered {status}"
         await self._rows.told(self._after(delivery, status, problem))
