@@ -71,6 +71,8 @@ class Keys:
         self._known: dict[bytes, tuple[bytes, Caller]] = {}
         self._workers: dict[bytes, tuple[bytes, Worker]] = {}
         self._seen: rows.Fingerprint | None = None
+        self._reading = asyncio.Lock()
+        """One reads at a time: what was read before a key was revoked must not come after what was read behind it."""
         self._follower: asyncio.Task[None] | None = None
         self.failures = 0
         """Requests that came with no valid key, since the start."""
@@ -192,11 +194,16 @@ class Keys:
 
     async def refresh(self) -> None:
         """Read the keys if anything about them has changed."""
-        async with self._store.read() as conn:
-            seen = await rows.fingerprint(conn)
-            if seen == self._seen:
-                return
-            valid = await rows.valid(conn)
+        async with self._reading:
+            async with self._store.read() as conn:
+                seen = await rows.fingerprint(conn)
+                if seen == self._seen:
+                    return
+                valid = await rows.valid(conn)
+            self._take(valid)
+            self._seen = seen
+
+    def _take(self, valid: Sequence[KeyRow]) -> None:
         self._known, self._workers = {}, {}
         for row in valid:
             digest = bytes.fromhex(row.sha256)
@@ -205,7 +212,6 @@ class Keys:
                 self._workers[digest[:16]] = (digest, worker)
             elif row.role != "worker":
                 self._known[digest[:16]] = (digest, Caller(row.workspace_id, row.id, row.role))
-        self._seen = seen
 
     async def _follow(self, version: int) -> None:
         while True:
