@@ -206,11 +206,9 @@ async def test_a_zombie_writes_nothing_and_its_tool_result_is_dropped(make_house
     session = await zombie.session()
     await zombie.say(session)
     await begun.wait()
-    async with zombie.store.read() as connection:
-        owners = await session_log.owners(connection)
 
     async def op(connection: AsyncConnection) -> Lease | None:
-        await session_log.abandon(connection, owners)
+        await session_log.abandon(connection, [str((await session_log.lock(connection, session)).owner)])
         return await session_log.acquire(connection, "other", now_us=zombie.clock.now_us(), session_id=session)
 
     lease = await zombie.store.write(op)

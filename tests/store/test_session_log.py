@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from freehold.errors import InvalidRequest, NotFound
 from freehold.store import session_log as log
 from freehold.store.base import Connection
 from freehold.store.engine import Store
-from freehold.store.session_log import Appended, Fenced, Move, NewEvent, OtherStatus, Place, Plan, WrongState
+from freehold.store.session_log import Appended, Fenced, Move, NewEvent, Place, Plan, WrongState
 from tests.store.seeds import NOW_US, add_session, message, seqs
 
 SID = "sesn_1"
@@ -25,10 +26,8 @@ async def own(store: Store, owner: str = "server_1", lease_s: float = 30.0) -> i
     return lease.epoch
 
 
-async def append(store: Store, *events: NewEvent, epoch: int | None = None, **more: object) -> Appended:
-    done = await store.write(lambda conn: log.append(conn, SID, events, now_us=NOW_US, epoch=epoch, **more))  # type: ignore[call-overload]
-    assert isinstance(done, Appended)
-    return done
+async def append(store: Store, *events: NewEvent, epoch: int | None = None, **more: Any) -> Appended:
+    return await store.write(lambda conn: log.append(conn, SID, events, now_us=NOW_US, epoch=epoch, **more))
 
 
 async def bodies(store: Store) -> list[str]:
@@ -90,9 +89,8 @@ async def test_an_event_that_is_there_already_is_not_written_twice(store: Store)
 
 async def test_a_session_that_is_not_there_is_not_found(store: Store) -> None:
     await add_session(store)
-    for which in ({"session_id": "sesn_none"}, {"session_id": SID, "workspace_id": "wrkspc_other"}):
-        with pytest.raises(NotFound, match="There is no session"):
-            await store.write(partial(log.append, events=[message("sevt_1")], now_us=NOW_US, **which))
+    with pytest.raises(NotFound, match="There is no session"):
+        await store.write(partial(log.append, session_id="sesn_none", events=[message("sevt_1")], now_us=NOW_US))
     with pytest.raises(Fenced):
         await store.write(partial(log.append, session_id="sesn_none", events=(), now_us=NOW_US, epoch=1))
     assert await seqs(store) == []
@@ -108,12 +106,10 @@ async def test_a_message_for_an_idle_session_starts_it_and_one_for_a_running_ses
     await add_session(store, status="idle")
 
     async def send(event: NewEvent, conn: Connection) -> str:
-        done = await log.append(
-            conn, SID, [event], now_us=NOW_US, only_if_status={"idle"}, values={"status": "running"}
-        )
-        if isinstance(done, OtherStatus):
+        if (await log.lock(conn, SID)).status != "idle":
             await log.queue(conn, SID, [event], now_us=NOW_US)
             return "waits"
+        await log.append(conn, SID, [event], now_us=NOW_US, values={"status": "running"})
         return "began"
 
     outcomes = await asyncio.gather(*(store.write(partial(send, message(f"sevt_{n}"))) for n in range(10)))
@@ -226,7 +222,7 @@ async def test_a_call_is_planned_with_its_message_started_before_its_effect_and_
         store, message(CALL), epoch=epoch, tool_calls=[Plan(CALL, "bash"), Plan("sevt_x", "read", "retry")]
     )
     assert [call.state for call in planned.calls] == ["planned", "planned"]
-    started = await store.write(partial(log.start, session_id=SID, event_ids=[CALL], epoch=epoch, now_us=NOW_US))
+    started = (await append(store, epoch=epoch, tool_calls=[Move(CALL, "started")])).calls
     assert (started[0].attempt, started[0].started_us, started[0].name) == (1, NOW_US, "bash")
     async with store.read() as conn:
         assert [call.event_id for call in await log.open_calls(conn, SID)] == [CALL, "sevt_x"]

@@ -144,12 +144,6 @@ async def abandon(conn: AsyncConnection, owners: Collection[str]) -> list[str]:
     return list((await conn.execute(ended)).scalars())
 
 
-async def owners(conn: AsyncConnection) -> list[str]:
-    """Every process that is written down as the owner of a session."""
-    named = select(sessions.c.owner).where(sessions.c.owner.is_not(None)).distinct().order_by(sessions.c.owner)
-    return [str(owner) for owner in (await conn.execute(named)).scalars()]
-
-
 async def runnable(conn: AsyncConnection, limit: int, *, now_us: int, site: str | None = None) -> list[str]:
     """Ids of sessions that need an owner now, longest waiting first: what a sweep looks for. `site`: see `acquire`."""
     return [str(row.id) for row in await conn.execute(_runnable(conn, now_us, site).limit(limit))]

@@ -10,24 +10,24 @@ Rules, held here and nowhere else:
 
 Recipes, each as one `store.write(op, wake=[session_id, "sessions"])`:
 
-* a message comes (API): `append(…, only_if_status={"idle"}, values={"status": "running"})`; if that gives an
-  `OtherStatus`, the row is locked, so `queue(…)` in the same op is safe.
+* a message comes (API): lock the session's row (`lock(…)`, or `sessions.read_session(…, lock=True)`); if it is idle,
+  `append(…, values={"status": "running"})`, else `queue(…)`.
 * a turn ends (owner): `lock(…, epoch=…)`, then `waiting(…)`; if there are any, `take_waiting(…)` and `append(…)` them;
   else `append(…, values={"status": "idle"}, release=True)`. Nothing can slip in between.
-* the model answered (owner): `append(events, tool_calls=[Plan(…), …])`; then per call `start(…)`, the effect, and
-  `append([result], tool_calls=[Move(id, "done")])`.
+* the model answered (owner): `append(events, tool_calls=[Plan(…), …])`; then per call
+  `append([], tool_calls=[Move(id, "started")])`, the effect, and `append([result], tool_calls=[Move(id, "done")])`.
 
 This file does not know what an event means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Select, String, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, String, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -43,7 +43,6 @@ from freehold.store.leases import (
     acquire,
     acquire_some,
     database_now,
-    owners,
     places,
     release,
     renew,
@@ -65,7 +64,6 @@ __all__ = [
     "Lease",
     "Move",
     "NewEvent",
-    "OtherStatus",
     "Place",
     "Plan",
     "Policy",
@@ -80,14 +78,12 @@ __all__ = [
     "event",
     "lock",
     "open_calls",
-    "owners",
     "page",
     "places",
     "queue",
     "release",
     "renew",
     "runnable",
-    "start",
     "stranded",
     "take_waiting",
     "tool_calls",
@@ -97,6 +93,13 @@ __all__ = [
 WAITING_MOST = 1_000
 """Events that may wait in one session; a client that sends more while the session works is refused."""
 _INSERT_EVENTS = insert(events_table)
+_HEAD = ("workspace_id", "status", "owner", "epoch", "last_seq", "wake_at_us", "archived_us")
+_LOCK = (
+    select(*(sessions.c[name] for name in _HEAD))
+    .where(sessions.c.id == bindparam("session", type_=String()))
+    .with_for_update()
+)
+_LOCK_MINE = _LOCK.where(sessions.c.epoch == bindparam("mine", type_=BigInteger()))
 _OURS = frozenset(("id", "workspace_id", "epoch", "owner", "lease_until_us", "last_seq"))
 
 
@@ -126,13 +129,6 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherStatus:
-    """The session was not in a status that was asked for; nothing was written, and its row is locked for this op."""
-
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
 class Head:
     """A session's row, as far as this file cares."""
 
@@ -146,7 +142,6 @@ class Head:
     archived_us: int | None
 
 
-@overload
 async def append(
     conn: AsyncConnection,
     session_id: str,
@@ -154,47 +149,15 @@ async def append(
     *,
     now_us: int,
     epoch: int | None = None,
-    workspace_id: str | None = None,
-    only_if_status: None = None,
-    values: Mapping[str, str | int | None] = ...,
-    tool_calls: Sequence[Plan | Move] = ...,
-    lease_s: float = ...,
-    release: bool = ...,
-) -> Appended: ...
-@overload
-async def append(
-    conn: AsyncConnection,
-    session_id: str,
-    events: Sequence[NewEvent],
-    *,
-    now_us: int,
-    epoch: int | None = None,
-    workspace_id: str | None = None,
-    only_if_status: Collection[str],
-    values: Mapping[str, str | int | None] = ...,
-    tool_calls: Sequence[Plan | Move] = ...,
-    lease_s: float = ...,
-    release: bool = ...,
-) -> Appended | OtherStatus: ...
-async def append(
-    conn: AsyncConnection,
-    session_id: str,
-    events: Sequence[NewEvent],
-    *,
-    now_us: int,
-    epoch: int | None = None,
-    workspace_id: str | None = None,
-    only_if_status: Collection[str] | None = None,
     values: Mapping[str, str | int | None] = {},
     tool_calls: Sequence[Plan | Move] = (),
     lease_s: float = LEASE_S,
     release: bool = False,
-) -> Appended | OtherStatus:
+) -> Appended:
     """Append events, set columns of the session (`values`) and move tool calls, all in one.
 
     With `epoch` it is the owner's write: fenced, and it renews the lease, or gives it up at once with `release`.
-    Without, it is the API's: `workspace_id` restricts it to that workspace's sessions, and with `only_if_status` it
-    writes only if the session is in one of these; else the row stays locked and `OtherStatus` is returned.
+    Without, it is the API's, whoever owns the session.
 
     Raises:
         Fenced: `epoch` is not the session's any more.
@@ -207,20 +170,15 @@ async def append(
     advance, names = _advance(
         columns=tuple(sorted({"updated_us", *values})),
         fenced=epoch is not None,
-        in_workspace=workspace_id is not None,
-        by_status=only_if_status is not None,
         lease="gives up" if release else "renews" if epoch is not None else "leaves",
         dialect=conn.dialect.name,
     )
-    given |= {"session": session_id, "mine": epoch, "workspace": workspace_id, "statuses": list(only_if_status or ())}
+    given |= {"session": session_id, "mine": epoch}
     given |= {"more": len(events), "now": now_us, "lease": round(lease_s * 1_000_000)}
     bound = {name: given[name] for name in names}
     row = (await conn.execute(advance, bound)).one_or_none()
     if row is None:
-        head = await lock(conn, session_id, epoch=epoch, workspace_id=workspace_id)
-        if only_if_status is not None and head.status not in only_if_status:
-            return OtherStatus(head.status)
-        row = (await conn.execute(advance, bound)).one()  # it changed between the two statements; now it is locked
+        raise _missing(session_id, epoch)
     first = row.last_seq - len(events) + 1
     if events:
         await conn.execute(_INSERT_EVENTS, _rows(session_id, events, first, row.epoch, now_us))
@@ -230,57 +188,30 @@ async def append(
     return Appended(first, row.last_seq, row.status, row.epoch, calls)
 
 
-async def start(
-    conn: AsyncConnection,
-    session_id: str,
-    event_ids: Sequence[str],
-    *,
-    epoch: int,
-    now_us: int,
-    lease_s: float = LEASE_S,
-) -> list[ToolCall]:
-    """Commit this before the effect of these calls; each `attempt` is one higher than before.
-
-    Raises:
-        Fenced: the session has another owner.
-        WrongState: one is done, denied or unknown, or was started already and may only run once.
-    """
-    moves = [Move(event_id, "started") for event_id in event_ids]
-    done = await append(conn, session_id, (), now_us=now_us, epoch=epoch, tool_calls=moves, lease_s=lease_s)
-    return list(done.calls)
-
-
-async def lock(
-    conn: AsyncConnection, session_id: str, *, epoch: int | None = None, workspace_id: str | None = None
-) -> Head:
+async def lock(conn: AsyncConnection, session_id: str, *, epoch: int | None = None) -> Head:
     """The session's row, which nobody else can change until this operation is committed.
 
     Raises:
         Fenced: `epoch` was given and is not the session's any more.
-        NotFound: no such session (in that workspace).
+        NotFound: no such session.
     """
-    given = {"session": session_id, "mine": epoch, "workspace": workspace_id}
-    bound = {name: value for name, value in given.items() if value is not None}
-    row = (await conn.execute(_lock(fenced=epoch is not None, in_workspace=workspace_id is not None), bound)).first()
-    if row is None and epoch is not None:
-        raise Fenced(session_id, epoch)
+    fence = {} if epoch is None else {"mine": epoch}
+    row = (await conn.execute(_LOCK if epoch is None else _LOCK_MINE, {"session": session_id, **fence})).first()
     if row is None:
-        raise NotFound(f"There is no session {session_id}.")
+        raise _missing(session_id, epoch)
     return Head(
         session_id, row.workspace_id, row.status, row.owner, row.epoch, row.last_seq, row.wake_at_us, row.archived_us
     )
 
 
-async def queue(
-    conn: AsyncConnection, session_id: str, events: Sequence[NewEvent], *, now_us: int, workspace_id: str | None = None
-) -> None:
+async def queue(conn: AsyncConnection, session_id: str, events: Sequence[NewEvent], *, now_us: int) -> None:
     """Let events wait, in this order, behind those that wait already. Locks the session's row.
 
     Raises:
         NotFound: no such session.
         InvalidRequest: too many wait.
     """
-    await lock(conn, session_id, workspace_id=workspace_id)
+    await lock(conn, session_id)
     mine = queued_events.c.session_id == session_id
     counted = select(func.count(), func.max(queued_events.c.position)).where(mine)
     count, last = (await conn.execute(counted)).one()
@@ -304,14 +235,14 @@ async def queue(
         await conn.execute(insert(queued_events), rows)
 
 
-async def take_waiting(conn: AsyncConnection, session_id: str, *, epoch: int, limit: int | None = None) -> list[Event]:
-    """Remove the oldest waiting events and give them, in order; the caller appends them, by the same ids, in this op.
+async def take_waiting(conn: AsyncConnection, session_id: str, *, epoch: int) -> list[Event]:
+    """Remove the waiting events and give them, in order; the caller appends them, by the same ids, in this op.
 
     Raises:
         Fenced: the session has another owner.
     """
     await lock(conn, session_id, epoch=epoch)
-    taken = await waiting(conn, session_id, limit=limit)
+    taken = await waiting(conn, session_id)
     if taken:
         last = taken[-1].place.number
         mine = (queued_events.c.session_id == session_id, queued_events.c.position <= last)
@@ -334,8 +265,6 @@ def _advance(
     *,
     columns: tuple[str, ...],
     fenced: bool,
-    in_workspace: bool,
-    by_status: bool,
     lease: Literal["leaves", "renews", "gives up"],
     dialect: str,
 ) -> tuple[ReturningUpdate[tuple[int, str, int, str]], frozenset[str]]:
@@ -354,28 +283,14 @@ def _advance(
     if fenced:
         which.append(sessions.c.epoch == bindparam("mine", type_=number))
         names.add("mine")
-    if in_workspace:
-        which.append(sessions.c.workspace_id == bindparam("workspace", type_=String()))
-        names.add("workspace")
-    if by_status:
-        which.append(sessions.c.status.in_(bindparam("statuses", expanding=True)))
-        names.add("statuses")
     advance = update(sessions).where(*which).values(changes)
     back = (sessions.c.last_seq, sessions.c.status, sessions.c.epoch, sessions.c.workspace_id)
     return advance.returning(*back), frozenset(names)
 
 
-@lru_cache(maxsize=4)
-def _lock(*, fenced: bool, in_workspace: bool) -> Select[Any]:
-    """The statement that locks a session's row; its parameters are `session` and, if asked for, the other two."""
-    columns = [sessions.c[name] for name in ("workspace_id", "status", "owner", "epoch", "last_seq")]
-    found = select(*columns, sessions.c.wake_at_us, sessions.c.archived_us)
-    found = found.where(sessions.c.id == bindparam("session", type_=String()))
-    if fenced:
-        found = found.where(sessions.c.epoch == bindparam("mine", type_=BigInteger()))
-    if in_workspace:
-        found = found.where(sessions.c.workspace_id == bindparam("workspace", type_=String()))
-    return found.with_for_update()
+def _missing(session_id: str, epoch: int | None) -> Exception:
+    """Why a statement on a session's row has found none."""
+    return NotFound(f"There is no session {session_id}.") if epoch is None else Fenced(session_id, epoch)
 
 
 def _rows(
