@@ -106,6 +106,9 @@ async def test_a_session_of_5000_files_is_forked_at_an_event_byte_for_byte_and_g
         assert what["home/kept"] == "added" and what["workspace/many/7/100"] == "removed"
         assert len(what) == 1 + 1 + 1 + 101
         assert (await client.get("/diff")).json() == {"data": []}
+        for misspelt in ("/diff?form=x", "/archive?event=x"):
+            refused = await client.get(misspelt)
+            assert refused.status_code == 400 and "no such parameter" in refused.json()["error"]["message"]
 
 
 async def test_the_budget_of_a_session_goes_with_its_fork() -> None:

@@ -7,9 +7,7 @@ folder's disk: whatever goes wrong is known before the answer begins, and nothin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import IO
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -17,15 +15,12 @@ from starlette.routing import BaseRoute
 from freehold.access.workspaces import Workspaces
 from freehold.api.base import Request, answer, pieces, route
 from freehold.api.files import download
+from freehold.api.scratch import Scratch, taken_in
 from freehold.library.exports import Export
 from freehold.library.imports import Import
 
 MOST_BYTES = 1 << 40
 """Of one import; the disk's floor ends it sooner."""
-_LOOK_EVERY_BYTES = 64 << 20
-"""How often it is seen whether the disk still has room."""
-Scratch = Callable[[], IO[bytes]]
-"""Gives a file without a name. Raises `Unavailable` when the disk is nearly full."""
 
 
 def routes(export: Export, taking: Import, workspaces: Workspaces, scratch: Scratch) -> list[BaseRoute]:
@@ -58,14 +53,7 @@ class _Library:
 
     async def read(self, request: Request) -> Response:
         workspace_id = await self._workspace(request)
-        with self._scratch() as file:
-            written = 0
-            async for chunk in request.chunks(MOST_BYTES):
-                await asyncio.to_thread(file.write, chunk)
-                if written // _LOOK_EVERY_BYTES != (written + len(chunk)) // _LOOK_EVERY_BYTES:
-                    self._scratch().close()
-                written += len(chunk)
-            await asyncio.to_thread(file.seek, 0)
+        async with taken_in(request, self._scratch, MOST_BYTES) as file:
             return answer({"type": "import", **asdict(await self._import.read(workspace_id, file))})
 
     async def _workspace(self, request: Request) -> str:

@@ -8,12 +8,10 @@ GET  archive  ?event_id=sevt_… (left out: now) → a `tar.zst`;  POST archive 
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -21,13 +19,12 @@ from starlette.routing import BaseRoute
 from freehold.agents.forks import Forks, Point
 from freehold.api.base import Request, answer, pieces, route
 from freehold.api.files import download
+from freehold.api.scratch import Scratch, taken_in
 from freehold.clock import rfc3339
 from freehold.errors import InvalidRequest
 
 MOST_ARCHIVE_BYTES = 1 << 30
 MOST_TITLE_CHARS = 1000
-Scratch = Callable[[], IO[bytes]]
-"""Gives a file without a name. Raises `Unavailable` when the disk is nearly full."""
 
 
 def routes(forks: Forks, scratch: Scratch) -> list[BaseRoute]:
@@ -63,20 +60,19 @@ class _SessionFiles:
 
     async def diff(self, request: Request) -> Response:
         before, after = request.query.text("from"), request.query.text("to")
+        request.query.refuse_others()
         found = await self._forks.diff(request.workspace_id, request.path["session_id"], before, after)
         return answer({"data": [asdict(change) for change in found]})
 
     async def export(self, request: Request) -> Response:
         session_id, event_id = request.path["session_id"], request.query.text("event_id")
+        request.query.refuse_others()
         file = await self._forks.export(request.workspace_id, session_id, event_id)
         size = os.fstat(file.fileno()).st_size
         return download(pieces(file), size, "application/zstd", f"{session_id}.tar.zst")
 
     async def take_in(self, request: Request) -> Response:
-        with self._scratch() as file:
-            async for chunk in request.chunks(MOST_ARCHIVE_BYTES):
-                await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(file.flush)
+        async with taken_in(request, self._scratch, MOST_ARCHIVE_BYTES) as file:
             session_id = request.path["session_id"]
             await self._forks.take_in(request.workspace_id, session_id, Path(f"/proc/self/fd/{file.fileno()}"))
         return answer({"type": "session_import", "id": session_id})
