@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.files import FileRow
 from freehold.store.forks import copy_log
-from freehold.store.session_log import Event
+from freehold.store.session_log import Event, Place
 from freehold.store.sessions import (
     ResourceRow,
     SessionRow,
@@ -43,6 +44,7 @@ from freehold.store.webhooks import announce
 _IDLE = "session.status_idle"
 _BOX_USE = "agent.tool_use"
 _BUSY = ("running", "rescheduling")
+_READ_AT_ONCE = 200
 
 
 class CopiesFiles(Protocol):
@@ -100,19 +102,36 @@ class Forks:
         """
         async with self._store.read() as connection:
             row = self._reached(await read_session(connection, workspace_id, session_id))
-            events = await session_log.after(connection, row.id, 0)
-        rests = {rest.seq: rest.snapshot for rest in await self._history.rests(self._workdirs.of(session_id))}
+        taken = {rest.seq: rest.snapshot for rest in await self._history.rests(self._workdirs.of(session_id))}
+        rests = deque(sorted(taken.items()))
         found: list[Point] = []
-        snapshot, known = rests.get(0), True
-        for event in events:
+        snapshot: str | None = None
+        known = True
+        async for event in self._turning(row.id):
             assert event.seq is not None and event.processed_us is not None
+            while rests and rests[0][0] < event.seq:
+                snapshot, known = rests.popleft()[1], True
             if event.type == _BOX_USE:
                 snapshot, known = None, False  # what the files are now, the next rest will tell
-            if event.seq in rests:
-                snapshot, known = rests[event.seq], True
+            if rests and rests[0][0] == event.seq:
+                snapshot, known = rests.popleft()[1], True
             if event.type == _IDLE and known and _at_rest(event):
                 found.append(Point(event.id, event.seq, snapshot, event.processed_us))
         return found
+
+    async def _turning(self, session_id: str) -> AsyncIterator[Event]:
+        """The events of a log after which the files may be others, and those where it rests; a part at a time."""
+        at = Place(False, 0)
+        while True:
+            async with self._store.read() as connection:
+                events = await session_log.page(
+                    connection, session_id, limit=_READ_AT_ONCE, behind=at, types=(_BOX_USE, _IDLE)
+                )
+            for event in events:
+                yield event
+            if len(events) < _READ_AT_ONCE:
+                return
+            at = events[-1].place
 
     async def point(self, workspace_id: str, session_id: str, event_id: str | None) -> Point:
         """The rest of that event, or the latest.
@@ -143,7 +162,7 @@ class Forks:
     async def fork(self, caller: Caller, session_id: str, event_id: str | None, title: str | None) -> SessionRow:
         """A new session with the agent, environment, log and files of that one at that rest (`None`: the latest).
 
-        It has no budget of its own, and its usage goes on from there.
+        Its budget goes along, and its usage goes on from there.
 
         Raises:
             NotFound: no such session.
