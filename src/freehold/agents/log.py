@@ -244,10 +244,12 @@ class Log:
             return
         for seq, draft in enumerate(written.drafts, first_seq):
             self.session.add(draft.entry(seq, now_us))
+        self.session.stored_bytes += _size(written.events)
 
     def _take(self, new: _New) -> None:
         for event in new.events:
             self.session.add(entry_of(event))
+        self.session.stored_bytes += _size(new.events)
         self.waiting = new.waiting
 
 
@@ -262,6 +264,10 @@ class _New:
 async def _new(connection: Connection, session_id: str, known: int) -> _New:
     events = await session_log.after(connection, session_id, known)
     return _New(events, bool(await session_log.waiting(connection, session_id, limit=1)))
+
+
+def _size(events: Sequence[Event | NewEvent]) -> int:
+    return sum(len(event.body) + len(event.hidden or "") for event in events)
 
 
 def new_event(draft: Draft, now_us: int) -> NewEvent:

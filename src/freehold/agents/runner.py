@@ -22,6 +22,8 @@ MOST_FAILURES = 4
 _MOST_KEPT = 256
 _LONGEST_KEPT = 5000
 """Rows of a session that is still worth its memory while it is idle."""
+MOST_KEPT_BYTES = 256 << 20
+"""Of all of them together: a message may hold 32 MB of images."""
 
 
 class Folded:
@@ -29,17 +31,22 @@ class Folded:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._bytes = 0
 
     def take(self, session_id: str) -> Session | None:
         """The session as it was; it is not kept any more."""
-        return self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None)
+        self._bytes -= 0 if session is None else session.stored_bytes
+        return session
 
     def keep(self, session_id: str, session: Session) -> None:
         """It may be needed again soon."""
         if session.seq <= _LONGEST_KEPT:
+            self.take(session_id)
             self._sessions[session_id] = session
-            while len(self._sessions) > _MOST_KEPT:
-                self._sessions.popitem(last=False)
+            self._bytes += session.stored_bytes
+            while len(self._sessions) > _MOST_KEPT or self._bytes > MOST_KEPT_BYTES:
+                self.take(next(iter(self._sessions)))
 
 
 class Runner:

@@ -103,6 +103,7 @@ class Session:
         "seq",
         "status",
         "stop_reason",
+        "stored_bytes",
         "summarised",
         "tokens",
     )
@@ -137,6 +138,8 @@ class Session:
         """Prompt and answer of the last request that was answered; 0 when a summary has replaced them."""
         self.summarised = False
         """It was compacted, and the model has not answered since."""
+        self.stored_bytes = 0
+        """Of the rows that it was folded from, as far as whoever read them has counted."""
         self._user: list[Json] = []
         self._system: list[Json] = []
         """What operators said along with it; one message behind the user's, which is where the API takes it."""

@@ -102,11 +102,13 @@ def make_sessions(
     checkouts = Checkouts(SessionRows(store), boxes.workdirs, boxes.repositories.clone, tokens.get, boxes.limits)
     tools = FleetTools(boxes.fleet, boxes.backend, boxes.workdirs, uploads, boxes.limits, provisions, checkouts)
 
+    async def close_box(session_id: str) -> None:
+        """And forget what was in it: the session has ended, or its files are replaced."""
+        await boxes.fleet.end(session_id)
+        for part in (uploads, outputs, provisions, checkouts):
+            part.forget(session_id)
+
     async def remove_workdir(session_id: str) -> None:
-        uploads.forget(session_id)
-        outputs.forget(session_id)
-        provisions.forget(session_id)
-        checkouts.forget(session_id)
         await asyncio.to_thread(boxes.workdirs.of(session_id).delete)
         if copies is not None:
             await copies.forget(session_id)
@@ -135,7 +137,7 @@ def make_sessions(
         library.files,
         clock=clock,
         ids=ids,
-        close_box=boxes.fleet.end,
+        close_box=close_box,
         remove_workdir=remove_workdir,
         pin=library.skills.pinned,
         check_files=check_files,
@@ -145,7 +147,7 @@ def make_sessions(
         ),
     )
     forks = Forks(
-        store, library.files, history, boxes.workdirs, close_box=boxes.fleet.end, clock=clock, ids=ids, site=boxes.site
+        store, library.files, history, boxes.workdirs, close_box=close_box, clock=clock, ids=ids, site=boxes.site
     )
     toolbox_settings = ground.configuration.section(ToolboxSettings)
     sizes = Sizes(toolbox_settings.tool_result_bytes, toolbox_settings.tool_media_bytes)
