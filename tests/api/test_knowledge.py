@@ -67,6 +67,24 @@ async def test_documents_are_uploaded_searched_listed_and_deleted(running: Runni
             assert (await client.post("/freehold/v1/knowledge/search", json=wrong)).status_code == 400, wrong
 
 
+async def test_a_long_document_is_read_a_page_at_a_time(running: Running) -> None:
+    text = "".join(f"# Part {number}\n\n{f'This is part {number}. ' * 100}\n\n" for number in range(12)).encode()
+    async with http(running) as client:
+        await client.post(PATH, json={"name": "long"})
+        added = (await client.post(f"{PATH}/long/documents", files={"file": ("a.md", text, "text/markdown")})).json()
+        where, page, seen = f"{PATH}/long/documents/{added['id']}", None, []
+        whole = (await client.get(where, params={"limit": 1000})).json()
+        assert len(whole["passages"]) == added["chunks"] > 10 and whole["next_page"] is None
+        while page is not None or not seen:
+            found = (await client.get(where, params={"limit": 5, **({"page": page} if page else {})})).json()
+            assert found["name"] == "a.md" and 1 <= len(found["passages"]) <= 5
+            seen += found["passages"]
+            page = found["next_page"]
+        assert seen == whole["passages"]
+        assert (await client.get(where, params={"limit": 0})).status_code == 400
+        assert (await client.get(where, params={"page": "x"})).status_code == 400
+
+
 async def test_files_and_addresses_are_taken_in_with_progress_and_private_addresses_are_refused(
     running: Running,
 ) -> None:

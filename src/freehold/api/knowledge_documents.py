@@ -77,8 +77,12 @@ class _Documents:
     async def retrieve(self, request: Request) -> Response:
         key, document_id = request.path["collection"], request.path["document_id"]
         row = await self._collections.rows.document(request.workspace_id, key, document_id)
-        chunks = await self._collections.chunks.of_document(document_id, after=0, limit=1000)
-        return answer({**shown(row), "passages": [_passage(chunk) for chunk in chunks]})
+        bound = {"document": document_id}
+        window = request.query.window("knowledge_passages", bound, default=100, most=1000, position=(int,))
+        after = 0 if window.after is None else window.after[0]
+        chunks = await self._collections.chunks.of_document(document_id, after=after, limit=window.limit + 1)
+        page = window.page(chunks, _passage, lambda chunk: (chunk.number,))
+        return answer({**shown(row), "passages": page["data"], "next_page": page["next_page"]})
 
     async def delete(self, request: Request) -> Response:
         document_id = request.path["document_id"]

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
+from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table, tell
 
 PATH = "/freehold/v1/knowledge"
 Collection = Annotated[str, typer.Argument(help="Name or id of the collection.")]
@@ -41,7 +41,7 @@ def create(
 
     body = {"name": name, "description": description, **({"embedding": embedding} if embedding else {})}
     made = server_of(data, url, key_file).post(f"{PATH}/collections", body)
-    _tell(f"{made['id']}\nFill it: freehold knowledge add {name} FILE|FOLDER|URL", made, as_json)
+    tell(f"{made['id']}\nFill it: freehold knowledge add {name} FILE|FOLDER|URL", made, as_json)
 
 
 def add(
@@ -71,7 +71,7 @@ def add(
     for one in done:
         counts[one["outcome"]] = counts.get(one["outcome"], 0) + 1
     told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "no documents found"
-    _tell(told, {"counts": counts, "documents": done}, as_json)
+    tell(told, {"counts": counts, "documents": done}, as_json)
     if counts.get("failed"):
         raise typer.Exit(1)
 
@@ -143,7 +143,7 @@ def delete(
     if document is not None:
         path = f"{path}/documents/{quote(document, safe='')}"
     gone = server_of(data, url, key_file).delete(path)
-    _tell(f"{gone['id']} is deleted.", gone, as_json)
+    tell(f"{gone['id']} is deleted.", gone, as_json)
 
 
 def _shown(events: Iterator[dict[str, Any]], *, quiet: bool) -> Iterator[dict[str, Any]]:
@@ -165,11 +165,3 @@ def _indented(text: str, most: int = 12) -> str:
     lines: Sequence[str] = text.splitlines()
     more = ["…"] if len(lines) > most else []
     return "\n".join(f"  | {line}" for line in [*lines[:most], *more])
-
-
-def _tell(text: str, answer: object, as_json: bool) -> None:
-    """A sentence for people, or what the server answered for programs."""
-    if as_json:
-        print_json(answer)
-    else:
-        print(text)
