@@ -124,6 +124,21 @@ async def test_a_chat_starts_sessions_and_batches_with_the_rights_of_its_key(slo
             assert seen == [(1, 2, "half")]
 
 
+async def test_an_agent_is_found_however_many_there_are() -> None:
+    async with testing.server() as running:
+        agents = running.client.beta.agents
+        made = [await agents.create(name=f"clerk {number}", model="claude-haiku-4-5") for number in range(101)]
+        await running.client.beta.environments.create(name="plain")
+        me: Any = await running.client.get("/freehold/v1/me", cast_to=object)
+        key = await key_of(running, {"name": "chat", "workspace_id": me["workspace_id"]})
+        async with connected(running, key) as client:
+            listed = [one["id"] for one in await called(client, "list_agents")]
+            assert listed == [one.id for one in reversed(made)]
+            story = await called(client, "start_session", task="Say hello.", agent="clerk 0", wait_s=30)
+            assert (await running.client.beta.sessions.retrieve(story["session_id"])).agent.id == made[0].id
+            assert "and 51 more" in await refused(client, "start_session", task="Say hello.", agent="nobody")
+
+
 async def test_its_name_is_taken(tmp_path: Path) -> None:
     file = tmp_path / "freehold.py"
     file.write_text(SLOW)

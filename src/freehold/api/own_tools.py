@@ -22,6 +22,8 @@ NAME = "freehold"
 _MOST_WAIT_S = 50
 _MOST_PROMPTS = 10_000
 _MOST_RESULTS = 200
+_MOST_NAMED = 50
+"""Of what there is, where what was asked for is not clear."""
 _SHOWN_CHARS = 20_000
 _LOOK_S = 0.5
 """Between two looks at a session that somebody waits for."""
@@ -82,8 +84,8 @@ class OwnTools:
         ]
 
     async def _list_agents(self, arguments: Arguments) -> object:
-        page = await self._get("/v1/agents", {"limit": 100})
-        return [{"id": one["id"], "name": one["name"], "description": one["description"]} for one in page["data"]]
+        agents = await self._all("/v1/agents")
+        return [{"id": one["id"], "name": one["name"], "description": one["description"]} for one in agents]
 
     async def _start_session(self, arguments: Arguments) -> object:
         agent = await self._named("/v1/agents", "agent", arguments.get("agent"))
@@ -169,12 +171,23 @@ class OwnTools:
 
     async def _named(self, path: str, kind: str, wanted: str | None) -> str:
         """The id of an agent or environment by name or id; the only one there is if none was named."""
-        found = (await self._get(path, {"limit": 100}))["data"]
+        found = await self._all(path)
         fitting = [one for one in found if wanted is None or wanted in (one["id"], one["name"])]
         if len(fitting) != 1:
-            known = ", ".join(f"{one['name']} ({one['id']})" for one in found) or "none; make one first"
-            raise ToolFailed(f"{kind}: {len(fitting)} fit; say which. There are: {known}.")
+            known = ", ".join(f"{one['name']} ({one['id']})" for one in found[:_MOST_NAMED]) or "none; make one first"
+            more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+            raise ToolFailed(f"{kind}: {len(fitting)} fit; say which. There are: {known}{more}.")
         return str(fitting[0]["id"])
+
+    async def _all(self, path: str) -> list[Any]:
+        """Every entry of a list, however many pages it has."""
+        found, page = list[Any](), None
+        while True:
+            answer = await self._get(path, {"limit": 100, "page": page})
+            found += answer["data"]
+            page = answer["next_page"]
+            if page is None:
+                return found
 
     async def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         try:
