@@ -149,6 +149,12 @@ async def test_methods_and_operations_that_the_operator_names_are_there(tmp_path
         (DOCUMENT, {"methods": ["TRACE"]}, "'trace' is none of"),
         (DOCUMENT, {"operations": ["deleteUser"]}, "there is no deleteUser"),
         (DOCUMENT, {"headers": {"a": "b\nc"}}, "is no header"),
+        (
+            DOCUMENT,
+            {"headers": {"X-A": "b"}, "headers_env": {"x-a": "PATH"}},
+            r"headers\.x-a: stands in headers_env too",
+        ),
+        (DOCUMENT, {"url": "http://a/", "url_env": "PATH"}, r"crm\.url: stands beside url_env"),
         ({"openapi": "3.0.0", "paths": {}}, {}, "0 operations fit"),
     ],
 )

@@ -176,6 +176,7 @@ async def test_a_superuser_is_refused(postgres: Any) -> None:
     [
         ({}, "shop.url: is required"),
         ({"url_env": "FREEHOLD_NO_SUCH_VARIABLE"}, "url_env: the environment has no"),
+        ({"url": "sqlite:////x", "url_env": "PATH"}, "shop.url: stands beside url_env"),
         ({"url": "nonsense"}, "shop.url: is no address"),
         ({"url": "mysql://x/y"}, "must begin with sqlite or postgresql"),
         ({"url": "sqlite:////x", "rows": 0}, "shop.rows: must be a number above 0"),

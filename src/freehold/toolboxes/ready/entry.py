@@ -22,9 +22,11 @@ class Entry:
     fields: Mapping[str, Any]
 
     def text(self, field: str) -> str:
-        """A text that must be there, in the file or in the variable that `FIELD_env` names."""
+        """A text that must be there: in the file, or in the variable that `FIELD_env` names."""
         value = self.fields.get(field)
         if variable := self.fields.get(f"{field}_env"):
+            if field in self.fields:
+                raise self.wrong(field, f"stands beside {field}_env; only one of the two can hold")
             value = os.environ.get(str(variable))
             if not value:
                 raise self.wrong(f"{field}_env", f"the environment has no {variable}")

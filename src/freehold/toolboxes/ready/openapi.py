@@ -92,6 +92,8 @@ def _api(entry: Entry, document: Mapping[str, Any]) -> _Api:
         raise entry.wrong("url", f"{error}; say where the API is") from error
     headers = dict(entry.table("headers"))
     for name, variable in entry.table("headers_env").items():
+        if name.lower() in {known.lower() for known in headers}:
+            raise entry.wrong(f"headers.{name}", "stands in headers_env too; only one of the two can hold")
         headers[name] = Entry(entry.name, {f"{name}_env": variable}).text(name)
     for name, value in headers.items():
         if not name.replace("-", "").isalnum() or not value.isascii() or not value.isprintable():
