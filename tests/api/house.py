@@ -106,10 +106,10 @@ async def open_house(store: Store, folder: Path, *, settings: FilesSettings | No
         MemoryStoreRows(store), MemoryRows(store, ids=new_id), MemoryVersionRows(store), clock=clock, ids=new_id
     )
     skills_ = Skills(SkillRows(store), blobs, sweeper, clock=clock, ids=new_id)
-    definitions = Definitions(Toolsets({"company": COMPANY}), skills=True)
+    definitions = Definitions(Toolsets({"company": COMPANY}))
     routes = [
         *health.routes(_ready),
-        *agents.routes(AgentRows(store), definitions, clock=clock, ids=new_id, skills=skills_),
+        *agents.routes(AgentRows(store), definitions, skills_, clock=clock, ids=new_id),
         *environments.routes(EnvironmentRows(store), clock=clock, ids=new_id),
         *files.routes(kept),
         *skills.routes(skills_),

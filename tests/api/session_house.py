@@ -36,6 +36,7 @@ from freehold.jobs.owners import Owners
 from freehold.library.blobs import Blobs
 from freehold.library.files import Files, FilesSettings
 from freehold.library.message_files import MessageFiles
+from freehold.library.skills import Skills
 from freehold.library.sweeper import Sweeper
 from freehold.store.agents import AgentRows
 from freehold.store.blobs import BlobUsers
@@ -43,6 +44,7 @@ from freehold.store.engine import Store
 from freehold.store.environments import EnvironmentRows
 from freehold.store.files import FileRows
 from freehold.store.sessions import SessionRows
+from freehold.store.skills import SkillRows
 from tests.agents.house import BoxFunctions, Company, Script
 from tests.api.parts import http
 
@@ -152,6 +154,7 @@ async def open_session_house(
     inbox = Inbox(store, clock=clock, ids=new_id, tell=feed.offer, check_files=MessageFiles(library).check)
     toolbox = Company()
     definitions = Definitions(Toolsets({"company": toolbox}))
+    skills = Skills(SkillRows(store), blobs, sweeper, clock=clock, ids=new_id)
     parts = Parts(
         model=Model(script, clock=clock, ids=new_id, price=lambda model, usage, at_us: 20_000_000),
         execution=Execution(functions, {"company": toolbox}),
@@ -165,7 +168,7 @@ async def open_session_house(
     owners = Owners(folder / "owners", new_id)
     driver = Driver(store, owners, Runner(store, parts).work, clock=clock, settings=DriverSettings(drain_s=2.0))
     routes = [
-        *agents.routes(AgentRows(store), definitions, clock=clock, ids=new_id),
+        *agents.routes(AgentRows(store), definitions, skills, clock=clock, ids=new_id),
         *environments.routes(EnvironmentRows(store), clock=clock, ids=new_id),
         *files.routes(library),
         *sessions.routes(own, definitions, clock=clock),

@@ -12,7 +12,7 @@ import pytest
 from anthropic import BadRequestError, ConflictError, NotFoundError
 from anthropic.lib.tools._memories import SessionMemoryStores
 
-from freehold.library.memory_paths import mount_path
+from freehold.agents.mounts import memory_paths
 from freehold.store.engine import Store
 from freehold.store.memories import MOST_MEMORIES, Actor
 from tests.api.house import House, open_house
@@ -425,9 +425,13 @@ async def test_two_workers_that_write_the_same_memory_lose_nothing_silently(hous
 
 
 def test_a_store_is_mounted_under_a_name_made_of_its_own() -> None:
-    assert mount_path("User Preferences!") == "/mnt/memory/user-preferences"
-    assert mount_path("../../etc") == "/mnt/memory/etc"
-    assert mount_path("偏好") == "/mnt/memory/store"
+    assert memory_paths(["User Preferences!", "../../etc", "偏好", "user preferences", "café"]) == [
+        "/mnt/memory/user-preferences",
+        "/mnt/memory/etc",
+        "/mnt/memory/memory",
+        "/mnt/memory/user-preferences-2",
+        "/mnt/memory/cafe",
+    ]
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])

@@ -19,11 +19,9 @@ from freehold.store.agents import AgentFilter, AgentRow, AgentRows
 MOST_VERSION = 2**31 - 1
 
 
-def routes(
-    rows: AgentRows, definitions: Definitions, *, clock: Clock, ids: NewId, skills: Skills | None = None
-) -> list[BaseRoute]:
-    """Every route of agents. Without `skills`, `definitions` must refuse agents that have some."""
-    agents = _Agents(rows, definitions, clock, ids, skills)
+def routes(rows: AgentRows, definitions: Definitions, skills: Skills, *, clock: Clock, ids: NewId) -> list[BaseRoute]:
+    """Every route of agents."""
+    agents = _Agents(rows, definitions, skills, clock, ids)
     return [
         route("POST", "/v1/agents", agents.create),
         route("GET", "/v1/agents", agents.list),
@@ -35,9 +33,7 @@ def routes(
 
 
 class _Agents:
-    def __init__(
-        self, rows: AgentRows, definitions: Definitions, clock: Clock, ids: NewId, skills: Skills | None
-    ) -> None:
+    def __init__(self, rows: AgentRows, definitions: Definitions, skills: Skills, clock: Clock, ids: NewId) -> None:
         self._rows = rows
         self._definitions = definitions
         self._clock = clock
@@ -88,7 +84,7 @@ class _Agents:
 
     async def _check_skills(self, request: Request, given: Iterable[Mapping[str, Any]]) -> None:
         for index, skill in enumerate(given):
-            if self._skills is not None and skill["type"] == "custom":
+            if skill["type"] == "custom":
                 try:
                     await self._skills.resolve(request.workspace_id, skill["skill_id"], skill.get("version"))
                 except NotFound as error:

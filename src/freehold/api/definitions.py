@@ -32,13 +32,11 @@ Definition = dict[str, Any]
 class Definitions:
     """Makes definitions under what this server has: its toolboxes, its web provider.
 
-    `skills`: whether its sessions mount skills; else agents with skills are refused. That a skill exists is for the
-    caller to check.
+    That a skill exists is for the caller to check.
     """
 
-    def __init__(self, toolsets: Toolsets, *, skills: bool = False) -> None:
+    def __init__(self, toolsets: Toolsets) -> None:
         self._toolsets = toolsets
-        self._with_skills = skills
 
     def created(self, fields: Mapping[str, Any]) -> Definition:
         """A first version from the fields of a create request. Raises `InvalidRequest`, naming the field."""
@@ -50,7 +48,7 @@ class Definitions:
             "model": _model(fields.get("model"), None),
             "mcp_servers": self._toolsets.servers(fields.get("mcp_servers") or ()),
             "tools": self._toolsets.expanded(fields.get("tools") or ()),
-            "skills": self._skills(fields),
+            "skills": _skills(fields.get("skills") or ()),
             "metadata": new_metadata(fields.get("metadata")),
             "multiagent": None,
             "execution_identity": _identity(fields),
@@ -83,7 +81,7 @@ class Definitions:
         if "tools" in fields:
             changed["tools"] = self._toolsets.expanded(fields["tools"] or ())
         if "skills" in fields:
-            changed["skills"] = self._skills(fields)
+            changed["skills"] = _skills(fields.get("skills") or ())
         if "metadata" in fields:
             changed["metadata"] = merged_metadata(current["metadata"], fields["metadata"])
         if "multiagent" in fields:
@@ -91,12 +89,6 @@ class Definitions:
         if "execution_identity" in fields:
             changed["execution_identity"] = _identity(fields)
         return changed
-
-    def _skills(self, fields: Mapping[str, Any]) -> list[dict[str, str]]:
-        given = fields.get("skills") or ()
-        if given and not self._with_skills:
-            raise NotBuilt("skills: agents with skills are not built yet. Leave the list out or empty.")
-        return _skills(given)
 
     def _checked(self, definition: Definition) -> Definition:
         self._toolsets.check(definition["tools"], definition["mcp_servers"])

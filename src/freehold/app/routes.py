@@ -101,7 +101,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     store, clock, ids = ground.store, ground.clock, ground.ids
     web = ground.configuration.section(WebSettings).enabled()
     private_hosts = ground.configuration.section(RemoteSettings).mcp_private_hosts
-    definitions = Definitions(Toolsets(parts.toolboxes, web, private_hosts), skills=True)
+    definitions = Definitions(Toolsets(parts.toolboxes, web, private_hosts))
 
     tenants = Workspaces(store, clock=clock, ids=ids)
 
@@ -113,7 +113,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         return None if store.healthy else "The database cannot be written; see the server's log."
 
     return [
-        *agents.routes(AgentRows(store), definitions, clock=clock, ids=ids, skills=parts.library.skills),
+        *agents.routes(AgentRows(store), definitions, parts.library.skills, clock=clock, ids=ids),
         *environments.routes(EnvironmentRows(store), clock=clock, ids=ids, possible=possible),
         *work.routes(store, parts.work),
         *layers.routes(

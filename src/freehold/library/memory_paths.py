@@ -1,18 +1,16 @@
-"""Where a memory may stand in its store, and where a store stands in a box.
+"""Where a memory may stand in its store.
 
-Rules: docstrings of the SDK's `memory_create_params.py` and `memory_store_create_params.py`.
+Rules: docstrings of the SDK's `memory_create_params.py`.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 from freehold.errors import InvalidRequest
 
 MOST_PATH_BYTES = 1024
 MOST_SEGMENTS = 20
-MOUNTS = "/mnt/memory"
 
 
 def checked_path(path: str, field: str = "path") -> str:
@@ -30,15 +28,6 @@ def checked_prefix(prefix: str) -> str:
             raise InvalidRequest(f"path_prefix: {prefix[:120]!r} must end with a slash, so that it means whole names.")
         checked_path(prefix[:-1], "path_prefix")
     return prefix
-
-
-def mount_path(store_name: str) -> str:
-    """`/mnt/memory/user-preferences` for a store called `User Preferences`.
-
-    A name without any ASCII letter or digit, which leaves nothing to call a folder, gives `store`.
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", store_name.lower()).strip("-")
-    return f"{MOUNTS}/{slug or 'store'}"
 
 
 def _broken_rule(path: str) -> str | None:

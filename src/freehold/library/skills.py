@@ -190,12 +190,6 @@ class Skills:
         await self._archive(row)
         return row, self._blobs.chunks(row.sha256)
 
-    async def unpack(self, workspace_id: str, skill_id: str, version: str, folder: Path) -> SkillVersionRow:
-        """Lay a version's files out under `folder`, which must not exist: `folder/SKILL.md` … Raises `NotFound`."""
-        row = await self.rows.version(workspace_id, skill_id, version)
-        await asyncio.to_thread(unpack, await self._archive(row), folder)
-        return row
-
     async def _archive(self, row: SkillVersionRow) -> Path:
         try:
             return await self._blobs.local(row.sha256)
@@ -233,7 +227,7 @@ def _lay_out(archive: Path, folder: Path) -> None:
     try:
         unpack(archive, scratch / "skill")
         _open_to_all(scratch / "skill")
-        with contextlib.suppress(FileExistsError, OSError):
+        with contextlib.suppress(OSError):
             (scratch / "skill").rename(folder)  # fails if somebody was faster, which is as good
         if not folder.exists():
             raise FreeholdError(f"The skill could not be laid out in {folder.parent}.")

@@ -119,12 +119,6 @@ class Client:
         """How many of them wait for use."""
         return len(self._idle)
 
-    def retire(self) -> None:
-        """Keep no connection any more: those that rest are closed now, those in use when their exchange is over."""
-        self._closed = True
-        for connection in list(self._idle):
-            connection.abort()
-
     async def close(self) -> None:
         """Close every connection, running exchanges too."""
         self._closed = True

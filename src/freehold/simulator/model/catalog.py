@@ -65,7 +65,6 @@ class Model:
         return "deprecated" if self.deprecated_at and parse_rfc3339(self.deprecated_at) <= now_us else "active"
 
 
-_ALWAYS = frozenset({"adaptive"})
 _OPTIONAL = frozenset({"adaptive", "disabled"})
 _MANUAL = frozenset({"enabled", "disabled"})
 
