@@ -274,6 +274,7 @@ def _toolset(**other: Any) -> dict[str, Any]:
 @shows_difference("toolbox-addresses")
 @shows_difference("no-web-tools-without-a-provider")
 @shows_difference("no-anthropic-skills")
+@shows_difference("cloud-roles-not-built")
 @shows_difference("lengths-of-names")
 async def test_what_is_wrong_or_not_built_is_refused_by_name(
     house: House, fields: dict[str, Any], words: list[str]

@@ -284,6 +284,7 @@ async def test_what_a_worker_cannot_run_is_denied_and_never_handed_to_it() -> No
     assert use.evaluated_permission == "deny" and answer.tool_use_id == use.id and answer.is_error
 
 
+@shows_difference("self-hosted-resources")
 async def test_bad_requests_are_refused_by_name() -> None:
     async with elsewhere(Script(ONE_CALL)) as place:
         session = await place.session()
@@ -326,8 +327,10 @@ async def test_bad_requests_are_refused_by_name() -> None:
             await _refused(user, "post", f"/v1/sessions/{session}/events", {"events": [event]}, 400, words)
         file = await user.files.upload(file=("a.txt", b"a"))
         given: Any = {"type": "file", "file_id": file.id}
-        with pytest.raises(BadRequestError, match="memory stores and nothing else"):
-            await place.session(says=None, resources=[given])
+        repository = {"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "t"}
+        for one in (given, repository):
+            with pytest.raises(BadRequestError, match="memory stores and nothing else"):
+                await place.session(says=None, resources=[one])
         with pytest.raises(BadRequestError, match="memory stores and nothing else"):
             await user.beta.sessions.resources.add(session, **given)
         for config, words in (({"limits": {"processes": 4}}, "config.limits"), ({"packages": {}}, "packages")):
