@@ -96,7 +96,7 @@ def _asked(query: Query, now_us: int, groups: Mapping[str, str], widths: Sequenc
     bound = {"start": start, "end": end, "width": width_us, "by": sorted(by), "only": only}
     window = query.window("usage", bound, default=usual, most=most, position=(int,))
     first = start // width_us * width_us
-    from_us = int(window.after[0]) if window.after is not None else first
+    from_us = int(window.after[0]) // width_us * width_us if window.after is not None else first
     last_us = -(-(now_us if end is None else end) // width_us) * width_us
     to_us = min(last_us, from_us + window.limit * width_us)
     return _Asked(window, width_us, from_us, max(from_us, to_us), to_us < last_us, by, only)
