@@ -72,7 +72,7 @@ async def test_a_long_document_is_read_a_page_at_a_time(running: Running) -> Non
     async with http(running) as client:
         await client.post(PATH, json={"name": "long"})
         added = (await client.post(f"{PATH}/long/documents", files={"file": ("a.md", text, "text/markdown")})).json()
-        where, page, seen = f"{PATH}/long/documents/{added['id']}", None, []
+        where, page, seen = f"{PATH}/long/documents/{added['id']}", None, list[Any]()
         whole = (await client.get(where, params={"limit": 1000})).json()
         assert len(whole["passages"]) == added["chunks"] > 10 and whole["next_page"] is None
         while page is not None or not seen:

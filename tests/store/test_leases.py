@@ -68,17 +68,11 @@ async def test_the_one_who_was_taken_over_writes_nothing_more(store: Store) -> N
     assert new is not None
     plan = partial(log.append, session_id=SID, now_us=NOW_US, epoch=new.epoch, tool_calls=[Plan("sevt_call", "bash")])
     await store.write(partial(plan, events=()))
+    act = partial(log.append, session_id=SID, events=(), now_us=NOW_US, epoch=old.epoch)
     zombie = (
-        partial(log.append, session_id=SID, events=[message("sevt_z")], now_us=NOW_US, epoch=old.epoch),
-        partial(log.start, session_id=SID, event_ids=["sevt_call"], now_us=NOW_US, epoch=old.epoch),
-        partial(
-            log.append,
-            session_id=SID,
-            events=(),
-            now_us=NOW_US,
-            epoch=old.epoch,
-            tool_calls=[Move("sevt_call", "denied")],
-        ),
+        partial(act, events=[message("sevt_z")]),
+        partial(act, tool_calls=[Move("sevt_call", "started")]),
+        partial(act, tool_calls=[Move("sevt_call", "denied")]),
         partial(log.take_waiting, session_id=SID, epoch=old.epoch),
         partial(log.lock, session_id=SID, epoch=old.epoch),
     )
