@@ -23,8 +23,6 @@ _SPOKEN = re.compile(
 _BATCHES = "/v1/messages/batches"
 _PATH_LONGEST = 512
 _DAY_US = 86_400_000_000
-_AT_ONCE = 1000
-"""Rows that one commit deletes: nobody else waits for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,5 @@ class AuditLog:
 
     async def tidy(self) -> None:
         """Forget what is older than is wished, in small steps."""
-        if not self._kept_us:
-            return
-        before_us, gone = self._clock.now_us() - self._kept_us, _AT_ONCE
-        while gone == _AT_ONCE:
-            gone = await self._store.write(lambda conn: rows.forget(conn, before_us, _AT_ONCE))
+        if self._kept_us:
+            await rows.forget_before(self._store, self._clock.now_us() - self._kept_us)

@@ -63,6 +63,7 @@ class Application:
                         parts.audit.tidy,
                         parts.summing.tidy,
                         parts.alerts.tidy,
+                        parts.webhooks.tidy,
                     ],
                     parts.ground.clock,
                 ),

@@ -23,6 +23,10 @@ class WebhookHouse:
         """Begin to send."""
         self._task = asyncio.create_task(self._sender.run(), name="webhooks")
 
+    async def tidy(self) -> None:
+        """Forget what was told long ago."""
+        await self._sender.tidy()
+
     async def close(self) -> None:
         """What waits is sent by the next start, or by another process."""
         if self._task is not None:

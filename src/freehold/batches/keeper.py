@@ -51,10 +51,11 @@ class Keeper:
         return row.status == "canceling" or self._clock.now_us() >= row.expires_us or row.finished >= row.total
 
     async def _settle(self, batch_id: str) -> None:
-        async def op(connection: Connection) -> None:
-            await batch_work.settle(connection, batch_id, now_us=self._clock.now_us(), ids=self._ids)
+        async def op(connection: Connection) -> bool:
+            return await batch_work.settle(connection, batch_id, now_us=self._clock.now_us(), ids=self._ids)
 
-        await self._store.write(op, wake=[batch_id, WEBHOOKS])
+        while await self._store.write(op, wake=[batch_id, WEBHOOKS]):
+            pass
 
     async def _free(self) -> None:
         dead = self._owners.gone()
@@ -78,7 +79,7 @@ class Keeper:
             await self._remove(batch_id, what, total)
 
     async def _remove(self, batch_id: str, what: str, total: int) -> None:
-        step = batch_work.TIDIED_AT_ONCE
+        step = batch_work.AT_ONCE
         for upto in range(step, total + step, step):
 
             async def op(connection: Connection, upto: int = upto) -> None:

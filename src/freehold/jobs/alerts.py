@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 LOOK_S = 60.0
 _DAY_US = 86_400_000_000
 _KEPT_US = 90 * _DAY_US
-_AT_ONCE = 500
 _SLOW_SHARE = 0.05
 """More of them slow: the 95th percentile is."""
 _LEAST_HITS = 0.1
@@ -109,9 +108,7 @@ class Alerts:
 
     async def tidy(self) -> None:
         """Forget alerts that were over long ago, in small steps."""
-        before_us, gone = self._clock.now_us() - _KEPT_US, _AT_ONCE
-        while gone == _AT_ONCE:
-            gone = await self._store.write(lambda conn: rows.forget(conn, before_us, _AT_ONCE))
+        await rows.forget_before(self._store, self._clock.now_us() - _KEPT_US)
 
     async def _raise(self, workspace_id: str, found: Found, opened: list[AlertRow]) -> None:
         known = {(row.workspace_id, row.kind) for row in opened}

@@ -121,9 +121,11 @@ class Webhooks:
                 return 0
         due = await self._rows.take(limit=_AT_ONCE, now_us=self._clock.now_us(), lease_s=_LEASE_S)
         await asyncio.gather(*(self._attempt(delivery, webhook) for delivery, webhook in due))
-        if due:
-            await self._rows.forget(self._clock.now_us() - _KEPT_US)
         return len(due)
+
+    async def tidy(self) -> None:
+        """Forget deliveries that ended long ago."""
+        await self._rows.forget(self._clock.now_us() - _KEPT_US)
 
     async def _attempt(self, delivery: DeliveryRow, webhook: WebhookRow) -> None:
         status: int | None = None

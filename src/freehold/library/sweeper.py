@@ -35,8 +35,8 @@ class Sweeper:
 
     async def sweep(self) -> Swept:
         """Look at every blob once. Costs a query for 500 of them."""
-        removed = 0
-        for names in batches(await asyncio.to_thread(list, self._blobs.all()), _AT_ONCE):
+        removed, rest = 0, batches(self._blobs.all(), _AT_ONCE)
+        while names := await asyncio.to_thread(next, rest, None):
             used = await self._users.used(names, self._clock.now_us())
             for name in names:
                 if name not in used:

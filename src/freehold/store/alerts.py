@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.ids import NewId, new_id
+from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.keyset import page
 from freehold.store.tables import alerts, budgets, calls, workspaces
 from freehold.store.webhooks import announce
@@ -149,7 +151,6 @@ async def listed(
     return [AlertRow(**row._mapping) for row in rows]
 
 
-async def forget(conn: AsyncConnection, before_us: int, most: int) -> int:
-    """Delete alerts that were over before then, `most` at once; how many there were."""
-    old = select(_A.id).where((_A.closed_us < before_us) | (_A.until_us < before_us)).limit(most)
-    return (await conn.execute(delete(alerts).where(_A.id.in_(old.scalar_subquery())))).rowcount
+async def forget_before(store: Store, before_us: int) -> int:
+    """Delete alerts that were over before then, a slice at a time; how many."""
+    return await forget(store, _A.id, (_A.closed_us < before_us) | (_A.until_us < before_us))

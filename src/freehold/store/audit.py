@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.store.calls import TakesRows
+from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.keyset import page
 from freehold.store.tables import audit_log
 
@@ -41,8 +43,6 @@ async def listed(
     return [AuditRow(*row) for row in await conn.execute(found)]
 
 
-async def forget(conn: AsyncConnection, before_us: int, most: int) -> int:
-    """Delete the oldest rows from before that time, `most` at once; gives how many there were."""
-    oldest = select(audit_log.c.id).where(audit_log.c.at_us < before_us).order_by(audit_log.c.at_us).limit(most)
-    done = await conn.execute(delete(audit_log).where(audit_log.c.id.in_(oldest.scalar_subquery())))
-    return done.rowcount
+async def forget_before(store: Store, before_us: int) -> int:
+    """Delete the rows from before that time, a slice at a time; how many."""
+    return await forget(store, audit_log.c.id, audit_log.c.at_us < before_us)

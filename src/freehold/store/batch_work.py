@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, CursorResult, delete, literal, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, delete, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.ids import NewId
@@ -38,7 +37,8 @@ from freehold.store.leases import LEASE_S, database_now
 from freehold.store.tables import batch_items, batch_requests, batch_results, batches
 from freehold.store.webhooks import announce
 
-TIDIED_AT_ONCE = 5_000
+AT_ONCE = 2_000
+"""Items of a batch that one write closes, or removes: nobody who waits for another is held up."""
 RUNNING = ("in_progress", "canceling")
 FINAL = COUNTED
 UPSTREAM_GRACE_US = 2 * 3600 * 1_000_000
@@ -172,19 +172,23 @@ def _result(batch_id: str, one: Done) -> tuple[object, ...]:
     return (batch_id, one.idx, one.line, *used)
 
 
-async def settle(connection: AsyncConnection, batch_id: str, *, now_us: int, ids: NewId) -> None:
-    """Cancel what waits in a batch that is being cancelled, let what is not done by its time expire, end it if full."""
+async def settle(connection: AsyncConnection, batch_id: str, *, now_us: int, ids: NewId) -> bool:
+    """Cancel what waits in a batch that is being cancelled, let what is not done by its time expire, end it if full.
+    At most a slice of its items at once: whether to go on with the next."""
     row = (await connection.execute(select(*COLUMNS).where(batches.c.id == batch_id))).one_or_none()
     if row is None:
-        return
+        return False
     batch = row_of(row)
     if batch.status not in RUNNING:
-        return
-    if batch.status == "canceling":
-        await _close(connection, batch_id, ("queued",), "canceled")
+        return False
+    closing = [("queued", "canceled")] if batch.status == "canceling" else []
     if now_us >= batch.expires_us + (UPSTREAM_GRACE_US if batch.engine == "upstream" else 0):
-        await _close(connection, batch_id, ("queued", "leased"), "expired")
+        closing += [("queued", "expired"), ("leased", "expired")]
+    more = False
+    for state, reason in closing:
+        more = more or await _close(connection, batch_id, state, reason) == AT_ONCE
     await _end_if_full(connection, batch_id, now_us, ids)
+    return more
 
 
 async def renew(
@@ -275,11 +279,16 @@ async def _held(connection: AsyncConnection, batch_id: str, owner: str, places: 
     return {row.idx: row.attempt for row in found}
 
 
-async def _close(connection: AsyncConnection, batch_id: str, states: Sequence[str], reason: str) -> None:
-    closing = update(batch_items).where(batch_items.c.batch_id == batch_id, batch_items.c.state.in_(states))
-    closed: CursorResult[Any] = await connection.execute(closing.values(state=reason, owner=None, lease_until_us=None))
-    if closed.rowcount:
-        await _add(connection, batch_id, {reason: closed.rowcount})
+async def _close(connection: AsyncConnection, batch_id: str, state: str, reason: str) -> int:
+    """Close a slice of the items in that state; how many. Those that somebody finishes just now are passed over."""
+    item = batch_items.c
+    some = select(item.idx).where(item.batch_id == batch_id, item.state == state).limit(AT_ONCE)
+    places = list((await connection.execute(some.with_for_update(skip_locked=True))).scalars())
+    if places:
+        closing = update(batch_items).where(item.batch_id == batch_id, item.idx.in_(places))
+        await connection.execute(closing.values(state=reason, owner=None, lease_until_us=None))
+        await _add(connection, batch_id, {reason: len(places)})
+    return len(places)
 
 
 async def _add(connection: AsyncConnection, batch_id: str, more: Mapping[str, int]) -> Sequence[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Delete, Select, Table, delete, func, select
+from sqlalchemy import Delete, Select, Table, delete, func, literal, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -112,14 +112,25 @@ class CallSumming:
             await self._store.write(_putting([(call_sums, _KEYS, rest), (call_sums_made, _KEYS[1:3], marks)]))
 
     async def _forget(self, before_us: int) -> None:
-        """Hours of days that are summed, one after the other, each with what says that it is whole."""
-        old = (_MADE.width_us == HOUR_US) & (_MADE.from_us < before_us)
+        """Hours of days that are summed: what says that they are whole, then their sums, a slice at a time."""
+        marks = (_MADE.width_us == HOUR_US) & (_MADE.from_us < before_us)
         async with self._store.read() as conn:
-            hours = list((await conn.execute(select(_MADE.from_us).where(old))).scalars())
-        for hour in hours:
-            mark = delete(call_sums_made).where(_MADE.width_us == HOUR_US, _MADE.from_us == hour)
-            sums = delete(call_sums).where(_S.width_us == HOUR_US, _S.from_us == hour)
-            await self._store.write(_deleting([mark, *(sums.where(_S.dimension == name) for name in DIMENSIONS)]))
+            any_made = (await conn.execute(select(_MADE.from_us).where(marks).limit(1))).first()
+        if any_made is not None:
+            await self._store.write(_deleting(delete(call_sums_made).where(marks)))
+        for name in DIMENSIONS:
+            old = (_S.dimension == name) & (_S.width_us == HOUR_US) & (_S.from_us < before_us)
+            keys = (_S.from_us, _S.workspace_id, _S.value)
+            some = select(*keys).where(old).order_by(*keys).limit(_AT_ONCE)
+            while True:
+                async with self._store.read() as conn:
+                    found = (await conn.execute(some)).all()
+                if not found:
+                    break
+                upto = tuple_(*keys) <= tuple_(
+                    *(literal(at, key.type) for at, key in zip(found[-1], keys, strict=True))
+                )
+                await self._store.write(_deleting(delete(call_sums).where(old, upto)))
 
 
 def _putting(
@@ -138,10 +149,9 @@ def _putting(
     return op
 
 
-def _deleting(steps: Sequence[Delete]) -> Callable[[AsyncConnection], Awaitable[None]]:
+def _deleting(what: Delete) -> Callable[[AsyncConnection], Awaitable[None]]:
     async def op(conn: AsyncConnection) -> None:
-        for step in steps:
-            await conn.execute(step)
+        await conn.execute(what)
 
     return op
 

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
-    delete,
     func,
     insert,
     literal,
@@ -31,6 +30,7 @@ from freehold.store.batch_statements import COUNTED
 from freehold.store.batches import WAKE as BATCHES
 from freehold.store.batches import BatchRow
 from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.leases import database_now
 from freehold.store.tables import batch_items, batch_requests, batch_results, batches, deferred_calls
 from freehold.store.webhooks import announce
@@ -38,8 +38,6 @@ from freehold.store.webhooks import announce
 WAKE = "deferred"
 KIND = "deferred"
 """The kind of the batches that are made of such calls."""
-_SLICE = 500
-"""Calls forgotten at once."""
 LEASE_S = 20.0
 """Whoever asks renews it at each look."""
 
@@ -264,15 +262,7 @@ class DeferredRows:
 
     async def forget(self, before_us: int) -> None:
         """Delete calls that ended before then, a slice at a time."""
-        call = deferred_calls.c
-        old = select(call.id).where(call.ended_us < before_us).limit(_SLICE)
-
-        async def op(connection: AsyncConnection) -> int:
-            some = delete(deferred_calls).where(call.id.in_(old.scalar_subquery()))
-            return (await connection.execute(some)).rowcount
-
-        while await self._store.write(op) == _SLICE:
-            pass
+        await forget(self._store, deferred_calls.c.id, deferred_calls.c.ended_us < before_us)
 
     async def _change(self, call_id: str, **values: object) -> None:
         async def op(connection: AsyncConnection) -> None:

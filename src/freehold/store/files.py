@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.errors import NotFound
 from freehold.store.blobs import live, share_blob
 from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.keyset import page as page_of
 from freehold.store.tables import files
 
@@ -99,17 +100,12 @@ class FileRows:
         return await self._store.write(op)
 
     async def delete_scope(self, workspace_id: str, scope_id: str) -> set[str]:
-        """Delete every file of a session; gives the names of their blobs."""
-
-        async def op(connection: AsyncConnection) -> set[str]:
-            gone = await connection.execute(
-                delete(files)
-                .where(files.c.workspace_id == workspace_id, files.c.scope_id == scope_id)
-                .returning(files.c.sha256)
-            )
-            return set(gone.scalars())
-
-        return await self._store.write(op)
+        """Delete every file of a session, a slice at a time; gives the names of their blobs."""
+        mine = (files.c.workspace_id == workspace_id, files.c.scope_id == scope_id)
+        async with self._store.read() as connection:
+            blobs = set((await connection.execute(select(files.c.sha256).where(*mine).distinct())).scalars())
+        await forget(self._store, files.c.id, *mine)
+        return blobs
 
     async def page(
         self,
@@ -138,13 +134,8 @@ class FileRows:
             return await _used_bytes(connection, workspace_id, now_us)
 
     async def delete_expired(self, before_us: int) -> int:
-        """Delete rows that expired before then; gives their number."""
-
-        async def op(connection: AsyncConnection) -> int:
-            gone = await connection.execute(delete(files).where(files.c.expires_us < before_us).returning(files.c.id))
-            return len(gone.scalars().all())
-
-        return await self._store.write(op)
+        """Delete rows that expired before then, a slice at a time; gives their number."""
+        return await forget(self._store, files.c.id, files.c.expires_us < before_us)
 
     async def _rows(self, query: Select[Any]) -> list[FileRow]:
         async with self._store.read() as connection:

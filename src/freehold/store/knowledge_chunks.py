@@ -132,7 +132,10 @@ class KnowledgeChunks:
                 await connection.execute(delete(table).where(*of_it))
             if numbers:
                 return True
-            await connection.execute(delete(documents).where(documents.c.collection_id == collection_id))
+            its = select(documents.c.id).where(documents.c.collection_id == collection_id).limit(REMOVED_AT_ONCE)
+            if ids := list((await connection.execute(its)).scalars()):
+                await connection.execute(delete(documents).where(documents.c.id.in_(ids)))
+                return True
             await connection.execute(delete(collections).where(collections.c.id == collection_id))
             return False
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
 from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.keyset import page as page_of
 from freehold.store.tables import memories, memory_stores, memory_versions
 
@@ -83,7 +84,9 @@ class MemoryStoreRows:
         return await self._store.write(op)
 
     async def delete(self, workspace_id: str, store_id: str) -> None:
-        """Delete it with its memories and their versions. Raises `NotFound`."""
+        """Delete it with its memories and their versions: the history first, a slice at a time. Raises `NotFound`."""
+        await self.get(workspace_id, store_id)
+        await forget(self._store, memory_versions.c.id, memory_versions.c.store_id == store_id, superseded())
 
         async def op(connection: AsyncConnection) -> None:
             await read_memory_store(connection, workspace_id, store_id, lock=True)
@@ -125,6 +128,12 @@ async def read_memory_store(
     if found is None:
         raise NotFound(f"There is no memory store {store_id!r}.")
     return _row(found)
+
+
+def superseded() -> ColumnElement[bool]:
+    """Versions of memories that are not what their memory says now."""
+    present = (memories.c.id == memory_versions.c.memory_id) & (memories.c.version_id == memory_versions.c.id)
+    return ~exists().where(present)
 
 
 def _stored(row: MemoryStoreRow) -> dict[str, Any]:

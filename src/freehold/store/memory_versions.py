@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, select, update
+from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import InvalidRequest, NotFound
 from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.keyset import page as page_of
-from freehold.store.memory_stores import read_memory_store
+from freehold.store.memory_stores import read_memory_store, superseded
 from freehold.store.tables import memories, memory_versions
 
 
@@ -105,20 +106,9 @@ class MemoryVersionRows:
         return await self._store.write(op)
 
     async def delete_before(self, before_us: int) -> int:
-        """Delete versions made before then, unless a memory has them as its present one; gives their number."""
-
-        async def op(connection: AsyncConnection) -> int:
-            gone = await connection.execute(
-                delete(memory_versions)
-                .where(
-                    memory_versions.c.created_us < before_us,
-                    memory_versions.c.id.not_in(select(memories.c.version_id)),
-                )
-                .returning(memory_versions.c.id)
-            )
-            return len(gone.scalars().all())
-
-        return await self._store.write(op)
+        """Delete versions made before then, unless a memory has them as its present one, a slice at a time; gives
+        their number."""
+        return await forget(self._store, memory_versions.c.id, memory_versions.c.created_us < before_us, superseded())
 
 
 async def _read(connection: AsyncConnection, store_id: str, version_id: str) -> MemoryVersionRow:

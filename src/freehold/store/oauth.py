@@ -46,6 +46,9 @@ class GrantRow:
 _CLIENT = [oauth_clients.c[field.name] for field in fields(ClientRow)]
 _GRANT = [oauth_grants.c[field.name] for field in fields(GrantRow)]
 
+_FORGOTTEN_AT_ONCE = 100
+"""Grants that are over, with each new one."""
+
 
 async def add_client(
     connection: AsyncConnection, row: ClientRow, *, most: int, unused_before_us: Sequence[int], used_before_us: int
@@ -81,8 +84,9 @@ async def client(connection: AsyncConnection, client_id: str) -> ClientRow | Non
 
 
 async def add_grant(connection: AsyncConnection, row: GrantRow, now_us: int) -> None:
-    """Keep a grant; forget those that are over."""
-    await connection.execute(delete(oauth_grants).where(oauth_grants.c.until_us < now_us))
+    """Keep a grant; forget some that are over, more than come."""
+    over = select(oauth_grants.c.id).where(oauth_grants.c.until_us < now_us).limit(_FORGOTTEN_AT_ONCE)
+    await connection.execute(delete(oauth_grants).where(oauth_grants.c.id.in_(over.scalar_subquery())))
     await connection.execute(insert(oauth_grants).values(**asdict(row)))
     used = update(oauth_clients).where(oauth_clients.c.id == row.client_id)
     await connection.execute(used.values(used_us=now_us))

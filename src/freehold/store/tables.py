@@ -460,6 +460,9 @@ files = Table(
     Index(None, "workspace_id", "created_us", "id"),
     Index(None, "scope_id"),
     Index(None, "sha256"),
+    Index(
+        None, "expires_us", sqlite_where=text("expires_us IS NOT NULL"), postgresql_where=text("expires_us IS NOT NULL")
+    ),
 )
 
 skills = Table(
@@ -534,6 +537,7 @@ memory_versions = Table(
     Column("redacted_by", String(64)),  # the API key
     Index(None, "store_id", "created_us", "id"),
     Index(None, "memory_id"),
+    Index(None, "created_us"),
 )
 
 # --- batches: many calls, later --------------------------------------------------------------------------
@@ -852,4 +856,5 @@ webhook_deliveries = Table(
     Column("ended_us", BigInteger),
     Index(None, "webhook_id", "created_us", "id"),
     Index(None, "state", "next_us"),
+    Index(None, "ended_us"),
 )

@@ -17,6 +17,7 @@ from freehold.clock import rfc3339
 from freehold.errors import InvalidRequest, NotFound
 from freehold.ids import NewId, new_id
 from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.keyset import page as page_of
 from freehold.store.leases import database_now
 from freehold.store.tables import webhook_deliveries, webhooks
@@ -25,8 +26,6 @@ WAKE = "webhooks"
 """The key that is signalled when a delivery waits."""
 MOST_WEBHOOKS = 20
 """In one workspace; each event of it is written once for each."""
-_SLICE = 500
-"""Deliveries forgotten at once."""
 ORGANIZATION_ID = "org_freehold"
 
 
@@ -134,7 +133,10 @@ class WebhookRows:
             return await _find(connection, workspace_id, webhook_id)
 
     async def delete(self, workspace_id: str, webhook_id: str) -> None:
-        """Delete it and what waits for it. Raises `NotFound`."""
+        """Delete it and what was or is to be told to it: the past first, a slice at a time. Raises `NotFound`."""
+        await self.get(workspace_id, webhook_id)
+        row = webhook_deliveries.c
+        await forget(self._store, row.id, row.webhook_id == webhook_id, row.ended_us.is_not(None))
 
         async def op(connection: AsyncConnection) -> None:
             await _find(connection, workspace_id, webhook_id)
@@ -204,15 +206,7 @@ class WebhookRows:
 
     async def forget(self, before_us: int) -> None:
         """Delete deliveries that ended before then, a slice at a time."""
-        row = webhook_deliveries.c
-        old = select(row.id).where(row.state != "waiting", row.ended_us < before_us).limit(_SLICE)
-
-        async def op(connection: AsyncConnection) -> int:
-            some = delete(webhook_deliveries).where(row.id.in_(old.scalar_subquery()))
-            return (await connection.execute(some)).rowcount
-
-        while await self._store.write(op) == _SLICE:
-            pass
+        await forget(self._store, webhook_deliveries.c.id, webhook_deliveries.c.ended_us < before_us)
 
 
 async def _find(connection: AsyncConnection, workspace_id: str, webhook_id: str) -> WebhookRow:

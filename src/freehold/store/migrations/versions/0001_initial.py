@@ -399,6 +399,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_files")),
         sa.UniqueConstraint("id", "workspace_id", name=op.f("uq_files_id_workspace_id")),
     )
+    op.create_index(
+        op.f("ix_files_expires_us"),
+        "files",
+        ["expires_us"],
+        unique=False,
+        sqlite_where=sa.text("expires_us IS NOT NULL"),
+        postgresql_where=sa.text("expires_us IS NOT NULL"),
+    )
     op.create_index(op.f("ix_files_scope_id"), "files", ["scope_id"], unique=False)
     op.create_index(op.f("ix_files_sha256"), "files", ["sha256"], unique=False)
     op.create_index(
@@ -674,6 +682,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_memory_versions")),
     )
+    op.create_index(op.f("ix_memory_versions_created_us"), "memory_versions", ["created_us"], unique=False)
     op.create_index(op.f("ix_memory_versions_memory_id"), "memory_versions", ["memory_id"], unique=False)
     op.create_index(
         op.f("ix_memory_versions_store_id_created_us_id"),
@@ -752,6 +761,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
     )
+    op.create_index(op.f("ix_webhook_deliveries_ended_us"), "webhook_deliveries", ["ended_us"], unique=False)
     op.create_index(
         op.f("ix_webhook_deliveries_state_next_us"), "webhook_deliveries", ["state", "next_us"], unique=False
     )
