@@ -7,16 +7,20 @@ are not given it: an agent that starts sessions could start them without end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, cast
 
-from freehold.api.within import Refused, Within
+from starlette.types import ASGIApp
+
+from freehold.api.base import CALLER
 from freehold.calls import Caller
 from freehold.toolboxes.base import ToolSpec
 from freehold.toolboxes.current import current_call
 from freehold.toolboxes.functions import Function, ToolFailed
 from freehold.toolboxes.inputs import Inputs
+from freehold.within import Refused, Within
 
 NAME = "freehold"
 _MOST_WAIT_S = 50
@@ -36,10 +40,10 @@ Arguments = Mapping[str, Any]
 
 
 class OwnTools:
-    """What the tools do."""
+    """What the tools do, with the rights of whoever calls them. `app` gives the application whose API they use."""
 
-    def __init__(self, within: Within) -> None:
-        self._within = within
+    def __init__(self, app: Callable[[], ASGIApp]) -> None:
+        self._app = app
 
     def functions(self) -> list[Function]:
         """The tools."""
@@ -121,12 +125,15 @@ class OwnTools:
     async def _batch_results(self, arguments: Arguments) -> object:
         path = f"/v1/messages/batches/{_id(arguments['batch_id'], 'msgbatch_')}/results"
         offset, limit = arguments.get("offset") or 0, arguments.get("limit") or 50
-        try:
-            lines = (await self._within.raw(_caller(), "GET", path)).splitlines()
-        except Refused as error:
-            raise ToolFailed(str(error)) from error
-        found = sorted((json.loads(line) for line in lines), key=lambda one: _number(one["custom_id"]))
-        return {"total": len(found), "results": [_result(one) for one in found[offset : offset + limit]]}
+        total, found = 0, []
+        async with _told(), self._api().open("GET", path) as answer:
+            if answer.status >= 400:
+                await answer.whole()
+            async for line in _lines(answer.parts):
+                if offset <= total < offset + limit:
+                    found.append(_result(json.loads(line)))
+                total += 1
+        return {"total": total, "results": found}
 
     async def _cancel_batch(self, arguments: Arguments) -> object:
         return _progress(await self._post(f"/v1/messages/batches/{_id(arguments['batch_id'], 'msgbatch_')}/cancel", {}))
@@ -190,23 +197,39 @@ class OwnTools:
                 return found
 
     async def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        try:
-            return await self._within.get(_caller(), path, query)
-        except Refused as error:
-            raise ToolFailed(str(error)) from error
+        async with _told():
+            return await self._api().get(path, query)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        try:
-            return await self._within.post(_caller(), path, body)
-        except Refused as error:
-            raise ToolFailed(str(error)) from error
+        async with _told():
+            return await self._api().post(path, body)
+
+    def _api(self) -> Within:
+        """For the caller, whose key was checked already."""
+        asker = current_call().asker
+        if not asker.key_id:
+            raise ToolFailed("This toolbox is called with a key.")
+        caller = Caller(asker.workspace_id, asker.key_id, cast(Any, asker.role))
+        return Within(self._app, scope={CALLER: caller})
 
 
-def _caller() -> Caller:
-    asker = current_call().asker
-    if not asker.key_id:
-        raise ToolFailed("This toolbox is called with a key.")
-    return Caller(asker.workspace_id, asker.key_id, cast(Any, asker.role))
+@contextlib.asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    """What the API refuses is told to the model."""
+    try:
+        yield
+    except Refused as error:
+        raise ToolFailed(error.message) from error
+
+
+async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    rest = b""
+    async for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
 
 
 def _tool(name: str, description: str, properties: Mapping[str, Any], run: Any) -> Function:
@@ -230,11 +253,6 @@ def _id(given: str, prefix: str) -> str:
 def _progress(batch: Mapping[str, Any]) -> object:
     names = ("id", "processing_status", "request_counts", "created_at", "ended_at")
     return {name: batch[name] for name in names}
-
-
-def _number(custom_id: str) -> tuple[int, str]:
-    digits = custom_id.rpartition("-")[2]
-    return (int(digits) if digits.isdigit() else 0), custom_id
 
 
 def _result(line: Mapping[str, Any]) -> object:

@@ -9,7 +9,6 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from freehold.api.own_tools import NAME, OwnTools
-from freehold.api.within import Within
 from freehold.clock import Clock
 from freehold.environments.toolprocess import ToolProcesses
 from freehold.errors import Misconfigured
@@ -66,4 +65,4 @@ def own_toolbox(
     """
     if NAME in others:
         raise Misconfigured(f"the name {NAME!r} is that of the server's own toolbox; rename yours")
-    return LoadedToolbox(NAME, OwnTools(Within(app)).functions(), settings, clock)
+    return LoadedToolbox(NAME, OwnTools(app).functions(), settings, clock)

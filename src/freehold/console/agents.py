@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from freehold.console.public import Refused
 from freehold.console.visit import Visit
+from freehold.within import Refused
 
 _GIVEN = ("name", "description", "model", "system", "tools", "mcp_servers", "skills", "metadata")
 FIRST = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from freehold.console.visit import SAFE, Visit
 
@@ -34,24 +35,24 @@ async def cancel(visit: Visit) -> Response:
 
 async def results(visit: Visit) -> Response:
     """Its results as a file, handed on while they come."""
-    return await handed_on(visit, f"/v1/messages/batches/{visit.id('batch_id')}/results", "results.jsonl")
+    return HandedOn(visit, f"/v1/messages/batches/{visit.id('batch_id')}/results", "results.jsonl")
 
 
-async def handed_on(visit: Visit, path: str, name: str) -> Response:
-    """What the API answers, as a download that is never shown as a page."""
-    opened = visit.api.open("GET", path)
-    answer = await opened.__aenter__()
-    if answer.status != 200:
-        await opened.__aexit__(None, None, None)
-        return Response("This cannot be downloaded.", answer.status, SAFE, media_type="text/plain")
+class HandedOn(Response):
+    """What the API answers, as a download that is never shown as a page. It is asked when the answer is sent."""
 
-    async def parts() -> AsyncIterator[bytes]:
-        try:
-            async for part in answer.parts:
-                yield part
-        finally:
-            await opened.__aexit__(None, None, None)
+    media_type = "application/octet-stream"
 
-    quoted = name.encode("ascii", "replace").decode().replace('"', "'").replace("\n", " ").replace("\r", " ")
-    headers = {**SAFE, "content-disposition": f'attachment; filename="{quoted}"'}
-    return StreamingResponse(parts(), 200, headers, media_type="application/octet-stream")
+    def __init__(self, visit: Visit, path: str, name: str) -> None:
+        super().__init__()
+        self._api = visit.api
+        self._path = path
+        self._told = {**SAFE, "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        async with self._api.open("GET", self._path) as answer:
+            shown: Response = StreamingResponse(answer.parts, 200, self._told, media_type=self.media_type)
+            if answer.status != 200:
+                shown = Response("This cannot be downloaded.", answer.status, SAFE, media_type="text/plain")
+            await shown(scope, receive, send)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from freehold.console.public import Refused
 from freehold.console.visit import Visit
+from freehold.within import Refused
 
 
 async def show(visit: Visit) -> Response:

@@ -6,8 +6,8 @@ import json
 
 from starlette.responses import Response
 
-from freehold.console.public import Refused
 from freehold.console.visit import Visit
+from freehold.within import Refused
 
 
 async def listed(visit: Visit) -> Response:

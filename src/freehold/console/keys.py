@@ -7,9 +7,9 @@ from typing import Any
 from starlette.responses import Response
 
 from freehold.console.overview import accounts
-from freehold.console.public import Refused
 from freehold.console.visit import Visit
 from freehold.money import nanodollars
+from freehold.within import Refused
 
 
 async def listed(visit: Visit) -> Response:

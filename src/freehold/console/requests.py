@@ -8,9 +8,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from freehold.console.public import Query, Refused
 from freehold.console.spans import SPANS
 from freehold.console.visit import Visit
+from freehold.within import Query, Refused
 
 KNOWN = ("day", "model", "key", "session", "user", "task_type", "source", "upstream")
 """What calls can be summed by."""

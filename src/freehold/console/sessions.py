@@ -9,12 +9,12 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from freehold.console.batches import handed_on
+from freehold.console.batches import HandedOn
 from freehold.console.entries import Entry, entries, entry
 from freehold.console.frames import events_of
-from freehold.console.public import Query, Refused
 from freehold.console.turns import turns
 from freehold.console.visit import SAFE, Visit
+from freehold.within import Query, Refused
 
 SHOWN_AT_FIRST = 500
 _TURNS_SHOWN = 20
@@ -117,7 +117,7 @@ async def download(visit: Visit) -> Response:
     """A file, always as a download and never as a page."""
     file_id = visit.id("file_id")
     file = await visit.api.get(f"/v1/files/{file_id}")
-    return await handed_on(visit, f"/v1/files/{file_id}/content", str(file.get("filename") or file_id))
+    return HandedOn(visit, f"/v1/files/{file_id}/content", str(file.get("filename") or file_id))
 
 
 def waiting(session: dict[str, Any], told: list[Entry]) -> list[Entry]:

@@ -35,10 +35,10 @@ from freehold.console import (
     sessions,
 )
 from freehold.console.door import COOKIE, Door, Login, Seals, same
-from freehold.console.public import Api, Refused
 from freehold.console.rendering import Rendering
 from freehold.console.settings import PATH, ConsoleSettings
 from freehold.console.visit import SAFE, TOLD, Visit, preferences_of
+from freehold.within import Refused, Within
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Site:
             login = self._door.read(request.cookies.get(COOKIE))
             if login is None:
                 return _to_login(request)
-            api = Api(self._api, login.key)
+            api = self._api_of(login.key)
             try:
                 visit = self._visit(request, login, api, await api.get("/freehold/v1/me"))
             except Refused as error:
@@ -169,7 +169,7 @@ class Site:
         return run
 
     async def _login(self, request: Request) -> Response:
-        visit = self._visit(request, None, Api(self._api, ""), {})
+        visit = self._visit(request, None, self._api_of(""), {})
         if request.method == "GET":
             return visit.show("login.html", wrong="", to=_inside(visit.asked("to")))
         address = request.client.host if request.client else ""
@@ -182,8 +182,10 @@ class Site:
         form = await visit.form()
         key, to = str(form.get("key", "")).strip()[:512], _inside(str(form.get("to", "")))
         try:
-            await Api(self._api, key).get("/freehold/v1/me")
-        except (Refused, ValueError):
+            await self._api_of(key).get("/freehold/v1/me")
+        except Refused as error:
+            if error.status not in (401, 403):
+                return visit.show("login.html", error.status, wrong=error.message, to=to)
             self._tries.wrong(address)
             return visit.show("login.html", 401, wrong="This key opens nothing here.", to=to)
         self._tries.right(address)
@@ -194,7 +196,10 @@ class Site:
         )  # fmt: skip
         return response
 
-    def _visit(self, request: Request, login: Login | None, api: Api, me: dict[str, object]) -> Visit:
+    def _api_of(self, key: str) -> Within:
+        return Within(self._api, [(b"x-api-key", key.encode("latin-1", "replace"))])
+
+    def _visit(self, request: Request, login: Login | None, api: Within, me: dict[str, object]) -> Visit:
         return Visit(request, self._rendering, preferences_of(request), login, api, me)
 
     async def _is_ours(self, request: Request, login: Login) -> bool:

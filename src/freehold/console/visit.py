@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from freehold.console.door import Login
-from freehold.console.public import Api, Refused
 from freehold.console.rendering import Rendering
+from freehold.within import Refused, Within
 
 THEMES = ("auto", "light", "dark")
 LANGUAGES = ("en", "zh")
@@ -53,7 +53,8 @@ class Visit:
     rendering: Rendering
     preferences: Preferences
     login: Login | None
-    api: Api
+    api: Within
+    """The public API, with the visitor's own key."""
     me: Mapping[str, Any]
     """The key, as `/freehold/v1/me` shows it."""
 
