@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +19,7 @@ ANSWERS: dict[str, tuple[int, bytes]] = {
     "/no": (403, b'{"type":"error","error":{"type":"permission_error","message":"This key may not do that."}}'),
     "/proxy": (502, b"<html>bad gateway</html>"),
     "/many": (200, b'{"data":[{"id":"a"}],"next_page":"p 2"}'),
+    "/%C3%A4%20b": (200, b'{"path":"/%C3%A4%20b"}'),
     "/many?page=p+2": (200, b'{"data":[{"id":"b"}],"next_page":null}'),
 }
 
@@ -48,6 +50,34 @@ def test_what_is_no_freehold_server_is_told_as_that(somewhere: str) -> None:
         Server(somewhere, "k").get("/page")
     with pytest.raises(Refused, match="is this a Freehold server"):
         Server(somewhere, "k").get("/list")
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", "does not answer: SSH-2.0-OpenSSH"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", "broke off in its answer"),
+        (b"", "does not answer: Remote end closed connection"),
+    ],
+)
+def test_what_breaks_off_or_speaks_something_else_is_told_as_that(sent: bytes, told: str) -> None:
+    def once() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(sent)
+
+    for ask in (lambda server: server.get("/x"), lambda server: server.exchange("/x", b"{}", {})):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            thread = threading.Thread(target=once)
+            thread.start()
+            with pytest.raises(NoServer, match=told):
+                ask(Server(f"http://127.0.0.1:{listening.getsockname()[1]}", "k"))
+            thread.join()
+
+
+def test_an_odd_id_reaches_the_server_as_it_is(somewhere: str) -> None:
+    assert Server(somewhere, "k").get("/ä b")["path"] == "/%C3%A4%20b"
 
 
 def test_an_error_is_told_in_the_server_s_words(somewhere: str) -> None:

@@ -86,6 +86,10 @@ def test_every_command_is_named_in_the_help() -> None:
         assert command in told
 
 
+_SOMEWHERE = ("--url", "http://127.0.0.1:9", "--key-file", "key")
+"""An address at which nobody answers, and a key for it."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -95,10 +99,17 @@ def test_every_command_is_named_in_the_help() -> None:
         (["serve", "--config", "none.toml"], "none.toml"),
         (["demo", "--live"], "export ANTHROPIC_API_KEY"),
         (["keys", "list"], "no server runs on the data folder freehold-data"),
+        (["keys", "list", "--url", "127.0.0.1:8788"], "is no address of a server; one looks like http://"),
+        (["worker", "--environment", "env_1", "--key-file", "none"], "no key: none cannot be read"),
+        (["keys", "list", "--url", "http://127.0.0.1:9", "--key-file", "rows.jsonl"], "characters that no key has"),
+        (["import", ".", *_SOMEWHERE], ". cannot be read: Is a directory"),
+        (["batch", "run", "rows.jsonl", "--out", "none/out.jsonl", *_SOMEWHERE], "none/out.jsonl"),
         (["nothing"], "No such command 'nothing'"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_without_a_traceback(tmp_path: Path, arguments: list[str], told: str) -> None:
+    (tmp_path / "key").write_text("sk-fh-one\n", "utf-8")
+    (tmp_path / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n', "utf-8")
     done = freehold(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert told in done.stderr
@@ -120,10 +131,8 @@ NOT_JSON = {
     "simulate": "runs until it is ended",
     "demo": "a story for people",
     "env shell": "a conversation with a shell",
-    "env show": "what a box prints",
     "batch run": "its rows go to --out, as JSON lines",
     "worker": "runs until it is ended",
-    "tools test": "its exit code tells; its lines are for people",
 }
 
 

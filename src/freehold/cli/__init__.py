@@ -22,3 +22,8 @@ def main() -> None:
     except FreeholdError as error:
         print(f"freehold: {error.message}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise  # of no file that the user could have named
+        print(f"freehold: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

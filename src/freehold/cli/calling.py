@@ -11,9 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from freehold.errors import FreeholdError
 
@@ -62,29 +63,24 @@ class Server:
         Raises:
             NoServer: nothing answers there, or it breaks off.
         """
-        all_headers = {**headers, "authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        request = urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=all_headers, method="POST")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=_LONG_S) as answer:
-                return answer.status, _lower(answer.headers), answer.read(_LARGEST_ANSWER_BYTES)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, _lower(error.headers), error.read(_LARGEST_ANSWER_BYTES)
-        except OSError as error:
-            raise NoServer(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+        with self._unbroken():
+            try:
+                answer = self._sent("POST", path, body, {**headers, "content-type": "application/json"}, _LONG_S)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                return answer.status, _lower(answer.headers), _whole(answer)
 
     def lines(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """POST, and each line of JSON of the answer as it comes; raises as `get` does."""
-        with self._open("POST", path, json.dumps(body or {}).encode(), timeout_s=_LONG_S) as answer:
-            for line in answer:
-                yield _object(line)
+        with self.open("POST", path, json.dumps(body or {}).encode(), timeout_s=_LONG_S) as answer:
+            yield from lines_of(answer)
 
     def download(self, path: str, file: Path) -> int:
         """GET into a new file; gives its size. What comes incomplete leaves no file. Raises as `get`, and `Refused`
         where the file cannot be written."""
         try:
-            with self._open("GET", path, None) as answer, _fresh(file) as out:
+            with self.open("GET", path) as answer, _fresh(file) as out:
                 shutil.copyfileobj(answer, out, _COPY_BYTES)
                 expected, size = answer.headers["content-length"], out.tell()
                 if expected is not None and size != int(expected):
@@ -94,9 +90,13 @@ class Server:
             raise Refused(f"{file} cannot be written: {error.strerror or error}") from error
 
     def upload(self, path: str, file: Path) -> dict[str, Any]:
-        """POST a file as it is; raises as `get` does."""
-        with file.open("rb") as source, self._open("POST", path, source, length=file.stat().st_size) as answer:
-            return _object(answer.read(_LARGEST_ANSWER_BYTES))
+        """POST a tar as it is; raises as `get`, and `Refused` where the file cannot be read."""
+        try:
+            source = file.open("rb")
+        except OSError as error:
+            raise Refused(f"{file} cannot be read: {error.strerror or error}") from error
+        with source, self.open("POST", path, source, timeout_s=_LONG_S, kind="application/x-tar") as answer:
+            return _object(_whole(answer))
 
     def form(self, path: str, fields: Mapping[str, str], file: tuple[str, str, bytes]) -> dict[str, Any]:
         """POST a form with a file (its field, its name, its bytes) as a browser does; raises as `get` does."""
@@ -109,8 +109,8 @@ class Server:
         mark = f"--{boundary}\r\ncontent-disposition: ".encode()
         body = b"".join(mark + part for part in parts) + f"--{boundary}--\r\n".encode()
         kind = f"multipart/form-data; boundary={boundary}"
-        with self._open("POST", path, body, timeout_s=_LONG_S, kind=kind) as answer:
-            return _object(answer.read(_LARGEST_ANSWER_BYTES))
+        with self.open("POST", path, body, timeout_s=_LONG_S, kind=kind) as answer:
+            return _object(_whole(answer))
 
     def pages(
         self, path: str, query: Mapping[str, str] | None = None, *, most: int | None = None
@@ -124,35 +124,55 @@ class Server:
             entries += page["data"]
         return entries[:most]
 
-    def _send(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        with self._open(method, path, body) as answer:
-            return _object(answer.read(_LARGEST_ANSWER_BYTES))
-
     @contextlib.contextmanager
-    def _open(
+    def open(
         self,
         method: str,
         path: str,
-        body: bytes | IO[bytes] | None,
+        body: bytes | IO[bytes] | None = None,
         *,
-        length: int = 0,
         timeout_s: float = _TIMEOUT_S,
-        kind: str | None = None,
+        kind: str = "application/json",
     ) -> Iterator[Any]:
-        kind = kind or ("application/json" if body is None or isinstance(body, bytes) else "application/x-tar")
-        headers = {"authorization": f"Bearer {self.key}", "content-type": kind}
-        if length:
-            headers["content-length"] = str(length)
-        request = urllib.request.Request(self.url.rstrip("/") + path, data=body, headers=headers, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own server is not behind a proxy
+        """An answer, to be read within the context; raises as `get` does, also where it breaks off."""
+        headers = {"content-type": kind}
+        if body is not None and not isinstance(body, bytes):
+            headers["content-length"] = str(body.seek(0, os.SEEK_END))
+            body.seek(0)
         try:
-            answer = opener.open(request, timeout=timeout_s if not length else _LONG_S)
+            answer = self._sent(method, path, body, headers, timeout_s)
         except urllib.error.HTTPError as error:
             raise Refused(_told(error)) from error
-        except OSError as error:
-            raise NoServer(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
-        with answer:
+        with answer, self._unbroken():
             yield answer
+
+    def _send(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        with self.open(method, path, body) as answer:
+            return _object(_whole(answer))
+
+    def _sent(
+        self, method: str, path: str, body: bytes | IO[bytes] | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Any:
+        """The answer, its body still to come. Raises `NoServer`, and urllib's `HTTPError` for an error's answer."""
+        url = self.url.rstrip("/") + quote(path, safe="/?&=%+:,;@!$'()*~[]")
+        given = {**headers, "authorization": f"Bearer {self.key}"}
+        request = urllib.request.Request(url, data=body, headers=given, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own server is not behind a proxy
+        try:
+            return opener.open(request, timeout=timeout_s)
+        except urllib.error.HTTPError:
+            raise
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise NoServer(f"{self.url} does not answer: {str(reason).strip() or type(reason).__name__}") from error
+
+    @contextlib.contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """An answer that breaks off is told as that."""
+        try:
+            yield
+        except (HTTPException, ConnectionError, TimeoutError) as error:
+            raise NoServer(f"{self.url} broke off in its answer: {error}") from error
 
 
 def find_server(data: Path, url: str | None, key_file: Path | None) -> Server:
@@ -164,7 +184,13 @@ def find_server(data: Path, url: str | None, key_file: Path | None) -> Server:
     Raises:
         NoServer: there is no address, or no key.
     """
-    return Server(url or os.environ.get("FREEHOLD_URL") or _noted(data), _key(data, key_file))
+    address = url or os.environ.get("FREEHOLD_URL") or _noted(data)
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise NoServer(f"{address!r} is no address of a server; one looks like http://127.0.0.1:8788.")
+    key = _key(data, key_file)
+    if not key.isascii() or not key.isprintable() or not key:
+        raise NoServer("the key has characters that no key has, or none at all; is it the right file?")
+    return Server(address, key)
 
 
 def _noted(data: Path) -> str:
@@ -180,11 +206,16 @@ def _noted(data: Path) -> str:
 def _key(data: Path, key_file: Path | None) -> str:
     if key_file is None and (given := os.environ.get("FREEHOLD_KEY") or os.environ.get("FREEHOLD_ADMIN_KEY")):
         return given
-    path = key_file or data / "admin-key"
+    return read_key(key_file or data / "admin-key")
+
+
+def read_key(file: Path) -> str:
+    """The key that is in a file. Raises `NoServer`."""
     try:
-        return path.read_text("utf-8").strip()
+        return file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise NoServer(f"no key: {path} cannot be read ({error}). Set FREEHOLD_KEY or give --key-file.") from error
+        told = getattr(error, "strerror", None) or error
+        raise NoServer(f"no key: {file} cannot be read ({told}). Set FREEHOLD_KEY or give --key-file.") from error
 
 
 @contextlib.contextmanager
@@ -196,6 +227,25 @@ def _fresh(file: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             file.unlink(missing_ok=True)
             raise
+
+
+def lines_of(answer: Any) -> Iterator[dict[str, Any]]:
+    """Each line of JSON of an answer, within its context. Raises `Refused`."""
+    for line in answer:
+        yield _object(line)
+    _require_all(answer)
+
+
+def _whole(answer: Any) -> bytes:
+    body: bytes = answer.read(_LARGEST_ANSWER_BYTES)
+    _require_all(answer)
+    return body
+
+
+def _require_all(answer: Any) -> None:
+    """`http.client` does not tell where less came than was announced."""
+    if missing := getattr(answer, "length", None):
+        raise ConnectionError(f"{missing:,} bytes of it did not come")
 
 
 def _lower(headers: Any) -> dict[str, str]:

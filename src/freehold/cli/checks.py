@@ -6,8 +6,8 @@ beside the data.
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +41,12 @@ class Finding:
 def data_folder(data: Path) -> Finding:
     """Whether everything can be kept there."""
     place = data if data.exists() else nearest(data)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        return Finding("data folder", "bad", f"{data} cannot be written", "Choose another one with --data.")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        told = f"{data} cannot be written: {error.strerror}"
+        return Finding("data folder", "bad", told, "Choose another one with --data.")
     free = shutil.disk_usage(place).free
     if free < _LITTLE_BYTES:
         return Finding("data folder", "note", f"{data}: only {free >> 20} MB are free", "Make room, or use --data.")

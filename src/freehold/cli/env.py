@@ -137,13 +137,15 @@ def show(
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Open a box of it on this machine, and say what is in there."""
     script = f"cat /etc/os-release 2>/dev/null | sed -n 's/^PRETTY_NAME=//p'; {_look()}"
 
     async def look(box: TrialBox) -> None:
-        print(f"base: {box.base}, read-only\nnetwork: {network}")
-        print(str((await box.run(script)).content[0]["text"]))
+        found = str((await box.run(script)).content[0]["text"])
+        told = {"base": box.base, "network": network, "found": found.splitlines()}
+        tell(f"base: {box.base}, read-only\nnetwork: {network}\n{found}", told, as_json)
 
     environment = _config(_server(data, url, key_file), environment_id)
     network = _network(environment)

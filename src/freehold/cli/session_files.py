@@ -94,7 +94,10 @@ def export(
 
 def import_(
     session_id: SessionId,
-    file: Annotated[Path, typer.Argument(help="A tar.zst with workspace/, home/ or outputs/ at its top.", exists=True)],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A tar.zst with workspace/, home/ or outputs/ at its top.", exists=True),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data: Data = None,
     url: Url = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from freehold.cli.options import Json, print_json
+from freehold.cli.options import Json, print_json, tell
 from freehold.cli.serve import ConfigFile
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def test(
     ] = None,
     tools: Tools = None,
     config: ConfigFile = None,
+    as_json: Json = False,
 ) -> None:
     """Check that all tools load and are described well enough, and run the cases. Exit code 1 on failure."""
     listed = _cases(cases)
@@ -81,11 +82,10 @@ def test(
             complaints = [text for box in toolboxes.values() for spec in box.tools() for text in _complaints(box, spec)]
             failures = [text for case in listed if (text := await _failure(toolboxes, case))]
             count = sum(len(box.tools()) for box in toolboxes.values())
-        for text in complaints:
-            print(f"hint  {text}")
-        for text in failures:
-            print(f"FAIL  {text}")
-        print(f"{count} tools load; {len(listed) - len(failures)} of {len(listed)} cases hold.")
+        lines = [*(f"hint  {text}" for text in complaints), *(f"FAIL  {text}" for text in failures)]
+        held = len(listed) - len(failures)
+        told = {"tools": count, "cases": len(listed), "held": held, "failures": failures, "hints": complaints}
+        tell("\n".join([*lines, f"{count} tools load; {held} of {len(listed)} cases hold."]), told, as_json)
         raise typer.Exit(1 if failures else 0)
 
     _run(run)

@@ -19,6 +19,7 @@ def commands() -> typer.Typer:
     group.command("list")(list_them)
     group.command("test")(test)
     group.command("deliveries")(deliveries)
+    group.command("delete")(delete)
     return group
 
 
@@ -49,7 +50,8 @@ def list_them(data: Data = None, url: Url = None, key_file: KeyFile = None, as_j
     if as_json:
         print_json(entries)
         return
-    print_table(["id", "url", "events", "created_at"], entries, "There is no webhook.")
+    rows = [{**one, "events": ", ".join(one["events"]) or "all"} for one in entries]
+    print_table(["id", "url", "events", "created_at"], rows, "There is no webhook.")
 
 
 def test(
@@ -74,3 +76,13 @@ def deliveries(
         return
     columns = ["id", "event", "state", "attempts", "last_status", "last_error", "created_at"]
     print_table(columns, entries, "Nothing was sent yet.")
+
+
+def delete(
+    webhook_id: WebhookId, data: Data = None, url: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
+    """Delete a webhook, with what still waits for it."""
+    from freehold.cli.settings import server_of
+
+    gone = server_of(data, url, key_file).delete(f"{_PATH}/{webhook_id}")
+    tell(f"{webhook_id} is deleted.", gone, as_json)

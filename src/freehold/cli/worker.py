@@ -42,10 +42,11 @@ def worker(
     session runs there, its tools run here.
     """
     from freehold.app.worker import Post
+    from freehold.cli.calling import read_key
     from freehold.cli.settings import configured
 
     environment = environment or os.environ.get("ANTHROPIC_ENVIRONMENT_ID")
-    key = key_file.read_text("utf-8").strip() if key_file else os.environ.get("ANTHROPIC_ENVIRONMENT_KEY")
+    key = read_key(key_file) if key_file else os.environ.get("ANTHROPIC_ENVIRONMENT_KEY")
     if not environment or not key:
         missing = "--environment or ANTHROPIC_ENVIRONMENT_ID" if not environment else "ANTHROPIC_ENVIRONMENT_KEY"
         print(f"Say which environment: {missing} is missing.", file=sys.stderr)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from freehold.cli.calling import NoServer, Refused, Server
+from freehold.cli.calling import Server, lines_of
 
 MOST_REQUESTS = 100_000
 MOST_BYTES = 200 << 20
@@ -33,9 +31,7 @@ def _each(server: Server, path: str, requests: Iterable[tuple[str, dict[str, Any
     while first is not None:
         with tempfile.TemporaryFile() as body:
             first = _fill(body, first, rest)
-            size = body.tell()
-            body.seek(0)
-            yield _post(server, path, body, size)
+            yield _post(server, path, body)
 
 
 def _fill(
@@ -56,9 +52,8 @@ def _fill(
     return one
 
 
-def _post(server: Server, path: str, body: IO[bytes], size: int) -> dict[str, Any]:
-    headers = {"content-type": "application/json", "content-length": str(size)}
-    with _open(server, path, body, headers) as answer:
+def _post(server: Server, path: str, body: IO[bytes]) -> dict[str, Any]:
+    with server.open("POST", path, body, timeout_s=_TIMEOUT_S) as answer:
         made: dict[str, Any] = json.loads(answer.read())
     return made
 
@@ -70,22 +65,5 @@ def progress(server: Server, batch_id: str) -> dict[str, Any]:
 
 def results(server: Server, batch_id: str) -> Iterator[dict[str, Any]]:
     """The results of an ended batch, one at a time."""
-    with _open(server, f"{PATH}/{batch_id}/results", None, {}) as answer:
-        for line in answer:
-            yield json.loads(line)
-
-
-def _open(server: Server, path: str, body: IO[bytes] | None, headers: dict[str, str]) -> Any:
-    request = urllib.request.Request(server.url.rstrip("/") + path, data=body, headers=headers)
-    request.add_header("authorization", f"Bearer {server.key}")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        return opener.open(request, timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        try:
-            told = json.loads(error.read(1 << 20))["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            told = error.reason
-        raise Refused(f"the server answered {error.code}: {told}") from error
-    except OSError as error:
-        raise NoServer(f"{server.url} does not answer: {getattr(error, 'reason', error)}") from error
+    with server.open("GET", f"{PATH}/{batch_id}/results", timeout_s=_TIMEOUT_S) as answer:
+        yield from lines_of(answer)
