@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from starlette.responses import Response
 
+from freehold.console.definitions import parsed, told
+from freehold.console.rendering import pretty
 from freehold.console.visit import Visit
 from freehold.within import Refused
 
@@ -28,23 +29,23 @@ async def listed(visit: Visit) -> Response:
 
 async def new(visit: Visit) -> Response:
     """An empty form."""
-    return visit.show("agent_form.html", agent=None, definition=_text(FIRST), wrong="")
+    return visit.show("agent_form.html", agent=None, definition=pretty(FIRST), wrong="")
 
 
 async def create(visit: Visit) -> Response:
     """Make one from the form."""
     definition = str((await visit.form()).get("definition", ""))
     try:
-        made = await visit.api.post("/v1/agents", _parsed(definition))
+        made = await visit.api.post("/v1/agents", parsed(definition))
     except (Refused, ValueError) as error:
-        return visit.show("agent_form.html", 400, agent=None, definition=definition, wrong=_told(error))
+        return visit.show("agent_form.html", 400, agent=None, definition=definition, wrong=told(error))
     return visit.go(f"/console/agents/{made['id']}", "The agent is made.")
 
 
 async def show(visit: Visit) -> Response:
     """One, with its definition and its versions."""
     agent = await visit.api.get(f"/v1/agents/{visit.id('agent_id')}")
-    return await _one(visit, agent, _text({name: agent[name] for name in _GIVEN if agent.get(name)}))
+    return await _one(visit, agent, pretty({name: agent[name] for name in _GIVEN if agent.get(name)}))
 
 
 async def change(visit: Visit) -> Response:
@@ -52,11 +53,12 @@ async def change(visit: Visit) -> Response:
     agent_id, form = visit.id("agent_id"), await visit.form()
     definition = str(form.get("definition", ""))
     try:
-        body = {**_parsed(definition), "version": int(str(form.get("version", "0")))}
+        version = str(form.get("version", ""))
+        body = {**parsed(definition), "version": int(version) if version.isdecimal() else 0}
         changed = await visit.api.post(f"/v1/agents/{agent_id}", body)
     except (Refused, ValueError) as error:
         agent = await visit.api.get(f"/v1/agents/{agent_id}")
-        return await _one(visit, agent, definition, _told(error), 400)
+        return await _one(visit, agent, definition, told(error), 400)
     return visit.go(f"/console/agents/{agent_id}", f"Version {changed['version']} is made.")
 
 
@@ -72,18 +74,3 @@ async def _one(visit: Visit, agent: dict[str, Any], definition: str, wrong: str 
         environments=environments["data"],
         wrong=wrong,
     )
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("the definition must be a JSON object")
-    return value
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _told(error: Refused | ValueError) -> str:
-    return error.message if isinstance(error, Refused) else f"This is not JSON: {error}"

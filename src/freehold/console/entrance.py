@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 
 from freehold.console.door import COOKIE
-from freehold.console.visit import LANGUAGES, PREFERENCES, THEMES, Visit
+from freehold.console.visit import LANGUAGES, PREFERENCES, THEMES, Visit, inside
 
 _YEAR_S = 365 * 86_400
 
@@ -17,8 +17,9 @@ async def prefer(visit: Visit) -> Response:
     form = await visit.form()
     language = str(form.get("language", visit.preferences.language))
     theme = str(form.get("theme", visit.preferences.theme))
-    back = urlsplit(visit.request.headers.get("referer", "")).path
-    response = visit.go(back if back.startswith("/console") else "/console")
+    referer = urlsplit(visit.request.headers.get("referer", ""))
+    back = referer.path + (f"?{referer.query}" if referer.query else "")
+    response = visit.go(inside(back))
     if language in LANGUAGES and theme in THEMES:
         response.set_cookie(
             PREFERENCES, f"{language}-{theme}", _YEAR_S, path="/console", httponly=True, samesite="strict"

@@ -87,5 +87,5 @@ def _detail(event: Mapping[str, Any]) -> str:
     for field, name in (("stop_reason", "type"), ("error", "message"), ("usage", "list_cost")):
         if isinstance(value := event.get(field), Mapping) and value.get(name):
             found = value[name]
-            return f"{found['amount']} {found['currency']} ¢" if isinstance(found, Mapping) else str(found)
+            return f"{int(found['amount']) / 100:.2f} {found['currency']}" if isinstance(found, Mapping) else str(found)
     return str(event.get("result") or "")

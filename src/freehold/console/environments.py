@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from starlette.responses import Response
 
+from freehold.console.definitions import parsed, told
+from freehold.console.rendering import pretty
 from freehold.console.visit import Visit
 from freehold.within import Refused
 
@@ -20,16 +20,16 @@ async def create(visit: Visit) -> Response:
     form = await visit.form()
     name, config = str(form.get("name", "")), str(form.get("config", ""))
     try:
-        made = await visit.api.post("/v1/environments", {"name": name, "config": json.loads(config)})
+        made = await visit.api.post("/v1/environments", {"name": name, "config": parsed(config)})
     except (Refused, ValueError) as error:
-        return await _list(visit, config, _told(error), 400)
+        return await _list(visit, config, told(error), 400)
     return visit.go(f"/console/environments/{made['id']}", "The environment is made.")
 
 
 async def show(visit: Visit) -> Response:
     """One, with its configuration."""
     environment = await visit.api.get(f"/v1/environments/{visit.id('environment_id')}")
-    return visit.show("environment.html", environment=environment, config=_text(environment["config"]), wrong="")
+    return visit.show("environment.html", environment=environment, config=pretty(environment["config"]), wrong="")
 
 
 async def change(visit: Visit) -> Response:
@@ -37,10 +37,10 @@ async def change(visit: Visit) -> Response:
     environment_id, form = visit.id("environment_id"), await visit.form()
     config = str(form.get("config", ""))
     try:
-        await visit.api.post(f"/v1/environments/{environment_id}", {"config": json.loads(config)})
+        await visit.api.post(f"/v1/environments/{environment_id}", {"config": parsed(config)})
     except (Refused, ValueError) as error:
         environment = await visit.api.get(f"/v1/environments/{environment_id}")
-        return visit.show("environment.html", 400, environment=environment, config=config, wrong=_told(error))
+        return visit.show("environment.html", 400, environment=environment, config=config, wrong=told(error))
     return visit.go(f"/console/environments/{environment_id}", "The environment is changed.")
 
 
@@ -56,11 +56,3 @@ async def _list(visit: Visit, config: str = '{"type": "cloud"}', wrong: str = ""
         config=config,
         wrong=wrong,
     )
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _told(error: Refused | ValueError) -> str:
-    return error.message if isinstance(error, Refused) else f"This is not JSON: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -85,8 +86,13 @@ async def replay(visit: Visit) -> Response:
     asked = _asked(call)
     if asked is None:
         raise Refused(400, "This call was not recorded whole, so it cannot be made again.")
-    model = str((await visit.form()).get("model", "")).strip() or asked.get("model")
-    return await _one(visit, await visit.api.post("/v1/messages", {**asked, "model": model, "stream": False}))
+    request = call["recording"]["request"]
+    asked["model"] = str((await visit.form()).get("model", "")).strip() or asked.get("model")
+    if asked.get("stream"):
+        asked["stream"] = False
+    kept = [(b"anthropic-beta", value.encode()) for name, value in request["headers"] if name == "anthropic-beta"]
+    api = replace(visit.api, headers=[*visit.api.headers, *kept])
+    return await _one(visit, await api.post(request["path"], asked))
 
 
 async def _one(visit: Visit, again: dict[str, Any] | None) -> Response:

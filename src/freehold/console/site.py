@@ -37,7 +37,7 @@ from freehold.console import (
 from freehold.console.door import COOKIE, Door, Login, Seals, same
 from freehold.console.rendering import Rendering
 from freehold.console.settings import PATH, ConsoleSettings
-from freehold.console.visit import SAFE, TOLD, Visit, preferences_of
+from freehold.console.visit import SAFE, TOLD, Visit, inside, preferences_of
 from freehold.within import Refused, Within
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class Site:
     async def _login(self, request: Request) -> Response:
         visit = self._visit(request, None, self._api_of(""), {})
         if request.method == "GET":
-            return visit.show("login.html", wrong="", to=_inside(visit.asked("to")))
+            return visit.show("login.html", wrong="", to=inside(visit.asked("to")))
         address = request.client.host if request.client else ""
         if not _same_origin(request) or not _small(request):
             return visit.show("login.html", 403, wrong="This form did not come from this page.", to="")
@@ -180,7 +180,7 @@ class Site:
             shown.headers["retry-after"] = str(wait_s)
             return shown
         form = await visit.form()
-        key, to = str(form.get("key", "")).strip()[:512], _inside(str(form.get("to", "")))
+        key, to = str(form.get("key", "")).strip()[:512], inside(str(form.get("to", "")))
         try:
             await self._api_of(key).get("/freehold/v1/me")
         except Refused as error:
@@ -217,12 +217,6 @@ def _to_login(request: Request) -> Response:
 def _out(response: Response) -> Response:
     response.delete_cookie(COOKIE, path=PATH)
     return response
-
-
-def _inside(to: str) -> str:
-    """An address of ours, or the first page."""
-    known = to == PATH or to.startswith(f"{PATH}/")
-    return to if known and to.isprintable() and "\\" not in to else PATH
 
 
 def _same_origin(request: Request) -> bool:

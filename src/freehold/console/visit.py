@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from freehold.console.door import Login
 from freehold.console.rendering import Rendering
+from freehold.console.settings import PATH
 from freehold.within import Refused, Within
 
 THEMES = ("auto", "light", "dark")
@@ -107,3 +108,9 @@ def preferences_of(request: Request) -> Preferences:
     if language not in LANGUAGES:
         language = "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
     return Preferences(language, theme if theme in THEMES else "auto")
+
+
+def inside(to: str) -> str:
+    """An address of ours, or the first page."""
+    known = to == PATH or to.startswith((f"{PATH}/", f"{PATH}?"))
+    return to if known and to.isprintable() and "\\" not in to else PATH

@@ -111,5 +111,8 @@ for (const part of document.querySelectorAll("[data-refresh]")) {
   }, Number(part.dataset.refresh) * 1000);
 }
 
+// On a narrow screen the list of pages is longer than the screen is wide.
+document.querySelector("body > header [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const story = document.querySelector("[data-stream]");
 if (story) { follow(story); toEnd(); }
