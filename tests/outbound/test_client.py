@@ -287,6 +287,23 @@ async def test_endless_headers_are_cut_off(start: Start) -> None:
         await ask(client)
 
 
+@pytest.mark.parametrize(
+    ("begun", "goes_on"),
+    [(b"0\r\n", b"x-pad: " + b"a" * 1000 + b"\r\n"), (b"5;x=", b"a" * 1000), (b"3\r\nabc\r\n5;x=", b"a" * 1000)],
+    ids=["trailers", "an extension", "an extension behind a chunk"],
+)
+async def test_what_frames_a_body_has_an_end_too(start: Start, begun: bytes, goes_on: bytes) -> None:
+    async def script(_: Request, line: Line) -> None:
+        await line.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + begun)
+        while True:
+            await line.send(goes_on)
+
+    client, _ = await start(script, Limits(head_bytes=10_000))
+    async with asyncio.timeout(10):
+        with pytest.raises(BrokenOff, match="10000 bytes"):
+            await ask(client)
+
+
 async def test_a_whole_answer_beyond_the_limit_is_cut_off(start: Start) -> None:
     async def script(_: Request, line: Line) -> None:
         await line.begin_stream()

@@ -35,7 +35,7 @@ class Limits:
     idle_s: float = 60.0
     """A pooled connection unused for so long is closed."""
     head_bytes: int = 65_536
-    """The status line and headers of one answer, interim answers included."""
+    """The status line and headers of one answer, interim answers included; and what frames its body in between."""
     buffer_bytes: int = 262_144
     """Body bytes taken in before their reader asks for them; beyond it reading stops until it does."""
     whole_bytes: int = 134_217_728
@@ -173,18 +173,21 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self._touched_s = self._loop.time()
+        had = len(self._parts)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._refuse(error)
-        if not self.got_head:
+        if len(self._parts) == had and not self.done:  # a head; or a chunk's extension, or trailers: none has an end
             self._count_head(len(data))
-        elif self._sink is not None:
-            self._pour_on(self._sink)
-        elif self._parts:
-            self._held_bytes += len(data)  # a little too much: the framing counts too
-            if self._held_bytes > self._limits.buffer_bytes:
-                self._hold_back()
+        else:
+            self._head_bytes = 0
+            if self._sink is not None:
+                self._pour_on(self._sink)
+            elif self._parts:
+                self._held_bytes += len(data)  # a little too much: the framing counts too
+                if self._held_bytes > self._limits.buffer_bytes:
+                    self._hold_back()
         if self._waiter is not None and self._is_satisfied():
             self._wake()
 
