@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from freehold.clock import HandClock
 from freehold.launch import ServerProcess
 from freehold.telemetry.calls import CallMetrics
 from freehold.telemetry.exports import Exports
-from freehold.telemetry.otlp import Collector
+from freehold.telemetry.otlp import Collector, Refused
 from freehold.telemetry.protobuf import request
 from freehold.telemetry.settings import TelemetrySettings, headers_of
 from freehold.telemetry.spans import Place, Span, is_chosen, new_place, place_of
 from freehold.telemetry.traceparent import header, parsed
+from freehold.telemetry.turns import Turns
 from tests.telemetry.collector import Collected, collecting, seen
 
 CALL: Any = {
@@ -36,6 +38,14 @@ def get_price(product: str) -> str:
     return "7 yuan"
 '''
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """As it was written."""
+
+    type: str
+    body: str
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +222,51 @@ async def test_spans_that_cannot_be_sent_wait_and_the_oldest_go_when_they_are_to
     await collector.close()
     found = [span for body in got for span in seen(body)]
     assert [found[0].name, found[-1].name, len(found)] == ["span 808", "span 8999", 8192]
+
+
+async def test_a_collector_that_is_away_is_not_asked_more_often_the_more_wait(caplog: pytest.LogCaptureFixture) -> None:
+    asked = 0
+
+    async def post(path: str, body: bytes) -> None:
+        nonlocal asked
+        asked += 1
+        raise OSError("away")
+
+    collector = Collector(post, {}, "0")
+    span = Span("chat", new_place(), None, 1, 2)
+    running = asyncio.create_task(collector.run())
+    for _ in range(2000):
+        collector(span)
+        await asyncio.sleep(0)
+    running.cancel()
+    assert asked == 1
+    assert [record.message for record in caplog.records] == ["the collector takes no spans now, newest ones wait: away"]
+
+
+async def test_what_a_collector_refuses_is_not_sent_again() -> None:
+    sent: list[bytes] = []
+
+    async def post(path: str, body: bytes) -> None:
+        sent.append(body)
+        if len(sent) == 1:
+            raise Refused("answered 400")
+
+    collector = Collector(post, {}, "0")
+    for number in range(600):
+        collector(Span(f"span {number}", new_place(), None, 1, 2))
+    await collector.close()
+    assert len(sent) == 2 and b"span 0" in sent[0] and b"span 599" in sent[1] and b"span 0" not in sent[1]
+
+
+def test_the_newest_turns_are_traced_however_many_never_ended() -> None:
+    spans: list[Span] = []
+    turns = Turns(spans.append, 1.0)
+    at = '{"processed_at": "2026-11-29T06:00:00Z"}'
+    for number in range(10_050):
+        turns(f"sesn_{number}", 1, [Event("session.status_running", at)])
+    turns("sesn_10049", 2, [Event("session.status_idle", at)])
+    turns("sesn_0", 2, [Event("session.status_idle", at)])
+    assert [span.attributes["gen_ai.conversation.id"] for span in spans] == ["sesn_10049"]
 
 
 def test_every_kind_of_attribute_is_what_it_was_on_the_other_side() -> None:

@@ -12,7 +12,7 @@ from freehold.outbound.dial import Dialer, parse_url
 from freehold.outbound.failures import WayOutFailed
 from freehold.telemetry.calls import CallMetrics
 from freehold.telemetry.exports import Exports
-from freehold.telemetry.otlp import Post
+from freehold.telemetry.otlp import Post, Refused
 from freehold.telemetry.settings import GIVE_UP_S, TelemetrySettings, collector_of
 
 
@@ -45,8 +45,11 @@ def _post(settings: TelemetrySettings) -> Post:
         try:
             async with asyncio.timeout(GIVE_UP_S), client.exchange(head.encode("latin-1"), body) as answer:
                 await answer.read_all()
+                told = f"{origin.authority} answered {answer.status}"
+                if answer.status >= 500 or answer.status in (408, 429):
+                    raise OSError(told)
                 if answer.status >= 400:
-                    raise OSError(f"{origin.authority} answered {answer.status}")
+                    raise Refused(told)
         except WayOutFailed as error:
             raise OSError(str(error)) from error
 

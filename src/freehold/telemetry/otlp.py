@@ -17,11 +17,15 @@ from freehold.telemetry.spans import Span
 log = logging.getLogger(__name__)
 
 Post = Callable[[str, bytes], Awaitable[None]]
-"""Sends a body to a path of the collector; raises `OSError` where that did not work."""
+"""Sends a body to a path of the collector; raises `OSError` where that did not work, `Refused` where it never will."""
 _WAITING = 8192
 _AT_ONCE = 512
 _EVERY_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+
+
+class Refused(Exception):
+    """The collector does not want what it was sent."""
 
 
 class Collector:
@@ -33,6 +37,7 @@ class Collector:
         self._scope = ("freehold", version)
         self._waiting: deque[Span] = deque(maxlen=_WAITING)
         self._enough = asyncio.Event()
+        self._failing = False
 
     def __call__(self, span: Span) -> None:
         """See `TakesSpans`; never waits."""
@@ -44,9 +49,12 @@ class Collector:
         """For ever."""
         pause_s = _EVERY_S
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._enough.wait()
+            if self._failing:  # however many wait: they are not taken sooner for that
+                await asyncio.sleep(pause_s)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_EVERY_S):
+                        await self._enough.wait()
             self._enough.clear()
             pause_s = _EVERY_S if await self._send() else min(_LONGEST_PAUSE_S, pause_s * 2)
 
@@ -61,10 +69,15 @@ class Collector:
             return True
         try:
             await self._post("/v1/traces", request(some, self._resource, self._scope))
+        except Refused as error:
+            log.warning("the collector refused %d spans: %s", len(some), error)
         except OSError as error:
-            log.debug("the collector does not take spans: %s", error)
+            if not self._failing:
+                log.warning("the collector takes no spans now, newest ones wait: %s", error)
+            self._failing = True
             self._waiting.extendleft(reversed(some[: _WAITING - len(self._waiting)]))
             return False
+        self._failing = False
         if len(self._waiting) >= _AT_ONCE:
             self._enough.set()
         return True

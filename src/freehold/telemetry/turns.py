@@ -43,8 +43,11 @@ class Turns:
         if not is_chosen(trace, self._share):
             return
         for event in events:
-            if event.type == "session.status_running" and len(self._open) < _MOST_SESSIONS:
+            if event.type == "session.status_running":
+                self._open.pop(session_id, None)
                 self._open[session_id] = _Turn(session_id, trace, json.loads(event.body))
+                if len(self._open) > _MOST_SESSIONS:  # the oldest has gone on in another process, or with its session
+                    del self._open[next(iter(self._open))]
             elif (turn := self._open.get(session_id)) is not None:
                 self._hear(turn, event)
 
