@@ -92,7 +92,11 @@ class LoadedToolbox:
             work = asyncio.ensure_future(self._awaited(function, arguments))
         else:
             await self._places.acquire()
-            work = in_thread(lambda: blocks(function.run(arguments), self._sizes), function.spec.name)
+            try:
+                work = in_thread(lambda: blocks(function.run(arguments), self._sizes), function.spec.name)
+            except BaseException:  # this machine has no thread left: the place is free for the next call
+                self._places.release()
+                raise
         watch = asyncio.ensure_future(self._watch(function, work))
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)
