@@ -255,3 +255,12 @@ async def test_a_login_ends_after_its_hours() -> None:
     await clock.advance(2)
     assert door.read(cookie) is None
     assert door.read(None) is None
+
+
+def test_a_count_is_made_again_as_a_count(inside: httpx2.Client, client: Any) -> None:
+    question: Any = {"model": "claude-haiku-5-5", "messages": [{"role": "user", "content": "How long is this?"}]}
+    counted = client.messages.count_tokens(**question)
+    call = client.get("/freehold/v1/calls?limit=1", cast_to=object)["data"][0]
+    assert call["route"] == "count_tokens"
+    again = post(inside, f"/console/requests/{call['id']}/replay", {"model": ""})
+    assert again.status_code == 200 and f"&#34;input_tokens&#34;: {counted.input_tokens}" in again.text

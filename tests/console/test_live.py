@@ -67,7 +67,10 @@ def test_files_that_it_leaves_can_be_downloaded(browser: Browser, client: Any, s
     link = browser.wait("#aside a", "answer.txt").get_attribute("href")
     fetched = "const done = arguments[arguments.length - 1]; fetch(arguments[0]).then(async a => done([a.headers.get("
     fetched += "'content-disposition'), await a.text()]))"
-    assert browser.driver.execute_async_script(fetched, link) == ['attachment; filename="answer.txt"', "42\n"]
+    assert browser.driver.execute_async_script(fetched, link) == [
+        "attachment; filename=\"answer.txt\"; filename*=UTF-8''answer.txt",
+        "42\n",
+    ]
 
 
 def test_each_turn_tells_its_cost_and_a_session_is_forked_from_its_page(
