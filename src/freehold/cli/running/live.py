@@ -39,6 +39,10 @@ class NeedsLeave(FreeholdError):
     """A tool call waits for a yes or a no, and nobody is there to give it."""
 
 
+class StreamEnded(FreeholdError):
+    """The events of a session come no more, although it has not come to rest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """To a call that asks: whether it may run, and if not, what the model is told."""
@@ -77,6 +81,7 @@ class Live:
 
         Raises:
             NeedsLeave: a call asks, and `ask` has no answer.
+            StreamEnded: nothing more comes, and the turn is not over.
         """
         outcome = Outcome()
         content: Any = [{"type": "text", "text": text}]
@@ -89,9 +94,12 @@ class Live:
                     outcome.stop_reason = event.stop_reason.type
                     return outcome
                 if event.type in ("session.status_terminated", "session.deleted"):
-                    break
-        outcome.stop_reason = "terminated"
-        return outcome
+                    outcome.stop_reason = "terminated"
+                    return outcome
+        raise StreamEnded(
+            "the server has ended the stream, as it does when it stops; the session goes on with it. See "
+            f"`freehold sessions show {self._session_id}`"
+        )
 
     def interrupt(self) -> None:
         """Tell the session to stop."""

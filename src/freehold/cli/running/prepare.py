@@ -81,7 +81,8 @@ def _environment(client: Anthropic, named: str | None) -> str:
 
 def _only(found: Sequence[Any], kind: str, name: str) -> str:
     if not found:
-        raise NotFound(f'there is no {kind} named "{name}". `freehold {kind}s list` shows those there are.')
+        listed = {"agent": "agents", "environment": "env"}[kind]
+        raise NotFound(f'there is no {kind} named "{name}". `freehold {listed} list` shows those there are.')
     if len(found) > 1:
         raise NotFound(f'{len(found)} {kind}s are named "{name}"; use an id: {", ".join(one.id for one in found)}')
     return str(found[0].id)
