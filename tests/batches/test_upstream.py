@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from anthropic import BadRequestError
+from sqlalchemy import insert
 
+from freehold.batches.collected import Collected
+from freehold.batches.upstream import UpstreamEngine
+from freehold.calls import Headers
+from freehold.clock import HandClock
+from freehold.ids import new_id
+from freehold.ledger.rates import Rates
 from freehold.simulator.batches import BatchPace
 from freehold.simulator.served import Served, Settings
+from freehold.store.batches import BatchRow, BatchRows, NewItem
+from freehold.store.engine import Store
+from freehold.store.tables import workspaces
 from freehold.testing import Running, server
 from tests.batches.house import claude, ended, kinds, params, progress, requests, results
 
@@ -149,3 +160,51 @@ async def test_a_model_that_is_chosen_here_keeps_its_batch_here_or_is_refused_wh
         assert (await progress(running.client, batch.id))["engine"] == "local"
         found = await results(running.client, batch.id)
         assert found["one"].message.model == "claude-haiku-5-5"
+
+
+class Odd:
+    """An upstream whose answer to one batch is not what an upstream answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    def batch_params(self, params: bytes) -> bytes:
+        return params
+
+    async def create_batch(self, body: bytes, headers: Headers) -> dict[str, Any]:
+        self.asked.append(body)
+        return {} if b"odd" in body else {"id": "msgbatch_there"}
+
+    async def batch(self, batch_id: str) -> dict[str, Any]:
+        raise AssertionError(batch_id)
+
+    async def recent_batches(self) -> list[dict[str, Any]]:
+        raise AssertionError
+
+    async def cancel_batch(self, batch_id: str) -> dict[str, Any]:
+        raise AssertionError(batch_id)
+
+    def batch_results(self, batch_id: str) -> AsyncIterator[bytes]:
+        raise AssertionError(batch_id)
+
+
+async def test_a_batch_that_cannot_be_worked_on_does_not_keep_the_others_waiting(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, rows, upstream = HandClock(), BatchRows(store), Odd()
+
+    async def workspace(connection: Any) -> None:
+        await connection.execute(insert(workspaces).values(id="wrkspc_1", name="one", created_us=0))
+
+    await store.write(workspace)
+    for number, text in enumerate(("odd", "plain")):
+        made_us = clock.now_us() + number
+        row = BatchRow(f"msgbatch_{number}", "wrkspc_1", "k", "upstream", "{}", 1, 9, made_us, made_us + 10**12)
+        await rows.begin(row)
+        await rows.add(row.id, [NewItem(0, "item", json.dumps(params(text)).encode(), 0)])
+        await rows.start(row.id)
+    collected = Collected(store, Rates.load(), "odd", clock=clock, ids=new_id)
+    engine = UpstreamEngine(store, "srv_1", upstream, collected, clock=clock, ids=new_id, poll_s=1)
+    await engine.look()
+    assert [b"odd" in body for body in upstream.asked] == [True, False]
+    assert [record.message for record in caplog.records] == ["a step of msgbatch_0 failed; the others go on"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 
-from freehold.batches.watching import watching
+from freehold.batches.watching import alone, watching
 from freehold.clock import Clock
 from freehold.ids import NewId
 from freehold.jobs.owners import Owners
@@ -44,7 +44,8 @@ class Keeper:
             await self._free()
         for row in active:
             if self._is_over(row):
-                await self._settle(row.id)
+                with alone(f"the end of {row.id}"):
+                    await self._settle(row.id)
         await self._tidy()
 
     def _is_over(self, row: BatchRow) -> bool:
@@ -76,7 +77,8 @@ class Keeper:
                 connection, kept_before_us=now_us - KEPT_US, made_before_us=now_us - _MAKING_US
             )
         for batch_id, what, total in found:
-            await self._remove(batch_id, what, total)
+            with alone(f"tidying {batch_id}"):
+                await self._remove(batch_id, what, total)
 
     async def _remove(self, batch_id: str, what: str, total: int) -> None:
         step = batch_work.AT_ONCE

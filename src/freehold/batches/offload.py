@@ -24,7 +24,7 @@ import msgspec
 from freehold.batches.answers import of_batch
 from freehold.batches.lifecycle import EXPIRES_US
 from freehold.batches.requests import call_of
-from freehold.batches.watching import watching
+from freehold.batches.watching import alone, watching
 from freehold.calls import Handler, NotAnswered
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, Unavailable
@@ -89,7 +89,8 @@ class Offload:
     async def look(self) -> None:
         """Once: collect, send what should go, ask what must be asked."""
         for ended in await self._rows.ended(500):
-            await self._collect(ended)
+            with alone(f"the answer of {ended.id}"):
+                await self._collect(ended)
         await self._send()
         await self._ask()
         await self._forget()

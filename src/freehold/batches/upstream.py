@@ -17,7 +17,7 @@ from freehold.batches import lines
 from freehold.batches.answers import of_batch
 from freehold.batches.collected import Collected
 from freehold.batches.requests import check
-from freehold.batches.watching import watching
+from freehold.batches.watching import alone, watching
 from freehold.calls import NotAnswered
 from freehold.clock import Clock, parse_rfc3339
 from freehold.errors import FreeholdError, Unavailable
@@ -84,9 +84,10 @@ class UpstreamEngine:
             planned, due = await batch_chunks.stand(connection, mine, now_us=self._clock.now_us())
         for row in active:
             if row.engine == "upstream" and (row.id in due or row.id not in planned):
-                await self._plan(row)
-                while (chunk := await self._take(row)) is not None and await self._step(row, chunk):
-                    pass
+                with alone(f"a step of {row.id}"):
+                    await self._plan(row)
+                    while (chunk := await self._take(row)) is not None and await self._step(row, chunk):
+                        pass
 
     async def _plan(self, row: BatchRow) -> None:
         async def op(connection: Connection) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from freehold.errors import Unavailable
 from freehold.store.engine import Store
@@ -22,3 +23,14 @@ async def watching(store: Store, wake: str, look: Callable[[], Awaitable[None]],
         except Exception:  # the outer edge of a job
             log.exception("looking after %s failed; it goes on", what)
         await store.wakes.changed(wake, seen, every_s, lazy=True)
+
+
+@contextlib.contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Work on one of many: what goes wrong with it is logged, and the others go on. Raises `Unavailable`."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception:  # the outer edge of a job
+        log.exception("%s failed; the others go on", what)
