@@ -283,4 +283,9 @@ async def test_batches_are_closed_and_tidied_in_slices(store: Store, tmp_path: P
     await rows.delete(WORKSPACE, expired)
     await in_slices(store, lambda _: keeper.look())
     assert await count(store, tables.batch_items) == row.total
+    large = BatchRow("msgbatch_3", WORKSPACE, "k", "local", "{}", 6, 6 << 22, NOW_US, NOW_US, status="deleted")
+    await rows.begin(large)
+    await rows.add(large.id, [NewItem(place, f"item-{place}", b" " * (1 << 22), place) for place in range(6)])
+    await in_slices(store, lambda _: keeper.look())  # a few large ones are many bytes
+    assert await count(store, tables.batch_requests) == 0
     owners.close()

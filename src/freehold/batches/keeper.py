@@ -4,6 +4,7 @@ what nobody can see any more is removed a slice at a time."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from freehold.batches.watching import alone, watching
 from freehold.clock import Clock
@@ -76,13 +77,12 @@ class Keeper:
             found = await batch_work.untidy(
                 connection, kept_before_us=now_us - KEPT_US, made_before_us=now_us - _MAKING_US
             )
-        for batch_id, what, total in found:
+        for batch_id, what, steps in found:
             with alone(f"tidying {batch_id}"):
-                await self._remove(batch_id, what, total)
+                await self._remove(batch_id, what, steps)
 
-    async def _remove(self, batch_id: str, what: str, total: int) -> None:
-        step = batch_work.AT_ONCE
-        for upto in range(step, total + step, step):
+    async def _remove(self, batch_id: str, what: str, steps: Iterable[int]) -> None:
+        for upto in steps:
 
             async def op(connection: Connection, upto: int = upto) -> None:
                 await batch_work.tidy(connection, batch_id, what, upto)

@@ -38,7 +38,8 @@ from freehold.store.tables import batch_items, batch_requests, batch_results, ba
 from freehold.store.webhooks import announce
 
 AT_ONCE = 2_000
-"""Items of a batch that one write closes, or removes: nobody who waits for another is held up."""
+BYTES_AT_ONCE = 8 << 20
+"""Items of a batch, and of what belongs to them, that one write closes or removes: nobody is held up for long."""
 RUNNING = ("in_progress", "canceling")
 FINAL = COUNTED
 UPSTREAM_GRACE_US = 2 * 3600 * 1_000_000
@@ -243,17 +244,20 @@ async def pause(connection: AsyncConnection, batch_id: str, why: str) -> None:
 
 async def untidy(
     connection: AsyncConnection, *, kept_before_us: int, made_before_us: int
-) -> list[tuple[str, str, int]]:
-    """Batches with something to remove, as (id, what, total): `requests` of ended ones, `results` of those made before
-    `kept_before_us`, `batch` of deleted ones and of those whose making broke off before `made_before_us`."""
+) -> list[tuple[str, str, range]]:
+    """Batches with something to remove, as (id, what, up to where one after the other): `requests` of ended ones,
+    `results` of those made before `kept_before_us`, `batch` of deleted ones and of those whose making broke off before
+    `made_before_us`."""
     row = batches.c
     gone = or_(row.status == "deleted", (row.status == "creating") & (row.created_us < made_before_us))
     old = (row.status == "ended") & (row.created_us < kept_before_us) & (row.holds != "nothing")
     over = (row.status == "ended") & (row.holds == "requests")
     found = []
     for what, condition in (("batch", gone), ("results", old), ("requests", over)):
-        query = select(row.id, row.total).where(condition).limit(10)
-        found += [(batch.id, what, batch.total) for batch in await connection.execute(query)]
+        query = select(row.id, row.total, row.size_bytes).where(condition).limit(10)
+        for batch in await connection.execute(query):
+            step = max(1, min(AT_ONCE, batch.total * BYTES_AT_ONCE // max(1, batch.size_bytes)))
+            found.append((batch.id, what, range(step, batch.total + step, step)))
     return found
 
 
