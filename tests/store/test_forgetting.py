@@ -30,6 +30,7 @@ from freehold.store.memory_stores import MemoryStoreRows
 from freehold.store.memory_versions import MemoryVersionRows
 from freehold.store.recordings import RecordingRows
 from freehold.store.webhooks import WebhookRows
+from freehold.testing import server
 
 CLOCK = HandClock()
 NOW_US = CLOCK.now_us()
@@ -228,6 +229,19 @@ async def test_what_a_client_deletes_goes_in_slices_too(store: Store) -> None:
         tables.files,
     ):
         assert await count(store, table) == 0, table.name
+
+
+async def test_a_session_with_a_long_log_goes_in_slices(database_url: str) -> None:
+    async with server(settings={"database": database_url}) as running:
+        beta, store = running.client.beta, running.application.store
+        agent = await beta.agents.create(name="one", model="claude-haiku-5-5")
+        environment = await beta.environments.create(name="one")
+        session = await beta.sessions.create(agent=agent.id, environment_id=environment.id)
+        event = {"session_id": session.id, "type": "user.message", "body": "{}", "epoch": 0, "processed_us": NOW_US}
+        log = [{**event, "seq": number, "id": f"sevt_{number}"} for number in range(1000, 1000 + MANY)]
+        await put(store, tables.events, log)
+        await in_slices(store, lambda _: beta.sessions.delete(session.id), least=5)
+        assert (await count(store, tables.events), await count(store, tables.sessions)) == (0, 0)
 
 
 async def test_a_collection_of_many_documents_goes_in_slices(store: Store) -> None:

@@ -37,6 +37,7 @@ from freehold.store.sessions import (
     SessionRows,
     delete_resource,
     delete_session,
+    forget_log,
     insert_resource,
     insert_session,
     read_resource,
@@ -233,12 +234,19 @@ class Sessions:
         return row
 
     async def delete(self, workspace_id: str, session_id: str) -> None:
-        """Delete it with its log, files and workspace; streams of it end.
+        """Delete it with its log, files and workspace; streams of it end. A log goes a slice at a time, and so that
+        nobody goes on with half of it the session is archived before.
 
         Raises:
             NotFound: no such session.
             InvalidRequest: it works.
         """
+
+        async def end(connection: Connection) -> None:
+            row = await read_session(connection, workspace_id, session_id, lock=True)
+            _refuse_busy(row, "deleted")
+            archived = {"status": "terminated", "archived_us": row.archived_us or self._clock.now_us()}
+            await update_session(connection, session_id, archived)
 
         async def op(connection: Connection) -> None:
             _refuse_busy(await read_session(connection, workspace_id, session_id, lock=True), "deleted")
@@ -246,6 +254,8 @@ class Sessions:
             await work.end_session(connection, session_id, self._clock.now_us(), deleted=True)
             await announce(connection, workspace_id, "session.deleted", session_id, now_us=self._clock.now_us())
 
+        await self._store.write(end)
+        await forget_log(self._store, session_id)
         await self._store.write(op, wake=[session_id, inbox(session_id)])
         await self._close_box(session_id)
         await self._forget(workspace_id, session_id)

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.errors import NotFound
 from freehold.store.engine import Store
+from freehold.store.forgetting import forget
 from freehold.store.keyset import page as page_of
-from freehold.store.tables import session_resources, sessions
+from freehold.store.tables import events, session_resources, sessions, tool_calls
 
 Json = dict[str, Any]
 
@@ -154,6 +155,12 @@ async def update_session(connection: AsyncConnection, session_id: str, changes: 
 async def delete_session(connection: AsyncConnection, session_id: str) -> None:
     """Delete it with its log, queue, journal and resources."""
     await connection.execute(delete(sessions).where(sessions.c.id == session_id))
+
+
+async def forget_log(store: Store, session_id: str) -> None:
+    """Delete the log of a session that nobody works on any more, a slice at a time."""
+    await forget(store, events.c.id, events.c.session_id == session_id)
+    await forget(store, tool_calls.c.event_id, tool_calls.c.session_id == session_id)
 
 
 async def insert_resource(connection: AsyncConnection, session_id: str, row: ResourceRow) -> None:
