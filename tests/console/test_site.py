@@ -88,3 +88,13 @@ async def test_whoever_changes_the_theme_comes_back_to_the_same_search(api: Api,
         headers = {"origin": "http://here", "referer": came_from}
         answered = await web.post("/console/preferences", data=sent, headers=headers)
         assert answered.headers["location"] == goes_to
+
+
+async def test_more_keys_than_one_page_are_a_page_further(api: Api, web: httpx2.AsyncClient) -> None:
+    key = {**ME, "workspace_id": "wrkspc_1", "hint": "abcd", "created_at": "2026-11-29T06:00:00Z", "revoked_at": None}
+    api.answers["/freehold/v1/me"] = 200, json.dumps({**key, "role": "admin"}).encode()
+    api.answers["/freehold/v1/keys"] = 200, json.dumps({"data": [key], "next_page": "p 2"}).encode()
+    for path in ("/freehold/v1/budgets", "/freehold/v1/workspaces"):
+        api.answers[path] = 200, b'{"data": []}'
+    await log_in(web)
+    assert 'href="/console/keys?page=p%202"' in (await web.get("/console/keys")).text

@@ -60,12 +60,15 @@ async def audit(visit: Visit) -> Response:
 
 
 async def _page(visit: Visit, made: dict[str, Any] | None = None) -> Response:
-    keys = (await visit.api.get("/freehold/v1/keys", {"limit": 100}))["data"] if visit.admin else [visit.me]
+    keys: dict[str, Any] = {"data": [visit.me]}
+    if visit.admin:
+        keys = await visit.api.get("/freehold/v1/keys", {"limit": 100, "page": visit.asked("page")})
     budgets = (await visit.api.get("/freehold/v1/budgets", {"limit": 100}))["data"]
     workspaces = (await visit.api.get("/freehold/v1/workspaces", {"limit": 100}))["data"] if visit.admin else []
     return visit.show(
         "keys.html",
-        keys=keys,
+        keys=keys["data"],
+        next_page=keys.get("next_page"),
         budgets=[line for budget in budgets for line in accounts(budget)],
         workspaces=workspaces,
         made=made,
