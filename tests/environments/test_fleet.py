@@ -21,6 +21,8 @@ class Counting(Local):
 
     opened = 0
     fails = False
+    stuck = 0
+    """So many boxes cannot be closed at first."""
 
     def __init__(self, *, unsafe_no_isolation: bool) -> None:
         super().__init__(unsafe_no_isolation=unsafe_no_isolation)
@@ -33,7 +35,17 @@ class Counting(Local):
         await self.gate.wait()
         if self.fails:
             raise BoxFailed("on purpose")
-        return await super().open(spec)
+        box = await super().open(spec)
+        close = box.close
+
+        async def closing() -> None:
+            if self.stuck:
+                self.stuck -= 1
+                raise OSError("on purpose")
+            await close()
+
+        box.close = closing  # type: ignore[method-assign]
+        return box
 
 
 @pytest.fixture
@@ -126,6 +138,20 @@ async def test_the_sweep_runs_by_itself(fleet: Fleet, root: Path, clock: HandClo
         while fleet.is_open(wanted.session_id):  # noqa: ASYNC110 (nothing tells when a sweep has ended)
             await asyncio.sleep(0)
     task.cancel()
+
+
+async def test_a_box_that_cannot_be_closed_keeps_no_other_open(
+    fleet: Fleet, root: Path, clock: HandClock, backend: Counting
+) -> None:
+    first, second = spec(root), spec(root)
+    for wanted in (first, second):
+        await bash(fleet, wanted, "true")
+    backend.stuck = 1
+    await clock.advance(700)
+    await fleet.sweep()
+    assert fleet.count() == 1
+    await fleet.sweep()
+    assert fleet.count() == 0
 
 
 async def test_a_dead_box_is_replaced_by_the_next_call(fleet: Fleet, root: Path, backend: Counting) -> None:

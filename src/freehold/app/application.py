@@ -70,6 +70,8 @@ class Application:
                 name="sweep",
             ),
         ]
+        for task in self._tasks:
+            task.add_done_callback(told_when_ended)
 
     def drain(self) -> None:
         """The server was asked to stop: end the streams that would never end, so that it can."""
@@ -105,6 +107,12 @@ class Application:
         if loaded := sorted(name for name, one in self._parts.toolboxes.items() if not isinstance(one, Shared)):
             lines.append(f"toolboxes: {', '.join(loaded)}")
         return lines
+
+
+def told_when_ended(task: asyncio.Task[None]) -> None:
+    """Work that nobody asks for has ended by itself, which nobody would notice."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("the work on %s has ended, until a restart", task.get_name(), exc_info=error)
 
 
 async def _sweep(tidies: Sequence[Callable[[], Awaitable[None]]], clock: Clock) -> None:

@@ -316,6 +316,9 @@ class LocalEngine:
             except Unavailable as error:
                 log.warning("leases of batch items cannot be renewed now: %s", error.message)
                 continue
+            except Exception:  # the outer edge of a job: without it all that is under way here would be done twice
+                log.exception("leases of batch items could not be renewed; it goes on")
+                continue
             for batch_id, places in lost.items():
                 if batch_id in self._held:
                     self._held[batch_id] -= places

@@ -20,6 +20,8 @@ from freehold.environments.workdirs import Workdir
 log = logging.getLogger(__name__)
 _FAILED_S = 60.0
 """How long it is remembered that a box did not open ahead of its first call."""
+_SWEEP_LEAST_S = 0.5
+"""Between two looks for idle boxes, however short they are kept."""
 _WORDS = 500
 SHELL_LOST = (
     "[The box was opened anew since the last call: shell state is gone (variables, current directory, background "
@@ -162,12 +164,15 @@ class Fleet:
         surplus = len(self._berths) - self._settings.max_boxes
         for place, (used_ns, session_id) in enumerate(idle):
             if place < surplus or now_ns - used_ns >= self._settings.box_idle_s * 1e9:
-                await self._close_if_idle(session_id)
+                try:
+                    await self._close_if_idle(session_id)
+                except Exception:  # the outer edge of a job: one that cannot be closed keeps no other open
+                    log.exception("the idle box of %s could not be closed; it is tried again", session_id)
 
     async def run(self) -> None:
         """Sweep for ever; `app/` starts this as a task and cancels it."""
         while True:
-            await self._clock.sleep(min(30.0, self._settings.box_idle_s / 4))
+            await self._clock.sleep(min(30.0, max(_SWEEP_LEAST_S, self._settings.box_idle_s / 4)))
             await self.sweep()
 
     async def close(self) -> None:
