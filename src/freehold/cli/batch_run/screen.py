@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from freehold.money import NANODOLLARS_PER_CENT
@@ -34,7 +35,7 @@ def watch(console: Console, batch_ids: Sequence[str], look: Callable[[str], Mapp
                 return seen
             paused = next((one["paused"] for one in seen if one["paused"]), None)
             if paused:
-                bar.update(task, description="paused", told=paused)
+                bar.update(task, description="paused", told=escape(paused))
             time.sleep(_POLL_S)
 
 

@@ -15,15 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anthropic import APIError
+from anthropic import APIConnectionError, APIError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from freehold.cli.batch_run.inputs import BadInput, Row
 from freehold.cli.batch_run.notes import CannotResume
 from freehold.cli.batch_run.plan import Plan
 from freehold.cli.batch_run.screen import dollars
-from freehold.cli.calling import Refused, Server
+from freehold.cli.calling import NoServer, Refused, Server
 from freehold.cli.official import client_of
 from freehold.cli.running.prepare import Task, begin, resolved
 from freehold.errors import FreeholdError
@@ -80,7 +81,8 @@ class SessionRun:
         bad = sum(not line["ok"] for line in lines.values())
         cost = sum(line["cost_nanodollars"] for line in lines.values())
         told = f", [red]{bad} failed[/red]" if bad else ", none failed"
-        console.print(f"[bold]{len(rows) - bad} sessions done[/bold]{told}, {dollars(cost)}, in {self._out}")
+        where = escape(str(self._out))
+        console.print(f"[bold]{len(rows) - bad} sessions done[/bold]{told}, {dollars(cost)}, in {where}")
         self._notes.unlink(missing_ok=True)
         return bad
 
@@ -112,6 +114,8 @@ class SessionRun:
             session_id = self._begun.get(index) or self._begin(client, index, row)
             line["session"] = session_id
             line |= self._ended(client, session_id)
+        except (NoServer, APIConnectionError):
+            raise  # what was begun goes on without us, and --resume looks at it again
         except FreeholdError as error:
             line["error"] = error.message
         except APIError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from freehold.cli.batch_run.run import Verdicts
@@ -21,7 +22,7 @@ def summary(console: Console, server: Server, ids: Sequence[str], out: Path, fin
     seen = [server.get(f"{_PATH}/{one}/progress") for one in ids]
     cost = sum(one["cost_nanodollars"] for one in seen)
     failed = f", [red]{final.bad} failed[/red]" if final.bad else ", none failed"
-    console.print(f"[bold]{final.good} answers[/bold]{failed}, in {out}")
+    console.print(f"[bold]{final.good} answers[/bold]{failed}, in {escape(str(out))}")
     tokens = [sum(one[name] for one in seen) for name in ("input_tokens", "output_tokens")]
     each = f", {dollars(cost // max(1, final.good))} an answer" if final.good else ""
     console.print(f"{tokens[0]:,} tokens in, {tokens[1]:,} out, [bold]{dollars(cost)}[/bold]{each}")
