@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ class Leaving(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        made = {"id": "sesn_1"} if self.path.partition("?")[0] == "/v1/sessions" else {"data": []}
+        made: dict[str, Any] = {"id": "sesn_1"} if self.path.partition("?")[0] == "/v1/sessions" else {"data": []}
         body = json.dumps(made).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")

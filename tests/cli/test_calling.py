@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -67,7 +67,11 @@ def test_what_breaks_off_or_speaks_something_else_is_told_as_that(sent: bytes, t
             connection.recv(65_536)
             connection.sendall(sent)
 
-    for ask in (lambda server: server.get("/x"), lambda server: server.exchange("/x", b"{}", {})):
+    ways: list[Callable[[Server], object]] = [
+        lambda server: server.get("/x"),
+        lambda server: server.exchange("/x", b"{}", {}),
+    ]
+    for ask in ways:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             thread = threading.Thread(target=once)
             thread.start()
