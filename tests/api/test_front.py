@@ -112,3 +112,65 @@ async def test_requests_of_one_connection_are_told_apart_by_their_headers() -> N
         assert seen == [200, 401, 200, 200, 401]
         await until(lambda: len(house.rows) == 5)
         assert [row.task_type for row in house.rows] == [None, None, "sorting", None, None]
+
+
+def asking(text: str, key: str = KEY, more: str = "") -> bytes:
+    body = json.dumps({**BODY, "messages": [{"role": "user", "content": text}]}).encode()
+    head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{more}"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def answers(raw: RawClient, count: int) -> list[int]:
+    seen = []
+    for _ in range(count):
+        status, headers = await raw.head()
+        await raw.body(headers)
+        seen.append(status)
+    return seen
+
+
+async def test_a_request_whose_head_has_come_before_is_taken_with_its_own_body() -> None:
+    texts = ["a", "b" * 10, "c" * 1000, "d", "e" * 100_000, "f"]
+    async with through(FrontProtocol) as house, RawClient.connected(house.url) as raw:
+        for text in texts:
+            raw.writer.write(asking(text))
+            assert await answers(raw, 1) == [200]
+        asked = [json.loads(call.body)["messages"][0]["content"] for call in house.upstream.requests]
+        assert asked == texts
+        await until(lambda: len(house.rows) == len(texts))
+
+
+async def test_a_head_that_has_come_before_serves_no_other_request() -> None:
+    stranger = "sk-fh-" + "x" * 43
+    usual = asking("a")
+    bad = usual.replace(b'"messages"', b'"massages"')
+    async with through(FrontProtocol) as house, RawClient.connected(house.url) as raw:
+        for requests, expected in (
+            ([usual], [200]),
+            ([usual], [200]),
+            ([asking("a", stranger)], [401]),
+            ([usual], [200]),
+            ([usual], [200]),
+            ([bad], [400]),
+            ([asking("a", more="x-freehold-nonsense: 1\r\n")], [400]),
+            ([usual], [200]),
+            ([b"GET /v1/messages HTTP/1.1\r\nhost: x\r\n\r\n", usual], [405, 200]),
+            ([usual, usual, bad], [200, 200, 400]),
+            ([usual], [200]),
+        ):
+            raw.writer.write(b"".join(requests))
+            assert await answers(raw, len(expected)) == expected
+
+
+async def test_a_body_that_looks_like_a_request_stays_a_body() -> None:
+    usual = asking("a")
+    inner = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(usual)
+    async with through(FrontProtocol) as house, RawClient.connected(house.url) as raw:
+        for _ in range(3):
+            raw.writer.write(usual)
+            assert await answers(raw, 1) == [200]
+        raw.writer.write(inner)
+        await asyncio.sleep(0.05)
+        raw.writer.write(usual)
+        assert await answers(raw, 1) == [401]
+        assert len(house.upstream.requests) == 3

@@ -20,7 +20,7 @@ from freehold.api.messages import ROUTES, Asked, MessagesRoute
 from freehold.api.strict_http import StrictProtocol
 from freehold.calls import Headers, Read, pour
 from freehold.errors import FreeholdError, InvalidRequest
-from freehold.wire.repeated import Repeated
+from freehold.wire.repeated import Repeated, SameHead
 
 _CONTINUE = b"100-continue"
 _EXPECT = b"expect"
@@ -43,7 +43,10 @@ class FrontProtocol(StrictProtocol):
         self._rested_s = 0.0
         self._resting = False
         self._known = Repeated([])
+        self._repeats: tuple[str, bytes, MessagesRoute] | None = None
+        self._same: SameHead | None = None
         self._in_head = False
+        self._in_message = False
         self._heads = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,13 +67,18 @@ class FrontProtocol(StrictProtocol):
         """See `asyncio.Protocol`."""
         if self._refused:
             return
+        if self._same is not None and self._resting and not self._in_message and self._is_again(self._same, data):
+            return
         self._resting = False
+        heads = self._heads if not self._in_message else -1
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
             self.send_400_response("")
         except httptools.HttpParserUpgrade:
             self._unsupported_upgrade_warning()
+        if self._repeats is not None and self._heads == heads + 1:  # the one that these bytes begin with
+            self._same = SameHead.of(data)
         if self._in_head or self._head_bytes:
             self.count_head(len(data))
         elif self._coming is not None:
@@ -117,7 +125,8 @@ class FrontProtocol(StrictProtocol):
         self.expect_100_continue = False
         self.headers = []
         self._length: bytes | None = None
-        self._in_head = True
+        self._in_head = self._in_message = True
+        self._repeats = self._same = None
         self._heads += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -135,10 +144,13 @@ class FrontProtocol(StrictProtocol):
         found = self._doors.get(path)
         if found is not None and self._is_usual(found[1]):
             name, door = found
+            keep_alive = self.parser.should_keep_alive()
             if not self._known.are(self.headers):
                 self._known = Repeated(self.headers)
+            elif keep_alive:
+                self._repeats = name, query, door
             asked = Asked(name, self._known, query, door.clock.monotonic_ns())
-            self._coming = Direct(self, door, asked, keep_alive=self.parser.should_keep_alive())
+            self._coming = Direct(self, door, asked, keep_alive=keep_alive)
             return
         url, headers = self.url, self.headers
         if self._length is not None:
@@ -158,10 +170,24 @@ class FrontProtocol(StrictProtocol):
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
+        self._in_message = False
         if self._coming is not None:
             self.begin(self._coming.is_here())
         else:
             super().on_message_complete()
+
+    def _is_again(self, same: SameHead, data: bytes) -> bool:
+        """Whether these bytes are the request before with another body: then it is begun, past the parser."""
+        body = same.body_of(data)
+        if body is None or self._repeats is None or len(body) > self._repeats[2].body_limit_bytes:
+            return False
+        name, query, door = self._repeats
+        self._resting = False
+        self._heads += 1
+        asked = Asked(name, self._known, query, door.clock.monotonic_ns())
+        self._coming = Direct(self, door, asked, keep_alive=True)
+        self.begin(body)
+        return True
 
     def _is_usual(self, door: MessagesRoute) -> bool:
         parser, length = self.parser, self._length or b""

@@ -72,7 +72,6 @@ class Connection(asyncio.Protocol):
         self._held_bytes = 0
         self._head_bytes = 0
         self.got_head = False
-        self._framed = False
         self.done = False
         self._keep = False
 
@@ -193,7 +192,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`. An answer without length and chunks ends here."""
-        if self.got_head and not self._framed and not self.done:
+        if self.got_head and not self.done and not self._is_framed():
             self.done = True
             self._wake()
         return False
@@ -217,24 +216,18 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
-        name = name.lower()
-        if name in _FRAMING:
-            self._framed = True
-        self.headers.append((name, value.rstrip()))
+        self.headers.append((name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         self.status = self._parser.get_status_code()
         if self.status >= 200:
             self.got_head = True
-            if self.status in (204, 304):
-                self._framed = True
 
     def on_message_complete(self) -> None:
         """Called by the parser. The only moment at which it knows whether the connection may be kept."""
         if not self.got_head:  # an interim answer (100, 103): the real one follows
             self.headers = []
-            self._framed = False
             return
         self.done = True
         self._keep = self._parser.should_keep_alive()
@@ -259,6 +252,9 @@ class Connection(asyncio.Protocol):
             waiter, self._waiter = self._waiter, None
             if waiter is not None and not waiter.done():
                 waiter.set_exception(error)
+
+    def _is_framed(self) -> bool:
+        return self.status in (204, 304) or any(name in _FRAMING for name, _ in self.headers)
 
     def _is_satisfied(self) -> bool:
         if self.done:
