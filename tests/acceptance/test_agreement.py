@@ -11,8 +11,6 @@ import json
 import random
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -30,6 +28,7 @@ from benchmarks.gateway.run import RESULTS, about
 from freehold.launch import ServerProcess
 from freehold.money import nanodollars
 from freehold.telemetry.calls import TOKENS
+from tests.cli.commands import freehold
 
 MODELS = ["claude-haiku-4-5", "claude-haiku-5-5", "claude-sonnet-5-5", "no-such-model"]
 TASKS = [None, "summarise", "translate"]
@@ -195,9 +194,10 @@ class Places:
         assert found["freehold_calls_total"] == calls
 
     def command_line(self) -> None:
-        command = [sys.executable, "-m", "freehold", "usage", "--by", "day,key,model,user,task_type", "--json"]
-        command += ["--url", self._server.address, "--key-file", str(self._server.data / "admin-key")]
-        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+        command = ["usage", "--by", "day,key,model,user,task_type", "--json", "--url", self._server.address]
+        done = freehold(*command, "--key-file", self._server.data / "admin-key")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
         for name, value in self.wanted.items():
             assert told["total"][name] == sum(row[name] for row in told["data"]) == value, name
 

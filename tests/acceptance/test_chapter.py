@@ -17,6 +17,7 @@ import pytest
 
 from freehold.launch import ServerProcess
 from freehold.testing import plugin
+from tests import programs
 
 claude, claude_station = plugin.claude, plugin.claude_station
 """The fixtures of the public test kit, for this file."""
@@ -55,13 +56,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, claude_station: plugin.Stat
 def test_a_listing_runs_and_says_what_it_should(name: str, server: ServerProcess, claude: plugin.Claude) -> None:
     if name == "back_off.py":
         claude.fault("overloaded", times=2)
-    done = subprocess.run(
-        [sys.executable, str(CHAPTER / name)],
+    done = programs.run(
+        CHAPTER / name,
         env={**os.environ, "ANTHROPIC_BASE_URL": server.address, "ANTHROPIC_API_KEY": server.key},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     for pattern in SAYS[name]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from freehold.launch import ServerProcess
+from tests import programs
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = [_ROOT / "docs" / "guides" / name for name in ("caching.md", "routing.md", "context.md")]
@@ -29,13 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def _run(server: ServerProcess, *command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *command],
-        env={**os.environ, "ANTHROPIC_BASE_URL": server.address, "ANTHROPIC_API_KEY": server.key},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = programs.run(
+        *command, env={**os.environ, "ANTHROPIC_BASE_URL": server.address, "ANTHROPIC_API_KEY": server.key}
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -112,6 +106,5 @@ def test_the_settings_of_the_guides_are_settings(tmp_path: Path) -> None:
         for number, text in enumerate(blocks):
             file = tmp_path / f"{page.stem}{number}.toml"
             file.write_text(text)
-            command = [sys.executable, "-m", "freehold", "config", "--config", str(file)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            done = programs.run("-m", "freehold", "config", "--config", file)
             assert done.returncode == 0, done.stderr + text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from freehold.launch import ServerProcess
+from tests import programs
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAYS = {
@@ -30,13 +29,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.mark.parametrize("name", sorted(SAYS))
 def test_an_example_runs_and_says_what_it_should(server: ServerProcess, name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
+    done = programs.run(
+        EXAMPLES / name,
         env={**os.environ, "ANTHROPIC_BASE_URL": server.address, "ANTHROPIC_API_KEY": server.key},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     for text in SAYS[name]:

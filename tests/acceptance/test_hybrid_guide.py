@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from freehold.launch import ServerProcess
+from tests import programs
 from tests.contract.manifest import proves
 from tests.typescript import sdk_folder
 
@@ -38,9 +39,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Made as the guide says."""
     folder = tmp_path_factory.mktemp("hybrid")
     with ServerProcess(folder, arguments=["--upstream", "simulator"]) as server:
-        environment = _run([sys.executable, str(_SOURCES / "environment.py")], server).strip()
-        create = [sys.executable, "-m", "freehold", "keys", "create", "laptop", f"--environment={environment}"]
-        yield Place(server, environment, _run([*create, f"--data={folder}"], server).splitlines()[0])
+        environment = _run([_SOURCES / "environment.py"], server).strip()
+        create = ["-m", "freehold", "keys", "create", "laptop", f"--environment={environment}", f"--data={folder}"]
+        yield Place(server, environment, _run(list(create), server).splitlines()[0])
 
 
 def test_every_program_of_the_guide_is_a_tested_file() -> None:
@@ -84,12 +85,11 @@ def _worker(command: list[str], place: Place, folder: Path) -> Iterator[None]:
 
 
 def _task(place: Place) -> list[str]:
-    command = [sys.executable, str(_SOURCES / "task.py")]
-    return _run(command, place.server, ANTHROPIC_ENVIRONMENT_ID=place.environment).splitlines()
+    return _run([_SOURCES / "task.py"], place.server, ANTHROPIC_ENVIRONMENT_ID=place.environment).splitlines()
 
 
-def _run(command: list[str], server: ServerProcess, **more: str) -> str:
+def _run(command: list[str | Path], server: ServerProcess, **more: str) -> str:
     given = {"ANTHROPIC_BASE_URL": server.address, "ANTHROPIC_API_KEY": server.key, **more}
-    done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, timeout=60, check=False)
+    done = programs.run(*command, env={**os.environ, **given})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from freehold import testing
 from freehold.launch import ServerProcess
+from tests import programs
 from tests.environments.conftest import require_bubblewrap
 from tests.gateway.house import served
 from tests.package_index import package_index
@@ -34,15 +33,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
 
 def _run(address: tuple[str, str], name: str, folder: Path) -> str:
     url, key = address
-    done = subprocess.run(
-        [sys.executable, str(_SOURCES / name)],
-        cwd=folder,
-        env={**os.environ, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": key},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    env = {**os.environ, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": key}
+    done = programs.run(_SOURCES / name, cwd=folder, env=env, timeout_s=120)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

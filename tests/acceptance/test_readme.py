@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from freehold.launch import ServerProcess
+from tests import programs
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -23,9 +22,7 @@ def test_the_blocks_of_the_readme_run_one_after_the_other(tmp_path: Path) -> Non
     company.write_text(tools, "utf-8")
     with ServerProcess(tmp_path / "freehold-data", tools=[company], arguments=["--upstream=simulator"]) as server:
         script = (first + second).replace("http://127.0.0.1:8788", server.address)
-        done = subprocess.run(
-            [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
-        )
+        done = programs.run("-c", script, cwd=tmp_path, timeout_s=100)
     assert done.returncode == 0, done.stderr
     assert "Li Na, gold, Chengdu" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("session.status_idle")

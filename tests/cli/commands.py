@@ -10,25 +10,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import programs
+
 
 def freehold(
     *arguments: str | Path,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    stdin: str | None = None,
+    stdin: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """`freehold ARGUMENTS`, without the FREEHOLD_* and ANTHROPIC_* variables of whoever runs the tests."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FREEHOLD_", "ANTHROPIC_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "freehold", *map(str, arguments)],
-        cwd=cwd,
-        env={**inherited, "COLUMNS": "80", "NO_COLOR": "1", **(environment or {})},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = {**inherited, "COLUMNS": "80", "NO_COLOR": "1", **(environment or {})}
+    return programs.run("-m", "freehold", *arguments, cwd=cwd, env=env, stdin=stdin)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs" / "guides" / "test-your-claude-code.md"
 _SOURCES = _ROOT / "docs_src" / "simulator"
@@ -32,8 +34,11 @@ def environment() -> Iterator[dict[str, str]]:
             process.terminate()
 
 
-def _run(command: list[str], environment: dict[str, str], folder: Path) -> str:
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+def _python(environment: dict[str, str], folder: Path, *command: str | Path) -> str:
+    return _said(programs.run(*command, cwd=folder, env=environment))
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -51,19 +56,19 @@ def test_every_block_is_a_tested_file() -> None:
 
 
 def test_the_first_minute(environment: dict[str, str]) -> None:
-    assert (
-        _run([sys.executable, str(_SOURCES / "first.py")], environment, _SOURCES) == "get_weather {'city': 'Paris'}\n"
-    )
+    assert _python(environment, _SOURCES, _SOURCES / "first.py") == "get_weather {'city': 'Paris'}\n"
 
 
 def test_the_faults(environment: dict[str, str]) -> None:
-    out = _run([sys.executable, str(_SOURCES / "faults.py")], environment, _SOURCES)
+    out = _python(environment, _SOURCES, _SOURCES / "faults.py")
     assert out.startswith("529 2\n") and out.endswith("in the middle: overloaded_error\n")
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_admin_calls(environment: dict[str, str]) -> None:
-    out = _run(["bash", "-e", str(_SOURCES / "admin.sh")], environment, _SOURCES)
+    command = ["bash", "-e", str(_SOURCES / "admin.sh")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    out = _said(done)
     assert '"kind":"api_error"' in out and '"stopped":false' in out and '"nanodollars"' in out
 
 
@@ -72,11 +77,11 @@ def test_the_pytest_files(environment: dict[str, str], tmp_path: Path) -> None:
         if path.is_file():
             shutil.copy(path, tmp_path)
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["freehold.testing.plugin"]\n')
-    out = _run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."], environment, tmp_path)
+    out = _python(environment, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
     assert "4 passed" in out
 
 
 def test_the_replay(environment: dict[str, str], tmp_path: Path) -> None:
-    out = _run([sys.executable, str(_SOURCES / "replay.py"), str(tmp_path / "kept")], environment, tmp_path)
+    out = _python(environment, tmp_path, _SOURCES / "replay.py", tmp_path / "kept")
     assert out == "6 * 7 = 42\n"
     assert len(list((tmp_path / "kept").iterdir())) == 1
