@@ -6,13 +6,11 @@ it, and `database_urls` makes several. Without PostgreSQL such a test is skipped
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,16 @@ import pytest
 
 from freehold.clock import SystemClock
 from freehold.store.engine import Store
+from freehold.testing.schema import empty_database
 
 KINDS = ("sqlite", "postgresql")
+
+
+def slice_on(kind: str) -> pytest.MarkDecorator:
+    """For long tests: `make test` plays them on that database, `make soak` on both."""
+    return pytest.mark.parametrize(
+        "database_kind", [pytest.param(one, marks=() if one == kind else (pytest.mark.soak,)) for one in KINDS]
+    )
 
 
 class Postgres:
@@ -113,19 +119,6 @@ def postgres() -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the newest schema and nothing in it, to copy."""
-    path = tmp_path_factory.mktemp("sqlite") / "template.db"
-
-    async def make() -> None:
-        await (await Store.open(f"sqlite:///{path}", clock=SystemClock())).close()
-
-    with ThreadPoolExecutor(1) as beside:  # the test's own loop may be running
-        beside.submit(asyncio.run, make()).result()
-    return path
-
-
 @pytest.fixture(params=KINDS)
 def database_kind(request: pytest.FixtureRequest) -> str:
     """`sqlite` and `postgresql`, one after the other; parametrise it to run on one only."""
@@ -136,7 +129,7 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 async def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The address of a database that nobody else uses."""
     if database_kind == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "freehold.db")
+        (tmp_path / "freehold.db").write_bytes(empty_database())
         yield f"sqlite:///{tmp_path / 'freehold.db'}"
         return
     server: Postgres = request.getfixturevalue("postgres")

@@ -13,6 +13,7 @@ from anthropic import APIConnectionError, AsyncAnthropic
 
 from freehold.launch import NotStarted, ServerProcess
 from tests.batches.house import message, requests
+from tests.databases import slice_on
 from tests.scripted_upstream import Line, Request, ScriptedUpstream, scripted
 
 POINTS = ("batch_claimed", "batch_answered", "batch_in_commit", "batch_completed")
@@ -117,6 +118,7 @@ def names(count: int) -> list[str]:
     return [f"item-{number}" for number in range(count)]
 
 
+@slice_on("postgresql")
 async def test_two_servers_share_a_batch_and_two_kills_cost_only_the_calls_in_flight(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -139,6 +141,7 @@ async def test_twenty_kills_during_ten_thousand_items_lose_and_double_nothing(
     assert found == names(10_000)
 
 
+@slice_on("sqlite")
 async def test_a_server_that_dies_while_a_batch_comes_in_leaves_nothing_to_see(
     database_url: str, tmp_path: Path
 ) -> None:

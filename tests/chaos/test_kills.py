@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.theatre import HELLO, open_theatre
+from tests.databases import KINDS
 
 POINTS = (
     "after_acquire",
@@ -21,22 +22,28 @@ POINTS = (
     "before_idle",
     "after_idle",
 )
-SLICE = {("after_reply", 1), ("in_tool", 2), ("before_result", 1), ("after_started", 3), ("streaming", 3)}
-"""What `make test` plays; `make soak` plays all points, each at its first, second and third hit."""
+SLICE = {
+    ("after_reply", 1, "postgresql"),
+    ("in_tool", 2, "sqlite"),
+    ("before_result", 1, "postgresql"),
+    ("after_started", 3, "sqlite"),
+    ("streaming", 3, "postgresql"),
+}
+"""What `make test` plays; `make soak` plays all points on both databases, each at its first, second and third hit."""
 
 
 def _all() -> list[object]:
-    made: list[object] = []
-    for point in POINTS:
-        for hit in (1, 2, 3):
-            marks = () if (point, hit) in SLICE else (pytest.mark.soak,)
-            made.append(pytest.param(point, hit, id=f"{point}-{hit}", marks=marks))
-    return made
+    return [
+        pytest.param(point, hit, kind, marks=() if (point, hit, kind) in SLICE else (pytest.mark.soak,))
+        for kind in KINDS
+        for point in POINTS
+        for hit in (1, 2, 3)
+    ]
 
 
-@pytest.mark.parametrize(("point", "hit"), _all())
+@pytest.mark.parametrize(("point", "hit", "database_kind"), _all())
 async def test_after_a_kill_the_session_goes_on_by_the_rules(
-    point: str, hit: int, database_url: str, tmp_path: Path
+    point: str, hit: int, database_kind: str, database_url: str, tmp_path: Path
 ) -> None:
     async with open_theatre(tmp_path, database_url) as theatre:
         await theatre.start(f"{point}:{hit}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.theatre import HELLO, ROUNDS, Theatre, open_theatre, stream
+from tests.databases import slice_on
 from tests.scripted_upstream import Line, Request
 
 LONG_TOKENS = 170_000
@@ -38,6 +39,7 @@ def compactions(events: list[Any]) -> int:
     return sum(event.type == "agent.thread_context_compacted" for event in events)
 
 
+@slice_on("postgresql")
 @pytest.mark.parametrize(
     ("point", "hit"),
     [
@@ -58,6 +60,7 @@ async def test_a_kill_inside_a_compaction_loses_nothing(
         assert await theatre.broken_rules(session) == []
 
 
+@slice_on("sqlite")
 async def test_a_kill_in_a_stop_by_the_budget_leaves_a_session_that_goes_on_when_it_is_raised(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -72,6 +75,7 @@ async def test_a_kill_in_a_stop_by_the_budget_leaves_a_session_that_goes_on_when
         assert await theatre.broken_rules(session) == []
 
 
+@slice_on("postgresql")
 async def test_a_session_waits_for_a_person_across_a_kill(database_url: str, tmp_path: Path) -> None:
     async with open_theatre(tmp_path, database_url) as theatre:
         await theatre.start("after_idle:1")

@@ -12,6 +12,7 @@ from anthropic import APIError
 
 from freehold.launch import ServerProcess
 from tests.chaos.theatre import HELLO, Theatre, open_theatre
+from tests.databases import slice_on
 
 
 class Follower:
@@ -53,6 +54,7 @@ class Follower:
             self.ended.set()
 
 
+@slice_on("sqlite")
 async def test_a_reader_that_reconnects_sees_every_event_once(database_url: str, tmp_path: Path) -> None:
     async with open_theatre(tmp_path, database_url) as theatre:
         await theatre.start("before_result:2")
@@ -73,6 +75,7 @@ async def test_a_reader_that_reconnects_sees_every_event_once(database_url: str,
         assert await theatre.broken_rules(session) == []
 
 
+@slice_on("postgresql")
 async def test_a_reader_that_goes_to_another_server_sees_every_event_once(database_url: str, tmp_path: Path) -> None:
     async with open_theatre(tmp_path, database_url) as theatre:
         await theatre.start("before_result:2")

@@ -147,13 +147,12 @@ class Theatre:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    events: list[Any] = [event async for event in client.beta.sessions.events.list(session)]
-                    idle = [event for event in events if event.type == "session.status_idle"]
-                    if idle and events[-1].type == "session.status_idle":
-                        if idle[-1].stop_reason.type != "requires_action":
-                            return events
-                        await self._confirm(client, session, idle[-1].stop_reason.event_ids)
-                    await asyncio.sleep(0.02)  # polling from outside: there is nothing else to wait on
+                    newest: Any = (await client.beta.sessions.events.list(session, order="desc", limit=1)).data
+                    if newest and newest[0].type == "session.status_idle":
+                        if newest[0].stop_reason.type != "requires_action":
+                            return [event async for event in client.beta.sessions.events.list(session)]
+                        await self._confirm(client, session, newest[0].stop_reason.event_ids)
+                    await asyncio.sleep(0.05)  # polling from outside: there is nothing else to wait on
         except APIConnectionError:
             return None
 

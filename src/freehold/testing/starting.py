@@ -19,6 +19,7 @@ from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock, SystemClock
 from freehold.config import load
 from freehold.testing.running import Running
+from freehold.testing.schema import empty_database
 from freehold.toolboxes.base import Toolbox
 from freehold.upstreams.base import Upstream
 
@@ -69,6 +70,8 @@ async def server(
     with contextlib.ExitStack() as folders:
         folder = data or Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="freehold-test-")))
         flags = {"upstream": "simulator", "admin_key": key, **(settings or {}), "data": folder}
+        if data is None:
+            (folder / "freehold.db").write_bytes(empty_database())
         if tools:
             flags["tools"] = [str(path) for path in tools]
         configuration = load(sections(), flags=flags, environment={})
