@@ -19,6 +19,8 @@ from sqlalchemy import select
 
 from freehold.clock import SystemClock
 from freehold.money import nanodollars
+from freehold.simulator.claude import Claude
+from freehold.simulator.http import key_name
 from freehold.simulator.pace import Pace, Spread
 from freehold.simulator.served import Served, Settings
 from freehold.store import ledger as rows
@@ -35,8 +37,10 @@ LIMITS = {"organization": "3", "workspace": "2.5", "key": "1.2", "user": "0.8"}
 class Worker:
     """One process that is made to be killed."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, seed: int) -> None:
         self.process = process
+        self.name = key_name(f"sk-{seed}")
+        """Of its key, to the simulator."""
 
     @classmethod
     async def start(cls, database: str, folder: Path, url: str, seed: int, tasks: int) -> Worker:
@@ -44,11 +48,22 @@ class Worker:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        worker = cls(process)
+        worker = cls(process, seed)
         assert worker.process.stdout is not None
         async with asyncio.timeout(60):
             assert await worker.process.stdout.readline() == b"ready\n"
         return worker
+
+    async def calls(self, served: Served) -> None:
+        """Wait until the simulator works on a call of it."""
+        claude = served.simulator.claude
+        async with asyncio.timeout(60):
+            while not self._is_open(claude):  # noqa: ASYNC110 (it has no event for that)
+                await asyncio.sleep(0.005)
+
+    def _is_open(self, claude: Claude) -> bool:
+        asked = sum(asked.key == self.name for asked in claude.heard)
+        return asked > claude.account.of_key(self.name).requests
 
     async def kill(self) -> None:
         self.process.kill()
@@ -112,6 +127,8 @@ async def chaos(database_url: str, folder: Path, seed: int, *, kills: int, tasks
                 for number in range(kills):
                     await asyncio.sleep(chance.uniform(0.2, 0.6))  # the load runs meanwhile
                     victim = chance.randrange(PROCESSES)
+                    if number == 0:
+                        await workers[victim].calls(served)  # later there may be no money left for any
                     await workers[victim].kill()
                     workers[victim] = await Worker.start(database_url, folder, url, seed * 100 + 10 + number, tasks)
                 for worker in workers:
@@ -131,7 +148,7 @@ async def chaos(database_url: str, folder: Path, seed: int, *, kills: int, tasks
 async def _quiet(served: Served) -> None:
     """Wait until the simulator has billed all that it was asked."""
     claude = served.simulator.claude
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while claude.account.total.requests < len(claude.heard):  # noqa: ASYNC110 (it has no event for that)
             await asyncio.sleep(0.02)
 

@@ -29,7 +29,8 @@ USERS = 5
 async def main(database: str, folder: str, url: str, seed: int, tasks: int) -> None:
     store = await Store.open(database, clock=SystemClock())
     origin, prefix = parse_url(url)
-    upstream = Claude("http", Client(origin, Dialer(public_only=False)), prefix=prefix, credential=Credential.of("sk"))
+    client = Client(origin, Dialer(public_only=False))
+    upstream = Claude("http", client, prefix=prefix, credential=Credential.of(f"sk-{seed}"))
     async with opened(store, Path(folder), upstream=upstream) as kit:
         stop = asyncio.Event()
         asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: stop.set())
