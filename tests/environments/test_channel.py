@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Awaitable, Callable
@@ -23,17 +24,18 @@ async def lying(answers: Answers) -> tuple[LiveBox, list[str]]:
 
     async def serve() -> None:
         reader, writer = await asyncio.open_unix_connection(sock=theirs)
-        await reader.readline()
-        writer.write(b'{"ready":{}}\n')
-        while line := await reader.readline():
-            writer.write(answers(json.loads(line)))
-        writer.close()
+        with contextlib.closing(writer):
+            await reader.readline()
+            writer.write(b'{"ready":{}}\n')
+            while line := await reader.readline():
+                writer.write(answers(json.loads(line)))
 
     task = asyncio.create_task(serve())
 
     async def end() -> str:
         happened.append("ended")
-        await asyncio.wait([task], timeout=5)
+        task.cancel()
+        await asyncio.wait([task])
         return "last words"
 
     box = LiveBox("sesn_1", ours, end)
