@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 pytest_plugins = ("tests.databases",)
@@ -19,6 +21,12 @@ LONG = (
     "tests/store/test_processes.py",
 )
 """Files of few tests that take long. They come first, so that no worker is left with one when all others are done."""
+
+
+def pytest_configure() -> None:
+    """Whatever started the tests in the background may ignore Ctrl-C, and what tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -66,7 +66,7 @@ class Line:
 
     async def closed_by_peer(self) -> bool:
         """Wait until the other side has hung up (bounded)."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             try:
                 return await self.reader.read(1) == b""
             except ConnectionError:
@@ -119,7 +119,7 @@ class ScriptedUpstream:
 
     async def arrived(self, count: int) -> None:
         """Wait until so many requests have come (bounded)."""
-        async with asyncio.timeout(5), self._arrived:
+        async with asyncio.timeout(60), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -58,7 +58,7 @@ async def told(raw: RawClient) -> tuple[int, str]:
 
 
 async def test_what_is_no_http_gets_claude_s_envelope(tmp_path: Path) -> None:
-    async with running(tmp_path, head_patience_s=0.4) as (server, _):
+    async with running(tmp_path, head_patience_s=1.0) as (server, _):
         for broken in (b"HELLO\r\n\r\n", b"POST /v1/messages HTTP/1.1\r\nbad header\r\n\r\n", b"\x16\x03\x01\x02\x00"):
             async with RawClient.connected(server.address) as raw:
                 raw.writer.write(broken)
@@ -171,7 +171,7 @@ async def test_a_stop_waits_for_streams_and_not_for_ever(tmp_path: Path) -> None
             await line.chunk(data)
         await line.chunk(b"")
 
-    async with running(tmp_path, script, answers_drain_s=2) as (server, upstream):
+    async with running(tmp_path, script, answers_drain_s=3) as (server, upstream):
         endless = json.dumps({**BODY, "stream": True, "messages": [{"role": "user", "content": "endless"}]}).encode()
         async with RawClient.connected(server.address) as short, RawClient.connected(server.address) as long:
             await short.post_as(server.key, STREAM_BODY)

@@ -281,7 +281,7 @@ class House:
             rows = await session_log.after(connection, session_id, 0)
         return [msgspec.json.decode(row.body) for row in rows]
 
-    async def until(self, session_id: str, wanted: Callable[[list[Json]], bool], seconds: float = 10.0) -> list[Json]:
+    async def until(self, session_id: str, wanted: Callable[[list[Json]], bool], seconds: float = 60.0) -> list[Json]:
         """The log, as soon as it is as wanted."""
         async with asyncio.timeout(seconds):
             while True:

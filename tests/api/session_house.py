@@ -107,7 +107,7 @@ class SessionHouse:
     async def events(self, session_id: str) -> list[Any]:
         return [event async for event in self.client().beta.sessions.events.list(session_id)]
 
-    async def idle(self, session_id: str, times: int = 1, seconds: float = 10.0) -> list[Any]:
+    async def idle(self, session_id: str, times: int = 1, seconds: float = 60.0) -> list[Any]:
         """All events, once the session has gone idle so many times."""
         async with asyncio.timeout(seconds):
             while True:

@@ -124,7 +124,7 @@ async def test_a_stream_ends_with_the_deletion_of_its_session(opens: Opens) -> N
     house = await opens(Script([text("hi")]))
     session = await house.session()
     client = house.client()
-    async with await client.beta.sessions.events.stream(session) as stream, asyncio.timeout(10):
+    async with await client.beta.sessions.events.stream(session) as stream, asyncio.timeout(60):
         await client.beta.sessions.delete(session)
         seen = [event async for event in stream]
     assert kinds(seen) == ["session.deleted"]
@@ -165,7 +165,7 @@ async def test_previews_make_a_prefix_of_the_event_with_the_same_id(opens: Opens
     client = house.client()
     seen: list[Any] = []
     stream = await client.beta.sessions.events.stream(session, event_deltas=["agent.message", "agent.thinking"])
-    async with stream, asyncio.timeout(10):
+    async with stream, asyncio.timeout(60):
         await house.say(session)
         async for event in stream:
             seen.append(event)
@@ -189,7 +189,7 @@ async def test_previews_make_a_prefix_of_the_event_with_the_same_id(opens: Opens
 async def test_a_stream_that_did_not_ask_gets_no_previews(opens: Opens) -> None:
     house = await opens(Script([text("words")]))
     session = await house.session()
-    async with await house.client().beta.sessions.events.stream(session) as stream, asyncio.timeout(10):
+    async with await house.client().beta.sessions.events.stream(session) as stream, asyncio.timeout(60):
         await house.say(session)
         seen: list[Any] = []
         async for event in stream:
@@ -237,7 +237,7 @@ async def test_the_tool_runner_of_the_sdk_answers_custom_tools(opens: Opens) -> 
     session = await house.session()
     client = house.client()
     await house.say(session)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for call in client.beta.sessions.events.tool_runner(session, tools=[weather], max_idle=1.0):
             assert call.posted and not call.is_error
     assert asked == ["Berlin"]

@@ -61,7 +61,7 @@ async def paused(client: AsyncAnthropic, batch_id: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)  # polling from outside
 
 
-async def until(told: Callable[[], object], seconds: float = 10) -> None:
+async def until(told: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something holds (bounded)."""
     async with asyncio.timeout(seconds):
         while True:

@@ -122,7 +122,7 @@ async def test_an_upstream_that_refuses_our_key_pauses_the_batch_until_it_is_res
     async with claude(QUICK) as (url, _), server(settings=at(database_url, url) | {"upstream_key": None}) as running:
         client = running.client
         batch = await client.messages.batches.create(requests=requests(3))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 now = await progress(client, batch.id)
                 if now["paused"]:
@@ -137,7 +137,7 @@ async def test_an_upstream_that_refuses_our_key_pauses_the_batch_until_it_is_res
 
 async def _with_upstream(client: Any, batch_id: str) -> None:
     """Wait until every item is with the upstream (bounded)."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             now = await progress(client, batch_id)
             if now["running"] == now["total"]:

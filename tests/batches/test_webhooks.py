@@ -114,7 +114,7 @@ async def test_a_receiver_that_fails_is_tried_three_times_under_one_id(
         made = await add(running, there.url)
         await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
         for attempt, wait_s in enumerate((*WAITS_S, 0), 1):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     [delivery] = await deliveries(running, made["id"])
                     if delivery["attempts"] == attempt:
@@ -191,7 +191,7 @@ async def test_a_private_address_is_not_dialled_unless_the_operator_names_it(
     async with server(settings={"database": database_url}) as running:
         made = await add(running, there.url)
         await running.client.post(f"/freehold/v1/webhooks/{made['id']}/test", body={}, cast_to=dict[str, Any])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 [delivery] = await deliveries(running, made["id"])
                 if delivery["attempts"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,12 +54,12 @@ async def agent(boxes: Boxes, wanted: BoxSpec) -> Agent:
     return Agent(await boxes.open(wanted), wanted)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Look again and again; fail when it has not come true in time."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
-        os.sched_yield()
+        threading.Event().wait(0.005)  # leaves the processor to what it waits for
 
 
 def processes_with(marker: str) -> list[int]:

@@ -240,7 +240,7 @@ async def test_the_listener_is_gone_with_the_box(limited: Agent, boxes: Bubblewr
     command = "exec 3<>/dev/tcp/127.0.0.1/3128; printf 'CONNECT ' >&3; echo open"
     assert await limited.bash(command) == "open"
     await limited.box.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 (nothing tells when the last task has ended)
             await asyncio.sleep(0)
 

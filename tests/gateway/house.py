@@ -142,7 +142,7 @@ class Rows:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait for what sets no event (bounded)."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
@@ -270,14 +270,14 @@ class RawClient:
 
     async def head(self) -> tuple[int, list[tuple[str, str]]]:
         """Status and headers of the next answer."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *rest = text[:-4].split("\r\n")
         return int(first.split()[1]), [(n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in rest)]
 
     async def body(self, headers: list[tuple[str, str]]) -> bytes:
         """The rest of the answer."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             length = dict(headers).get("content-length")
             if length is not None:
                 return await self.reader.readexactly(int(length))

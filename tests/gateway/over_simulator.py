@@ -29,7 +29,8 @@ from tests.gateway.house import UPSTREAM_KEY, RawClient, Rows, served, until
 
 MODEL = "claude-haiku-5-5"
 ONCE = RetrySettings(max_retries=1, hold_ms=5000)
-STALL_S = 0.25
+STALL_S = 0.5
+PATIENCE_S = 60.0
 
 
 @dataclass
@@ -69,6 +70,11 @@ def body(*, stream: bool, text: str = "Count to ten, please.", model: str = MODE
     return json.dumps({"model": model, "max_tokens": 64, "messages": [message], "stream": stream}).encode()
 
 
+def patience_s(fault: str) -> float:
+    """How long silence is borne in a test of that fault: short only where something is silent on purpose."""
+    return STALL_S if fault == "stall" else PATIENCE_S
+
+
 @asynccontextmanager
 async def over_simulator(
     *,
@@ -77,13 +83,16 @@ async def over_simulator(
     fallbacks: FallbackSettings | None = None,
     clock: Clock | None = None,
     departures: Departures | None = None,
+    silence_s: float = PATIENCE_S,
 ) -> AsyncIterator[Place]:
-    """A running gateway that tries once more; with `fallbacks` it has an upstream `spare` besides the first one."""
+    """A running gateway that tries once more; with `fallbacks` it has an upstream `spare` besides the first one.
+    `silence_s`: after how long it gives up on one that says nothing.
+    """
     simulated = [Served(Settings(brain="echo", pace=pace)) for _ in range(2 if fallbacks else 1)]
     async with contextlib.AsyncExitStack() as stack:
         found = []
         for one, name in zip(simulated, ("claude", "spare"), strict=False):
-            found.append(upstream_at(await stack.enter_async_context(served(one)), name))
+            found.append(upstream_at(await stack.enter_async_context(served(one)), name, silence_s))
             stack.push_async_callback(found[-1][0].close)
         rows, clock = Rows(), clock or SystemClock()
         handler = build(
@@ -101,8 +110,8 @@ async def over_simulator(
         yield Place(url, simulated, [client for _, client in found], rows.rows)
 
 
-def upstream_at(url: str, name: str = "claude") -> tuple[Claude, Client]:
-    """An upstream that gives up on silence soon."""
+def upstream_at(url: str, name: str, silence_s: float) -> tuple[Claude, Client]:
+    """An upstream, and the connections to it."""
     origin, prefix = parse_url(url)
-    client = Client(origin, Dialer(public_only=False), limits=Limits(silence_s=STALL_S, stall_s=STALL_S))
+    client = Client(origin, Dialer(public_only=False), limits=Limits(silence_s=silence_s, stall_s=silence_s))
     return Claude(name, client, prefix=prefix, credential=Credential.of(UPSTREAM_KEY)), client

@@ -57,6 +57,7 @@ async def test_a_drained_call_has_an_exact_account_whenever_its_client_leaves(cu
                 await until(lambda: place.clients[0].open_connections)
             raw.leave()
         row = await place.row()
+        await until(place.lines)
         (line,) = place.lines()
         assert row.usage_known == "exact"
         assert (row.output_tokens, row.cost_nanodollars) == (line.output_tokens, line.nanodollars)

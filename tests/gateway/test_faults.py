@@ -15,7 +15,7 @@ from freehold.simulator.faults import KINDS
 from freehold.wire.facts import Facts, Tap, of_whole
 from freehold.wire.frames import Frames
 from tests.gateway.house import until
-from tests.gateway.over_simulator import Place, over_simulator
+from tests.gateway.over_simulator import STALL_S, Place, over_simulator, patience_s
 
 BOTH = [False, True]
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -41,7 +41,7 @@ def facts_of(stream: bool, answered: bytes) -> Facts:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_fault_that_passes_is_not_seen_where_that_is_safe(kind: str, stream: bool) -> None:
     """Complaint #14, #18."""
-    async with over_simulator() as place:
+    async with over_simulator(silence_s=patience_s(kind)) as place:
         place.fault(kind, times=1, **SETTINGS.get(kind, {}))
         status, _, answered = await place.ask(stream=stream)
         row = await place.row()
@@ -94,7 +94,7 @@ async def test_a_lasting_overload_inside_a_stream_leaves_as_it_came() -> None:
 @pytest.mark.parametrize("stream", BOTH, ids=["whole", "streamed"])
 async def test_an_upstream_that_stays_silent_is_given_up(stream: bool) -> None:
     """Complaint #21, #22: by silence, not by the length of an answer."""
-    async with over_simulator() as place:
+    async with over_simulator(silence_s=patience_s("stall")) as place:
         place.fault("stall", **SETTINGS["stall"])
         status, _, answered = await place.ask(stream=stream)
         assert status == (200 if stream else 504)
@@ -116,7 +116,7 @@ LATE = {
 
 @pytest.mark.parametrize("kind", LATE)
 async def test_a_fault_after_content_is_never_tried_again_and_is_told(kind: str) -> None:
-    async with over_simulator() as place:
+    async with over_simulator(silence_s=patience_s(kind)) as place:
         place.fault(kind, after=3, **SETTINGS.get(kind, {}))
         _, _, answered = await place.ask(stream=True)
         *recorded, told = LATE[kind]
@@ -130,8 +130,8 @@ async def test_a_fault_after_content_is_never_tried_again_and_is_told(kind: str)
 
 async def test_a_slow_answer_is_no_fault() -> None:
     """Complaint #13, #22: nothing is cut that still comes, however long it takes."""
-    async with over_simulator() as place:
-        place.fault("slow", seconds=0.1, per_second=100)  # longer in all than the silence that is allowed
+    async with over_simulator(silence_s=STALL_S) as place:
+        place.fault("slow", seconds=0.1, per_second=80)  # longer in all than the silence that is allowed
         _, _, answered = await place.ask(stream=True, text="word " * 40)
         assert facts_of(True, answered).complete
         _exact(await place.row(), place)

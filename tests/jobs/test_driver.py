@@ -142,7 +142,7 @@ class Stage:
         return ids
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():
                 await self.store.wakes.changed("never", self.store.wakes.version("never"), 0.02)
 

@@ -68,7 +68,7 @@ async def _call(
         except Exception as error:  # noqa: BLE001  (what is raised is what is tested)
             raised = error
     account = served.simulator.claude.account
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         # A server learns a moment later than the client that the client has left.
         while len(account.lines(key=key_name(key))) < _TRIES.get(fault, 1):  # noqa: ASYNC110  (there is no event)
             await asyncio.sleep(0.01)

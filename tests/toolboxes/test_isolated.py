@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,20 +168,22 @@ async def test_nothing_of_the_host_can_be_written(walled: IsolatedToolbox, file:
 
 
 async def test_a_time_out_ends_the_process_and_all_that_it_started(walled: IsolatedToolbox, clock: HandClock) -> None:
-    pending = await hanging(walled, "mark-of-the-late")
+    mark = uuid.uuid4().hex
+    pending = await hanging(walled, mark)
     await clock.advance(5)
     late = await pending
     assert late.is_error and "Its process was ended; whether it took effect is not known" in text(late)
-    await until(lambda: not running("mark-of-the-late"))
+    await until(lambda: not running(mark))
     assert text(await call(walled, "number")) == "1"  # in a new process
 
 
 async def test_a_call_that_is_given_up_ends_and_leaves_the_others_alone(walled: IsolatedToolbox) -> None:
     assert [text(await call(walled, "number")) for _ in range(2)] == ["1", "2"]  # one process is used again
-    first, second = await hanging(walled, "mark-one"), await hanging(walled, "mark-two")
+    marks = [uuid.uuid4().hex for _ in range(2)]
+    first, second = [await hanging(walled, mark) for mark in marks]
     first.cancel()
-    await until(lambda: not running("mark-one"))
-    assert running("mark-two") and not second.done()
+    await until(lambda: not running(marks[0]))
+    assert running(marks[1]) and not second.done()
     second.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
 

@@ -51,7 +51,7 @@ def text(result: ToolResult) -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a thread or the loop itself changes it, without an event to wait for
             await asyncio.sleep(0.002)
 
@@ -61,7 +61,7 @@ async def given_up(toolbox: LoadedToolbox, clock: HandClock, tool: str) -> ToolR
     pending = asyncio.ensure_future(call(toolbox, tool))
     await until(lambda: bool(clock._sleepers))
     await clock.advance(5)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await pending
 
 

@@ -12,7 +12,7 @@ from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.routes import FallbackSettings, Leg, route_for, routes_of
 from freehold.simulator.faults import KINDS
 from freehold.testing import server
-from tests.gateway.over_simulator import MODEL, over_simulator
+from tests.gateway.over_simulator import MODEL, over_simulator, patience_s
 from tests.gateway.test_faults import BOTH, SETTINGS, facts_of
 
 NEVER_AGAIN = RetrySettings(max_retries=0, hold_ms=5000)
@@ -24,7 +24,7 @@ HANDED_ON = {"slow", "wrong_content_type", "malformed"}
 @pytest.mark.parametrize("stream", BOTH, ids=["whole", "streamed"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_fault_of_the_first_upstream_is_answered_by_the_second(kind: str, stream: bool) -> None:
-    async with over_simulator(retries=NEVER_AGAIN, fallbacks=PLAIN) as place:
+    async with over_simulator(retries=NEVER_AGAIN, fallbacks=PLAIN, silence_s=patience_s(kind)) as place:
         place.fault(kind, **SETTINGS.get(kind, {}))
         status, headers, answered = await place.ask(stream=stream)
         row = await place.row()
