@@ -18,7 +18,7 @@ import pytest
 
 from freehold.clock import SystemClock
 from freehold.store.engine import Store
-from freehold.testing.schema import empty_database
+from freehold.testing.schema import write_empty_database
 
 KINDS = ("sqlite", "postgresql")
 
@@ -129,7 +129,7 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 async def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The address of a database that nobody else uses."""
     if database_kind == "sqlite":
-        (tmp_path / "freehold.db").write_bytes(empty_database())
+        write_empty_database(tmp_path / "freehold.db")
         yield f"sqlite:///{tmp_path / 'freehold.db'}"
         return
     server: Postgres = request.getfixturevalue("postgres")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +13,15 @@ from freehold.clock import SystemClock
 from freehold.store.engine import Store
 
 
+def write_empty_database(path: Path) -> None:
+    """A SQLite file that a store opens without a migration; its owner's alone, as a store makes it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(_empty_database())
+
+
 @functools.cache
-def empty_database() -> bytes:
-    """The bytes of a SQLite file that a store opens without a migration."""
+def _empty_database() -> bytes:
     with tempfile.TemporaryDirectory(prefix="freehold-schema-") as folder, ThreadPoolExecutor(1) as beside:
         path = Path(folder) / "freehold.db"
         beside.submit(asyncio.run, _make(path)).result()  # the caller's own loop may be running

@@ -19,7 +19,7 @@ from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock, SystemClock
 from freehold.config import load
 from freehold.testing.running import Running
-from freehold.testing.schema import empty_database
+from freehold.testing.schema import write_empty_database
 from freehold.toolboxes.base import Toolbox
 from freehold.upstreams.base import Upstream
 
@@ -71,7 +71,7 @@ async def server(
         folder = data or Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="freehold-test-")))
         flags = {"upstream": "simulator", "admin_key": key, **(settings or {}), "data": folder}
         if data is None:
-            (folder / "freehold.db").write_bytes(empty_database())
+            write_empty_database(folder / "freehold.db")
         if tools:
             flags["tools"] = [str(path) for path in tools]
         configuration = load(sections(), flags=flags, environment={})
