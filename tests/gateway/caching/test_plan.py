@@ -15,6 +15,7 @@ from freehold.gateway.caching.cacher import Cacher, CachingSettings, Planned
 from freehold.gateway.caching.habits import Habit, Prices
 from freehold.gateway.caching.layout import lay_out
 from freehold.gateway.caching.marking import marked
+from freehold.gateway.caching.memory import Memory
 from freehold.gateway.caching.plan import SLOTS, Mark
 from freehold.gateway.caching.unmarking import unmarked
 from freehold.ledger.rates import Rates
@@ -212,3 +213,27 @@ def test_the_first_pattern_that_fits_names_the_mode() -> None:
     routes = {"claude-opus-*": "off", "claude-*": "auto"}
     cacher = Cacher(CachingSettings(caching_routes=routes), Rates.load())
     assert [cacher.mode(model) for model in ("claude-opus-5-5", SONNET, "other")] == ["off", "auto", "client"]
+
+
+def test_an_occurrence_that_was_followed_is_not_counted_as_waiting() -> None:
+    memory, minute_us = Memory(), 60_000_000
+
+    def waiting() -> int:
+        chances = memory.habit("route", "talk").chances
+        assert all(one.open >= 0 and one.open_late >= 0 for one in chances)
+        return sum(one.open + one.open_late for one in chances)
+
+    def seen(key: int, now_us: int) -> None:
+        memory.settle(now_us)
+        memory.count(key, memory.see(key, "talk", now_us), "route")
+
+    for minute in range(30):
+        seen(1, minute * minute_us)
+        assert waiting() == 1, "one prefix waits once, however often it was seen"
+    seen(2, 30 * minute_us)
+    assert waiting() == 2
+    memory.settle(200 * minute_us)
+    assert waiting() == 0
+    chances = memory.habit("route", "talk").chances
+    assert [one.soon for one in chances] == [1, 1, 27]
+    assert [one.not_soon for one in chances] == [one.never for one in chances] == [1, 0, 1]

@@ -110,24 +110,23 @@ class Habit:
         self.chances[generation].open += 1
         self.seen += 1
 
-    def settled(self, generation: int) -> None:
-        """It waits no longer: it was followed soon, or five minutes are over."""
-        self.chances[generation].open -= 1
+    def settled(self, generation: int, *, late: bool) -> None:
+        """It waits no longer, or not for a `late` one: it was followed, or is not watched any more."""
+        chances = self.chances[generation]
+        chances.open, chances.open_late = chances.open - (not late), chances.open_late - late
 
     def not_soon(self, generation: int) -> None:
-        """Nothing followed within five minutes."""
+        """Nothing followed within five minutes; it waits for a late one."""
+        self.settled(generation, late=False)
         self.chances[generation].not_soon += 1
         self.chances[generation].open_late += 1
         self.seen += 1
 
     def never(self, generation: int) -> None:
         """Nothing followed within an hour."""
+        self.settled(generation, late=True)
         self.chances[generation].never += 1
         self.seen += 1
-
-    def settled_late(self, generation: int) -> None:
-        """It waits no longer for a late one."""
-        self.chances[generation].open_late -= 1
 
     def _estimates(self) -> list[tuple[float, float]]:
         counts = [(one.soon, one.not_soon, one.late, one.never) for one in self.chances]

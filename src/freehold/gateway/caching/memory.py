@@ -41,8 +41,8 @@ class Memory:
         self.nodes: OrderedDict[int, Node] = OrderedDict()
         self.habits: OrderedDict[tuple[str, str], Habit] = OrderedDict()
         self._most = nodes
-        self._soon: deque[tuple[int, int, Node, int]] = deque()
-        self._late: deque[tuple[int, int, Node, int]] = deque()
+        self._soon: deque[tuple[int, int, Node]] = deque()
+        self._late: deque[tuple[int, int, Node]] = deque()
 
     def habit(self, route: str, kind: str) -> Habit:
         """What is learned of that kind of prefix on that route."""
@@ -66,9 +66,12 @@ class Memory:
             while len(self.nodes) > self._most:
                 self.nodes.popitem(last=False)
             return node
-        if node.habit is not None:
-            node.habit.followed(node.generation, now_us - node.last_us, known=node.lapsed)
-        node.generation = min(node.generation + 1, 2)
+        habit, before = node.habit, node.generation
+        node.generation = min(before + 1, 2)
+        if habit is not None:
+            habit.followed(before, now_us - node.last_us, known=node.lapsed)
+            habit.settled(before, late=node.lapsed)
+            habit.waits(node.generation)
         node.last_us, node.lapsed = now_us, False
         self.nodes.move_to_end(key)
         return node
@@ -78,32 +81,32 @@ class Memory:
         if node.habit is None:
             node.habit = self.habit(route, node.kind)
             node.habit.waits(node.generation)
-            self._soon.append((node.last_us, key, node, node.generation))
+            self._soon.append((node.last_us, key, node))
 
     def settle(self, now_us: int) -> None:
         """Take note of what has not been followed by now. Each node waits in one queue at most."""
         while self._soon and now_us - self._soon[0][0] > FIVE_MINUTES_US:
-            since_us, key, node, generation = self._soon.popleft()
+            since_us, key, node = self._soon.popleft()
             assert node.habit is not None
-            node.habit.settled(generation)
             if node.last_us == since_us:
-                node.habit.not_soon(generation)
+                node.habit.not_soon(node.generation)
                 node.lapsed = True
-                self._late.append((since_us, key, node, generation))
-            elif self.nodes.get(key) is node:
-                node.habit.waits(node.generation)
-                self._requeue(key, node)
+                self._late.append((since_us, key, node))
+            else:
+                self._again(key, node)
         while self._late and now_us - self._late[0][0] > HOUR_US:
-            since_us, key, node, generation = self._late.popleft()
+            since_us, key, node = self._late.popleft()
             assert node.habit is not None
-            node.habit.settled_late(generation)
             if node.last_us == since_us:
-                node.habit.never(generation)
+                node.habit.never(node.generation)
                 node.habit = None
-            elif self.nodes.get(key) is node:
-                node.habit.waits(node.generation)
-                self._requeue(key, node)
+            else:
+                self._again(key, node)
 
-    def _requeue(self, key: int, node: Node) -> None:
-        """It was seen again meanwhile: it waits from then on. The queue stays nearly in order, which is enough."""
-        self._soon.append((node.last_us, key, node, node.generation))
+    def _again(self, key: int, node: Node) -> None:
+        """It was seen again meanwhile, and waits from then on. The queue stays nearly in order, which is enough."""
+        if self.nodes.get(key) is node:
+            self._soon.append((node.last_us, key, node))
+        elif node.habit is not None:  # too many others have come: it is not watched any more
+            node.habit.settled(node.generation, late=False)
+            node.habit = None
