@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from freehold.gateway.caching.replay import Sent
+
 MODEL = "claude-sonnet-5-5"
+START_US = 1_795_000_000_000_000
+_MARK = {"type": "ephemeral"}
 _WORDS = [
     "ledger",
     "order",
@@ -44,16 +46,9 @@ _WORDS = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One request: when (seconds), and what, with the marks that its client sets by itself."""
-
-    at_s: float
-    request: dict[str, Any]
-
-    def body(self) -> bytes:
-        """As it goes over the wire."""
-        return json.dumps(self.request, ensure_ascii=False).encode()
+def sent_at(at_s: float, request: dict[str, Any]) -> Sent:
+    """The request, so many seconds after the beginning."""
+    return Sent(START_US + round(at_s * 1e6), request)
 
 
 class Writer:
@@ -89,14 +84,13 @@ def calls_tool(number: int, text: str) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
 
 
-def request(
-    messages: list[Any], *, system: str | list[Any] | None = None, tools: list[Any] | None = None
-) -> dict[str, Any]:
+def request(messages: list[Any], *, system: str | None = None, tools: list[Any] | None = None) -> dict[str, Any]:
+    """With the breakpoint of most examples: the system prompt has one, and the conversation none."""
     made: dict[str, Any] = {"model": MODEL, "max_tokens": 1000}
     if tools:
         made["tools"] = tools
     if system is not None:
-        made["system"] = system
+        made["system"] = [{"type": "text", "text": system, "cache_control": _MARK}]
     return {**made, "messages": list(messages)}
 
 
@@ -109,11 +103,11 @@ def chat(chance: random.Random, size: int) -> Iterator[Sent]:
     while len(sent) < size:
         at, messages = start, [user(write.text(120))]
         for _ in range(max(3, int(chance.gauss(14, 4)))):
-            sent.append(Sent(at, request(messages, system=system, tools=tools)))
+            sent.append(sent_at(at, request(messages, system=system, tools=tools)))
             messages = [*messages, assistant(write.text(250)), user(write.text(80))]
             at += 5 + chance.lognormvariate(5.7, 1.0)
         start += chance.expovariate(1 / 400)
-    yield from sorted(sent[:size], key=lambda one: one.at_s)
+    yield from sorted(sent[:size], key=lambda one: one.at_us)
 
 
 def tool_loops(chance: random.Random, size: int) -> Iterator[Sent]:
@@ -124,7 +118,7 @@ def tool_loops(chance: random.Random, size: int) -> Iterator[Sent]:
     while True:
         messages = [user(write.text(150))]
         for _ in range(max(4, int(chance.gauss(14, 4)))):
-            yield Sent(at, request(messages, system=system, tools=tools))
+            yield sent_at(at, request(messages, system=system, tools=tools))
             count += 1
             if count >= size:
                 return
@@ -141,7 +135,7 @@ def clock_in_system(chance: random.Random, size: int) -> Iterator[Sent]:
     at, messages = 0.0, [user(write.text(150))]
     for number in range(size):
         stamped = f"It is {int(at) // 3600:02d}:{int(at) // 60 % 60:02d}:{int(at) % 60:02d}. {system}"
-        yield Sent(at, request(messages, system=stamped, tools=tools))
+        yield sent_at(at, request(messages, system=stamped, tools=tools))
         messages = [*messages, assistant(write.text(100)), user(write.text(60))]
         if number % 10 == 9:
             messages = [user(write.text(150))]
@@ -155,7 +149,7 @@ def shuffled_tools(chance: random.Random, size: int) -> Iterator[Sent]:
     at = 0.0
     for _ in range(size):
         chance.shuffle(tools)
-        yield Sent(at, request([user(write.text(200))], system=system, tools=list(tools)))
+        yield sent_at(at, request([user(write.text(200))], system=system, tools=list(tools)))
         at += chance.uniform(10, 60)
 
 
@@ -175,12 +169,12 @@ def sub_agents(chance: random.Random, size: int) -> Iterator[Sent]:
             }
             messages: list[Any] = [first]
             for _ in range(chance.randint(5, 10)):
-                sent.append(Sent(at, request(messages, system=system, tools=tools)))
+                sent.append(sent_at(at, request(messages, system=system, tools=tools)))
                 number += 1
                 messages = [*messages, *calls_tool(number, write.text(500))]
                 at += chance.uniform(4, 20)
         start += chance.uniform(240, 900)
-    yield from sorted(sent[:size], key=lambda one: one.at_s)
+    yield from sorted(sent[:size], key=lambda one: one.at_us)
 
 
 def one_shot(chance: random.Random, size: int) -> Iterator[Sent]:
@@ -194,7 +188,7 @@ def one_shot(chance: random.Random, size: int) -> Iterator[Sent]:
             "source": {"type": "text", "media_type": "text/plain", "data": write.text(4000)},
         }
         question = {"type": "text", "text": write.text(40)}
-        yield Sent(at, request([{"role": "user", "content": [document, question]}], system=system))
+        yield sent_at(at, request([{"role": "user", "content": [document, question]}], system=system))
         at += chance.uniform(5, 90)
 
 
@@ -203,7 +197,7 @@ def polling(chance: random.Random, size: int) -> Iterator[Sent]:
     write = Writer(chance)
     system, tools = write.text(3000), write.tools(8, 120)
     for number in range(size):
-        yield Sent(360.0 * number, request([user(write.text(60))], system=system, tools=tools))
+        yield sent_at(360.0 * number, request([user(write.text(60))], system=system, tools=tools))
 
 
 FAMILIES: dict[str, Callable[[random.Random, int], Iterator[Sent]]] = {

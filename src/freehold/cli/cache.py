@@ -1,14 +1,24 @@
-"""`freehold cache`: how well Claude's prompt cache is used, and who is to blame where it is missed."""
+"""`freehold cache`: how well Claude's prompt cache is used, what has missed it, and what would have paid."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from freehold.cli.options import Data, Json, KeyFile, Url, print_json, print_table
 
+if TYPE_CHECKING:
+    from freehold.cli.calling import Server
+    from freehold.gateway.caching.replay import Costs, Sent
+
 _PATH = "/freehold/v1/cache/report"
+_CALLS = "/freehold/v1/calls"
+From = Annotated[str | None, typer.Option("--from", help="From this day or RFC 3339 time on (UTC).")]
+To = Annotated[str | None, typer.Option("--to", help="Until this day or time, not included.")]
 _CULPRITS = {
     "model_changed": "the model has changed",
     "tools_reordered": "the tools came in another order",
@@ -19,19 +29,28 @@ _CULPRITS = {
     "expired": "it had gone cold before it was asked for again",
     "evicted": "nothing differs; the upstream did not have it any more",
 }
+_WAYS = {
+    "no_cache": "no cache",
+    "clients_marks": "as it was sent",
+    "automatic": "automatic caching",
+    "two_fixed_points": "two fixed points",
+    "ours": 'caching = "auto"',
+    "bound": "the bound",
+}
 
 
 def commands() -> typer.Typer:
     """The group."""
     group = typer.Typer(help="How well Claude's prompt cache is used.", no_args_is_help=True)
     group.command("report")(report)
+    group.command("replay")(replay)
     return group
 
 
 def report(
     by: Annotated[Literal["day", "hour"], typer.Option(help="How long a line of the table is.")] = "day",
-    start: Annotated[str | None, typer.Option("--from", help="From this day or RFC 3339 time on (UTC).")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Until this day or time, not included.")] = None,
+    start: From = None,
+    end: To = None,
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
@@ -40,9 +59,7 @@ def report(
     """Show the hit rate of every route over time, and what each cause of misses has cost, the dearest first."""
     from freehold.cli.settings import server_of
 
-    query: list[tuple[str, str]] = [("by", by)]
-    query += [(f"started_at[{name}]", _time(value)) for name, value in (("gte", start), ("lt", end)) if value]
-    found = server_of(data, url, key_file).get(_PATH, query)
+    found = server_of(data, url, key_file).get(_PATH, {"by": by, **_within(start, end)})
     if as_json:
         print_json(found)
         return
@@ -53,6 +70,87 @@ def report(
         _print_miss(miss)
     if not found["misses"]:
         print("\nNo warm prefix was missed.")
+
+
+def replay(
+    file: Annotated[
+        Path | None, typer.Argument(help="Traffic that `--save` wrote, instead of the server's recordings.")
+    ] = None,
+    start: From = None,
+    end: To = None,
+    key: Annotated[str | None, typer.Option(help="Only calls of this key: its id.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only calls of this model.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only calls that came from there (X-Request-Source).")] = None,
+    most: Annotated[int, typer.Option(min=1, help="So many calls at most, the newest.")] = 10_000,
+    save: Annotated[Path | None, typer.Option(help="Also write the requests to this file; .xz packs it.")] = None,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the recorded calls would have cost with other ways to set breakpoints (input alone, list prices).
+
+    Calls are recorded whole where the setting `record` says so. They are replayed at their own times through the
+    simulator's prompt cache; nothing is sent anywhere.
+    """
+    from freehold.cli.settings import server_of
+    from freehold.gateway.caching import recorded
+    from freehold.gateway.caching import replay as replaying
+    from freehold.ledger.rates import Rates
+
+    if file is not None:
+        traffic = recorded.load(file)
+    else:
+        asked = {"key_id": key, "model": model, "source": source}
+        query = {name: value for name, value in asked.items() if value is not None} | _within(start, end)
+        traffic = _recorded(server_of(data, url, key_file), query, most)
+    if save is not None:
+        recorded.save(traffic, save)
+    found, refused = replaying.readable(traffic)
+    costs = replaying.costs(found, Rates.load())
+    if as_json:
+        told = {"calls": len(found), "left_out": len(refused), "pings": costs.pings}
+        print_json({**told, "nanodollars": costs.nanodollars})
+        return
+    if found:
+        _print_costs([one.sent.at_us for one in found], costs)
+    else:
+        print("No recorded call can be replayed; the setting `record` keeps calls whole from now on.")
+    for why, count in Counter(refused).most_common(5):
+        print(f"{count} left out: {_line(why)}")
+
+
+def _print_costs(times_us: Sequence[int], costs: Costs) -> None:
+    from freehold.clock import rfc3339
+    from freehold.money import show_dollars
+
+    print(
+        f"{len(times_us):,} calls, {rfc3339(times_us[0])[:19]} to {rfc3339(times_us[-1])[:19]}; input at list prices\n"
+    )
+    without = costs.nanodollars["no_cache"] or 1
+    rows = [
+        {"breakpoints": told, "cost": show_dollars(cost), "of no cache": f"{cost / without:.0%}"}
+        for name, told in _WAYS.items()
+        for cost in (costs.nanodollars[name],)
+    ]
+    print_table(["breakpoints", "cost", "of no cache"], rows, "")
+    if costs.pings:
+        print(f'{costs.pings:,} small requests that keep prefixes warm are in what caching = "auto" would cost.')
+
+
+def _recorded(server: Server, query: dict[str, str], most: int) -> list[Sent]:
+    """The requests of the newest answered calls that were recorded whole, the oldest of them first."""
+    from freehold.gateway.caching.recorded import sent_of
+    from freehold.gateway.middleware.caching import PING_SOURCE
+
+    wanted = {**query, "route": "messages", "recorded": "true", "status": "200", "limit": "100"}
+    ids = [one["id"] for one in server.pages(_CALLS, wanted, most=most) if one["source"] != PING_SOURCE]
+    found = (sent_of(server.get(f"{_CALLS}/{call_id}")) for call_id in reversed(ids))
+    return [sent for sent in found if sent is not None]
+
+
+def _within(start: str | None, end: str | None) -> dict[str, str]:
+    return {f"started_at[{name}]": _time(value) for name, value in (("gte", start), ("lt", end)) if value}
 
 
 def _route(row: dict[str, Any]) -> dict[str, Any]:
