@@ -6,12 +6,14 @@ generated.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from freehold.calls import Headers
 from freehold.clock import rfc3339
 
 _MINUTE_S = 60.0
+_MINUTE_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class Bucket:
 
     def refill(self, now_ns: int) -> None:
         """Bring it up to this moment."""
-        passed_s = (now_ns - self._at_ns) / 1e9
-        self.level = min(float(self.capacity), self.level + passed_s * self.capacity / _MINUTE_S)
+        level = self.level + (now_ns - self._at_ns) * self.capacity / _MINUTE_NS
+        self.level = level if level < self.capacity else float(self.capacity)
         self._at_ns = now_ns
 
     def wait_s(self, needed: float) -> float:
@@ -82,19 +84,24 @@ class Scope:
         self._buckets = [(kind, bucket) for kind, bucket in named if bucket is not None]
         self._most_open = allowed.concurrency
 
-    def lack(self, input_tokens: int, now_ns: int) -> Lack | None:
-        """What a call with about so much input would lack; `None`: it may go."""
+    def has_room(self, input_tokens: int, now_ns: int) -> bool:
+        """Whether a call with about so much input may go now."""
+        room = not self._most_open or self._open < self._most_open
         for _, bucket in self._buckets:
             bucket.refill(now_ns)
-        worst: Lack | None = None
+            needed = 1 if bucket is not self._input else min(input_tokens, bucket.capacity)
+            if bucket.level < needed:
+                room = False
+        return room
+
+    def lack(self, input_tokens: int) -> Lack:
+        """What such a call lacks for longest, where there was no room for it a moment ago."""
+        worst = Lack(f"{self._most_open:,} calls at a time", None)
         for kind, bucket in self._buckets:
             needed = min(input_tokens, bucket.capacity) if bucket is self._input else 1
-            if bucket.level < needed:
-                lack = Lack(f"{bucket.capacity:,} {kind.replace('-', ' ')} per minute", bucket.wait_s(needed))
-                worst = lack if worst is None or (worst.wait_s or 0) < (lack.wait_s or 0) else worst
-        if worst is None and self._most_open and self._open >= self._most_open:
-            worst = Lack(f"{self._most_open:,} calls at a time", None)
-        return worst and Lack(f"{worst.what} of this {self.name}", worst.wait_s)
+            if bucket.level < needed and bucket.wait_s(needed) > (worst.wait_s or 0):
+                worst = Lack(f"{bucket.capacity:,} {kind.replace('-', ' ')} per minute", bucket.wait_s(needed))
+        return Lack(f"{worst.what} of this {self.name}", worst.wait_s)
 
     def take(self, input_tokens: int) -> None:
         """A call begins."""
@@ -112,26 +119,37 @@ class Scope:
         if self._output is not None:
             self._output.level -= used_output
 
-    def tell(self, told: dict[str, tuple[Bucket, float]]) -> None:
+    def tell(self, told: dict[str, Bucket]) -> None:
         """Add the buckets to `told`, where they have less left than those that are there."""
         for kind, bucket in self._buckets:
-            if kind not in told or bucket.level < told[kind][1]:
-                told[kind] = (bucket, bucket.level)
+            other = told.get(kind)
+            if other is None or bucket.level < other.level:
+                told[kind] = bucket
 
 
-def headers_of(told: dict[str, tuple[Bucket, float]], now_us: int) -> Headers:
+_NAMES = {
+    kind: tuple(f"anthropic-ratelimit-{kind}-{what}".encode() for what in ("limit", "remaining", "reset"))
+    for kind in ("requests", "input-tokens", "output-tokens")
+}
+
+
+def headers_of(told: dict[str, Bucket], now_us: int) -> Headers:
     """`anthropic-ratelimit-…-{limit,remaining,reset}`: `reset` is when the bucket is full again, in whole seconds."""
     headers: Headers = []
-    for kind, (bucket, level) in told.items():
-        full_us = now_us + round(bucket.wait_s(bucket.capacity) * 1e6)
-        reset = rfc3339(-(-full_us // 1_000_000) * 1_000_000)[:19] + "Z"
-        prefix = f"anthropic-ratelimit-{kind}".encode()
-        headers += [
-            (prefix + b"-limit", b"%d" % bucket.capacity),
-            (prefix + b"-remaining", b"%d" % max(0, int(level))),
-            (prefix + b"-reset", reset.encode()),
-        ]
+    for kind, bucket in told.items():
+        limit, remaining, reset = _NAMES[kind]
+        full_s = -(-(now_us + round(bucket.wait_s(bucket.capacity) * 1e6)) // 1_000_000)
+        headers += (
+            (limit, b"%d" % bucket.capacity),
+            (remaining, b"%d" % max(0, int(bucket.level))),
+            (reset, _second(full_s)),
+        )
     return headers
+
+
+@functools.lru_cache(maxsize=64)
+def _second(since_1970: int) -> bytes:
+    return (rfc3339(since_1970 * 1_000_000)[:19] + "Z").encode()
 
 
 def _resized(bucket: Bucket | None, capacity: int, now_ns: int) -> Bucket | None:

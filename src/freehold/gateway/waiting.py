@@ -34,6 +34,9 @@ class FairQueue:
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._waiting.values())
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     async def wait(self, key_id: str, take: Callable[[], Lack | None], most_s: float) -> Lack | None:
         """Wait until `take` has worked, at most so long; what was lacking then, or `None`: it is taken.
 

@@ -99,9 +99,9 @@ class Limits:
     def try_take(self, scopes: tuple[Scope, ...], tokens: int) -> Lack | None:
         """Take from all of them, or from none and say what is lacking for longest."""
         now_ns = self.clock.monotonic_ns()
-        lacks = [lack for scope in scopes if (lack := scope.lack(tokens, now_ns)) is not None]
-        if lacks:
-            return max(lacks, key=lambda lack: lack.wait_s or 0.0)
+        full = [scope for scope in scopes if not scope.has_room(tokens, now_ns)]
+        if full:
+            return max((scope.lack(tokens) for scope in full), key=lambda lack: lack.wait_s or 0.0)
         for scope in scopes:
             scope.take(tokens)
         return None
@@ -127,7 +127,7 @@ class Limits:
 
     def headers(self, scopes: tuple[Scope, ...]) -> list[tuple[bytes, bytes]]:
         """Of each kind of limit the one with the least left."""
-        told: dict[str, tuple[Bucket, float]] = {}
+        told: dict[str, Bucket] = {}
         for scope in scopes:
             scope.tell(told)
         return headers_of(told, self.clock.now_us())
@@ -152,7 +152,7 @@ class Limits:
 
 
 class _Limited:
-    __slots__ = ("_call", "_caller", "_context", "_inner", "_limits", "_scopes", "_taken", "_tokens")
+    __slots__ = ("_call", "_caller", "_context", "_inner", "_limits", "_queue", "_scopes", "_taken", "_tokens")
 
     def __init__(self, limits: Limits, inner: Handler, call: Call, caller: Caller) -> None:
         self._limits = limits
@@ -160,12 +160,14 @@ class _Limited:
         self._call = call
         self._caller = caller
         self._scopes = limits.scopes_of(caller)
+        self._queue = limits.queue_of(caller)
         self._tokens = len(call.body) // _BYTES_PER_TOKEN if call.route == "messages" else 0
         self._taken = False
 
     async def __aenter__(self) -> Reply:
         try:
-            await self._limits.admit(self._caller, self._scopes, self._take)
+            if self._queue or self._take() is not None:
+                await self._limits.admit(self._caller, self._scopes, self._take)
             self._context = self._inner(self._call)
             reply = await self._context.__aenter__()
         except BaseException:
@@ -195,7 +197,7 @@ class _Limited:
         used_input, used_output = _used(self._call)
         for scope in self._scopes:
             scope.settle(self._tokens, used_input, used_output)
-        self._limits.queue_of(self._caller).look()
+        self._queue.look()
 
 
 def _used(call: Call) -> tuple[int, int]:
