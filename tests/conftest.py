@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-pytest_plugins = ("tests.databases",)
+pytest_plugins = ("tests.databases", "tests.environments.podman")
 
 LONG = (
     "tests/batches/test_offload.py",

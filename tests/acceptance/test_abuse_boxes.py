@@ -21,7 +21,7 @@ import pytest
 
 from freehold.environments import seccomp
 from freehold.environments.base import Boxes, Limits
-from tests.environments.backends import LOCAL, WALLED, WALLED_IN_EVERY_WAY, Backend
+from tests.environments.backends import LOCAL, PODMAN, WALLED, WALLED_IN_EVERY_WAY, Backend, name_of
 from tests.environments.live import Agent, agent, processes_with, spec, text, until
 
 _PROLOGUE = """
@@ -66,19 +66,19 @@ def planted(tmp_path: Path) -> Iterator[Planted]:
             victim.kill()
 
 
-@pytest.fixture(params=WALLED, ids=lambda kind: kind.name)
+@pytest.fixture(params=WALLED, ids=name_of)
 def kind(request: pytest.FixtureRequest) -> Backend:
-    """Each kind of boxes that claims to isolate."""
+    """Each kind of boxes that claims to isolate; containers in the soak only, but for one test of all attempts."""
     found: Backend = request.param
     return found
 
 
 @pytest.fixture
 async def walled(
-    kind: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: Planted
+    kind: Backend, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: Planted
 ) -> AsyncIterator[Boxes]:
     monkeypatch.setenv("FREEHOLD_TEST_SECRET", planted.secret)
-    boxes = kind.boxes(tmp_path / "boxes")
+    boxes = kind.boxes(tmp_path / "boxes", request)
     yield boxes
     await boxes.close()
 
@@ -89,13 +89,15 @@ async def inmate(walled: Boxes, tmp_path: Path) -> Agent:
 
 
 @pytest.fixture
-async def outside(tmp_path: Path, planted: Planted) -> AsyncIterator[Agent]:
-    boxes = LOCAL.boxes(tmp_path / "local")
+async def outside(request: pytest.FixtureRequest, tmp_path: Path, planted: Planted) -> AsyncIterator[Agent]:
+    boxes = LOCAL.boxes(tmp_path / "local", request)
     yield await agent(boxes, spec(tmp_path / "local"))
     await boxes.close()
 
 
-def program(act: str, planted: Planted) -> str:
+def program(act: str, planted: Planted | None = None) -> str:
+    if planted is None:
+        return _PROLOGUE + textwrap.dedent(act)
     filled = (
         act.replace("FILE", str(planted.file))
         .replace("FOLDER", str(planted.file.parent))
@@ -168,8 +170,13 @@ TRIES = {
         attempt(lambda: os.mknod('disk', 0o60600, os.makedev(254, 0)))
         """,
     "control groups and kernel settings": """
-        attempt(lambda: os.listdir('/sys/fs/cgroup'))
-        attempt(lambda: os.listdir('/sys'))
+        def listed(path):
+            found = set(os.listdir(path)) - {'fs', 'cgroup'}
+            if not found:
+                raise OSError(path + ' is empty')
+            return found
+        for path in ('/sys', '/sys/fs', '/sys/fs/cgroup'):
+            attempt(lambda: listed(path))
         """,
     "become another user": """
         attempt(lambda: os.setuid(0))
@@ -263,6 +270,19 @@ async def test_an_attempt_is_stopped(name: str, inmate: Agent, planted: Planted)
     assert "Traceback" not in said, said
 
 
+@pytest.mark.parametrize("kind", [PODMAN], ids=name_of, indirect=True)
+async def test_all_of_these_attempts_are_stopped_in_one_container(inmate: Agent, planted: Planted) -> None:
+    """What the soak tries one by one: containers take long to open."""
+    for name, act in LOOKS.items():
+        said = await inmate.python(program(act, planted))
+        assert planted.secret not in said, name
+        assert PROOF.get(name, planted.secret) not in said, name
+    for name, act in TRIES.items():
+        said = await inmate.python(program(act, planted))
+        assert "stopped:" in said, (name, said)
+        assert "GOT" not in said, (name, said)
+
+
 async def test_every_refused_system_call_is_refused_inside(inmate: Agent) -> None:
     machine = seccomp.this_machine()
     assert machine is not None
@@ -336,17 +356,22 @@ async def test_a_command_of_any_bytes_and_any_length_is_answered(inmate: Agent) 
     assert (await inmate.bash("echo alive")).endswith("alive")
 
 
-async def test_su_and_its_kind_give_nothing(inmate: Agent) -> None:
+def number(inmate: Agent, kind: Backend) -> str:
+    """The number that the agent's user has inside."""
+    return "1000" if kind.same_user else str((inmate.spec.workdir / "workspace").stat().st_uid)
+
+
+async def test_su_and_its_kind_give_nothing(inmate: Agent, kind: Backend) -> None:
     said = await inmate.bash(
         "for run in 'su -c id' 'sudo -n id' 'newgrp' 'pkexec id' 'mount -o remount,rw /'; do $run 2>&1 </dev/null; done; id -u"
     )
     assert "uid=0" not in said
-    assert said.endswith("1000")
+    assert said.splitlines()[-1] == number(inmate, kind) != "0"
 
 
-async def test_a_setuid_copy_of_a_shell_gives_nothing(inmate: Agent) -> None:
+async def test_a_setuid_copy_of_a_shell_gives_nothing(inmate: Agent, kind: Backend) -> None:
     said = await inmate.bash("cp /bin/bash ./root-shell; chmod 6755 root-shell; ./root-shell -p -c 'id -u; id -G'")
-    assert said == "1000\n1000"
+    assert said == f"{number(inmate, kind)}\n{number(inmate, kind)}"
 
 
 async def test_another_sessions_files_and_its_name_are_out_of_sight(
@@ -398,7 +423,7 @@ async def test_a_box_wrecked_by_its_agent_answers_with_errors_and_goes_on(inmate
     assert not (await inmate.call("write", file_path="b", content="x")).is_error
 
 
-@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=lambda kind: kind.name, indirect=True)
+@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=name_of, indirect=True)
 async def test_a_fork_bomb_ends_with_its_command(inmate: Agent) -> None:
     outcome = await inmate.call("bash", command="bomb() { bomb | bomb & }; bomb; sleep 30", timeout_ms=2000)
     assert outcome.is_error
@@ -406,7 +431,7 @@ async def test_a_fork_bomb_ends_with_its_command(inmate: Agent) -> None:
     assert int((await inmate.bash("ls -d /proc/[0-9]* | wc -l")).split()[-1]) < 10
 
 
-@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=lambda kind: kind.name, indirect=True)
+@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=name_of, indirect=True)
 async def test_a_memory_bomb_ends_its_command_and_not_the_box(walled: Boxes, kind: Backend, tmp_path: Path) -> None:
     limits = Limits(memory_bytes=256 << 20)
     inmate = await agent(walled, spec(tmp_path / "boxes", limits=limits))
@@ -447,6 +472,28 @@ async def test_what_is_written_in_many_files_is_stopped(walled: Boxes, tmp_path:
     assert "alive" in await inmate.bash("rm -rf f* d*; echo alive", timeout_ms=60_000)
 
 
+async def test_room_on_the_disk_cannot_be_had_without_writing(inmate: Agent) -> None:
+    said = await inmate.python(
+        program(
+            """
+            import fcntl
+            file = open('big', 'w')
+            attempt(lambda: syscall(285, file.fileno(), 0, ctypes.c_long(0), ctypes.c_long(1 << 33)))
+            for request in (0x40305828, 0x4030582a, 0x40305839):
+                attempt(lambda: fcntl.ioctl(file, request, struct.pack('hhqqiI16x', 0, 0, 0, 1 << 33, 0, 0)))
+            """
+        )
+    )
+    assert "GOT" not in said, said
+    assert said.count("stopped:") == 4, said
+    assert (
+        await inmate.bash(
+            "stat -c %b big; python3 -c 'import os; os.posix_fallocate(1, 0, 9000)' > little; wc -c < little"
+        )
+        == "0\n9000"
+    )
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MB."""
@@ -459,8 +506,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-async def test_a_full_disk_of_the_host_fails_calls_and_not_the_box(kind: Backend, small_disk: Path) -> None:
-    boxes = kind.boxes(small_disk / "boxes")
+async def test_a_full_disk_of_the_host_fails_calls_and_not_the_box(
+    kind: Backend, request: pytest.FixtureRequest, small_disk: Path
+) -> None:
+    boxes = kind.boxes(small_disk / "boxes", request)
     try:
         inmate = await agent(boxes, spec(small_disk / "boxes"))
         assert "No space left" in text(await inmate.call("bash", command="head -c 60000000 /dev/zero > big"))
@@ -488,7 +537,7 @@ async def test_a_hostile_expression_is_ended(inmate: Agent) -> None:
     assert inmate.box.alive
 
 
-@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=lambda kind: kind.name, indirect=True)
+@pytest.mark.parametrize("kind", WALLED_IN_EVERY_WAY, ids=name_of, indirect=True)
 async def test_leftovers_of_a_timeout_are_gone(inmate: Agent) -> None:
     marker = f"31539{time.monotonic_ns() % 10**9}"
     hide = "trap '' TERM INT HUP QUIT; setsid setsid nohup"

@@ -14,6 +14,7 @@ import pytest
 from anthropic import BadRequestError, NotFoundError
 
 from freehold import testing
+from freehold.environments import quota
 from tests.agents.house import Script, calls, text
 from tests.agents.stage import Play, another
 from tests.contract.manifest import shows_difference
@@ -138,6 +139,7 @@ async def test_an_uploaded_image_is_what_a_session_runs_on_even_after_the_upload
             "type": "session_box",
             "image": file.id,
             "base": f"image {file.id} ({image.id})",
+            "disk": "quota" if quota.kept(tmp_path) else "watch",
             "open": True,
             "installing": None,
         }

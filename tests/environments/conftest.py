@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from freehold.environments.base import Boxes
 from freehold.environments.bubblewrap import Bubblewrap
-from freehold.environments.containers.containers import Containers
-from freehold.environments.containers.daemon import Daemon
 from freehold.environments.limits import best_limiter
-from tests.environments.backends import KINDS, no_bubblewrap, no_podman
+from tests.environments.backends import KINDS, name_of, no_bubblewrap
 from tests.environments.live import Agent, agent, spec
-from tests.environments.podman import podman_service
-
-IN_PODMAN = pytest.param(None, marks=pytest.mark.soak)
 
 
 def require_bubblewrap() -> None:
@@ -35,27 +29,10 @@ async def walled(tmp_path: Path) -> AsyncIterator[Bubblewrap]:
     await boxes.close()
 
 
-@pytest.fixture(scope="session")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of a Podman daemon of the tests' own, with images and containers in a folder of its own."""
-    if lacks := no_podman():
-        pytest.skip(lacks)
-    with podman_service(Path(tempfile.mkdtemp(prefix="fh-"))) as socket:  # podman takes only short paths
-        yield socket
-
-
-def containers(request: pytest.FixtureRequest, root: Path) -> Boxes:
-    """Boxes of that daemon; all tests of them only in the soak, as each container takes a third of a second."""
-    if "soak" not in str(request.config.getoption("markexpr")):
-        pytest.skip("`make soak` runs all; test_containers.py does what matters most")
-    return Containers(root, Daemon(request.getfixturevalue("podman")), Bubblewrap(root, warm=0))
-
-
-@pytest.fixture(params=[*KINDS, IN_PODMAN], ids=lambda kind: kind.name if kind else "podman")
+@pytest.fixture(params=KINDS, ids=name_of)
 async def boxes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Boxes]:
     """Every backend: what is true of one must be true of all."""
-    root = tmp_path / "boxes"
-    opened = request.param.boxes(root) if request.param else containers(request, root)
+    opened = request.param.boxes(tmp_path / "boxes", request)
     yield opened
     await opened.close()
 

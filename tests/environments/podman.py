@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests.environments.backends import no_podman
 from tests.environments.live import until
 
 _OPTIONS = ("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", "runc", "--events-backend", "none")
@@ -31,3 +35,12 @@ def podman_service(folder: Path) -> Iterator[Path]:
         service.terminate()
         service.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Path]:
+    """The socket of a Podman daemon of the tests' own, with images and containers in a folder of its own."""
+    if lacks := no_podman():
+        pytest.skip(lacks)
+    with podman_service(Path(tempfile.mkdtemp(prefix="fh-"))) as socket:  # podman takes only short paths
+        yield socket

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from freehold.app.sections import sections
+from freehold.app.trialbox import trial_box
+from freehold.app.worker import Post, make_worker
+from freehold.config import load
 from freehold.environments.base import BoxDied, BoxFailed, BoxSpec, Limits
 from freehold.environments.bubblewrap import Bubblewrap
 from freehold.environments.containers.containers import Containers
@@ -129,6 +133,18 @@ async def test_nothing_of_a_container_outlives_its_server(podman: Path, tmp_path
     daemon = Daemon(podman)
     assert await daemon.ended("freehold") == []
     await daemon.close()
+
+
+async def test_a_worker_and_a_box_to_try_things_in_are_made_by_the_backend_that_is_set(
+    podman: Path, tmp_path: Path
+) -> None:
+    flags = {"data": tmp_path / "data", "box_backend": "docker", "docker_socket": podman}
+    chosen = load(sections(), flags=flags, environment={})
+    async with trial_box(chosen, {"type": "cloud"}) as box:
+        assert text(await box.run("ls -d /.box")) == "/.box"
+        assert box.base.startswith("the host's /usr")
+    async with make_worker(chosen, Post("http://127.0.0.1:9", "env_1", "sk-none"), lambda *_: None) as worker:
+        assert worker.house.boxes.name == "docker"
 
 
 async def test_a_daemon_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from freehold.environments import limits
 from freehold.environments.base import Limits
-from freehold.environments.limits import CgroupV1, CgroupV2, ProcessLimits, best_limiter, remedy
+from freehold.environments.limits import CgroupV1, CgroupV2, ProcessLimits, best_limiter, group_of, remedy
 from tests.environments.live import until
 
 SOME = Limits(memory_bytes=128 << 20, processes=64, cpu_cores=0.5)
@@ -88,6 +88,34 @@ def test_what_a_killed_server_left_is_taken_away_and_what_is_in_use_is_not(
         real.sweep()
         assert not any(folder.exists() for folder in empty)
         assert all(folder.exists() for folder in used)
+        process.kill()
+    group.remove()
+
+
+def test_a_box_that_a_killed_server_left_standing_still_can_end(
+    real: CgroupV1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_PREFIX", f"freehold-test-{time.monotonic_ns()}-")
+    group = real.group("frozen", SOME)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        group.add(process.pid)
+        group.freeze()
+        process.kill()
+        until(lambda: _state(process.pid) == "D")
+        real.sweep()
+        assert process.wait(10) == -9
+    group.remove()
+
+
+def test_what_a_daemon_has_put_into_a_group_can_be_frozen_and_the_server_itself_is_not(real: CgroupV1) -> None:
+    group = real.group(f"test-{time.monotonic_ns()}", SOME)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not group_of(process.pid).freeze()
+        group.add(process.pid)
+        assert group_of(process.pid).freeze()
+        until(lambda: _state(process.pid) == "D")
+        group_of(process.pid).thaw()
+        until(lambda: _state(process.pid) == "S")
         process.kill()
     group.remove()
 

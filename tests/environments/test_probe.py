@@ -63,8 +63,8 @@ def test_a_wall_that_is_missing_is_seen() -> None:
     assert not all(protection.present for protection in probe.isolation({}))
 
 
-def test_bounds_that_are_missing_come_with_a_remedy() -> None:
-    missing = [protection for protection in probe.limits(ProcessLimits()) if not protection.present]
+def test_bounds_that_are_missing_come_with_a_remedy(tmp_path: Path) -> None:
+    missing = [protection for protection in probe.limits(ProcessLimits(), tmp_path) if not protection.present]
     assert all("delegate" in protection.remedy for protection in missing if protection.name != "limit: disk")
 
 

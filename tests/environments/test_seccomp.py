@@ -42,7 +42,7 @@ both = pytest.mark.parametrize("machine", [X86_64, AARCH64], ids=lambda machine:
 def test_every_call_of_the_table_is_refused_and_its_neighbours_are_not(machine: Architecture) -> None:
     program = seccomp.program(machine)
     refused = set(seccomp.numbers(machine))
-    looked_at = {machine.clone, machine.clone3, machine.socket, machine.socketpair, machine.ioctl}
+    looked_at = {machine.clone, machine.clone3, machine.socket, machine.socketpair, machine.ioctl, machine.fallocate}
     for number in range(520):
         if number not in looked_at:
             expected = seccomp.EPERM if number in refused else 0
@@ -87,6 +87,14 @@ def test_terminals_cannot_be_typed_into(machine: Architecture) -> None:
     assert errno(run(program, machine.ioctl, machine.audit, 0, 0x5412)) == seccomp.EPERM
     assert errno(run(program, machine.ioctl, machine.audit, 0, 0x541C)) == seccomp.EPERM
     assert run(program, machine.ioctl, machine.audit, 0, 0x5401) == ALLOW
+
+
+@both
+def test_room_on_the_disk_cannot_be_had_without_writing(machine: Architecture) -> None:
+    program = seccomp.program(machine)
+    assert errno(run(program, machine.fallocate, machine.audit, 3, 0, 0, 1 << 40)) == seccomp.EOPNOTSUPP
+    for request in (0x40305828, 0x4030582A, 0x40305839):
+        assert errno(run(program, machine.ioctl, machine.audit, 3, request)) == seccomp.EPERM
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,15 @@ from freehold.store.sessions import SessionRows
 def routes(
     sessions: SessionRows, workdirs: Workdirs, fleet: Fleet, installing: Mapping[str, Progress]
 ) -> list[BaseRoute]:
-    """The route. `base` is null until the session has had a box on this server; `installing` unless it waits for it."""
+    """The route. `base` and `disk` (`quota` or `watch`) are null until the session has had a box on this server;
+    `installing` unless it waits for it.
+    """
 
     async def box(request: Request) -> Response:
         row = await sessions.get(request.workspace_id, request.path["session_id"])
         meta = await asyncio.to_thread(workdirs.of(row.id).meta)
         image = row.environment_config.get("image")
-        told: dict[str, object] = {"image": image, "base": meta.get("base"), "open": fleet.is_open(row.id)}
+        told = {"image": image, "base": meta.get("base"), "disk": meta.get("disk"), "open": fleet.is_open(row.id)}
         progress = installing.get(row.id)
         told["installing"] = None if progress is None else asdict(progress)
         return answer({"type": "session_box", **told})

@@ -6,26 +6,22 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from freehold.app.backends import backend_of
 from freehold.app.ground import Ground
 from freehold.app.settings import SafetySettings
-from freehold.environments.base import Boxes
 from freehold.environments.bounds import BoundSettings, limits_of
 from freehold.environments.bubblewrap import Bubblewrap
-from freehold.environments.containers.containers import Containers, ContainerSettings
-from freehold.environments.containers.daemon import Daemon
 from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
-from freehold.environments.fallback import Fallback
 from freehold.environments.fleet import BoxSettings, Fleet, HearsOfBoxes
 from freehold.environments.images.archives import ImageRefused
 from freehold.environments.images.assemble import inside
 from freehold.environments.images.images import ImageSettings
-from freehold.environments.local import Local
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings, in_base
 from freehold.environments.site import site_of
 from freehold.environments.workdirs import Workdirs
-from freehold.errors import InvalidRequest, Misconfigured
+from freehold.errors import InvalidRequest
 from freehold.library.files import Files
 
 log = logging.getLogger(__name__)
@@ -57,16 +53,7 @@ class BoxHouse:
         )
         self.chores = self._walled
         self._unsafe = configuration.section(SafetySettings).unsafe_no_isolation
-        self.backend: Boxes = self._walled
-        containers = configuration.section(ContainerSettings)
-        if containers.box_backend == "docker" and self._unsafe:
-            raise Misconfigured("unsafe_no_isolation: does not go together with box_backend = docker")
-        if containers.box_backend == "docker":
-            self.backend = Containers(self.workdirs.root, Daemon(containers.docker_socket), self._walled)
-        elif containers.box_backend != "bubblewrap":
-            raise Misconfigured(f"box_backend: must be `bubblewrap` or `docker`, not {containers.box_backend!r}")
-        elif self._unsafe:
-            self.backend = Fallback(self._walled, Local(unsafe_no_isolation=True))
+        self.backend = backend_of(configuration, self._walled)
         self.fleet = Fleet(self.backend, settings, clock, heard)
         self.installer = self._walled
         self.installing = self._walled.installing

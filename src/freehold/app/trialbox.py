@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from freehold.app.backends import backend_of
 from freehold.app.settings import DataSettings
 from freehold.config import Configuration
 from freehold.environments.base import Box, BoxSpec, ToolOutcome
@@ -39,17 +40,21 @@ class TrialBox:
 async def trial_box(configuration: Configuration, environment: Mapping[str, Any]) -> AsyncIterator[TrialBox]:
     """Open one with that `config`, on this machine, beside the boxes of the server with the same data folder.
 
+    The backend is the one that is set.
+
     Raises:
         BoxFailed: it did not come up.
+        Misconfigured: there is no such backend.
     """
     workdirs = Workdirs(configuration.section(DataSettings).data.absolute() / "sessions")
-    boxes = Bubblewrap(
+    walled = Bubblewrap(
         workdirs.root,
         egress=Egress(configuration.section(EgressSettings)),
         layers=configuration.section(LayerSettings),
         warm=0,
         image_settings=configuration.section(ImageSettings),
     )
+    boxes = backend_of(configuration, walled)
     workdir = workdirs.of(f"shell_{os.urandom(6).hex()}")
     limits = limits_of(environment, configuration.section(BoundSettings))
     try:

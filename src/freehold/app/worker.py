@@ -11,19 +11,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from freehold.api.environments import config_of_settings
+from freehold.app.backends import backend_of
 from freehold.app.settings import DataSettings, SafetySettings
 from freehold.clock import SystemClock
 from freehold.config import Configuration
-from freehold.environments.base import Boxes, NoIsolation
+from freehold.environments.base import NoIsolation
 from freehold.environments.bounds import BoundSettings, limits_of
 from freehold.environments.bubblewrap import Bubblewrap
-from freehold.environments.containers.containers import ContainerSettings
 from freehold.environments.denials import Denials
 from freehold.environments.egress import Egress
-from freehold.environments.fallback import Fallback
 from freehold.environments.fleet import BoxSettings, Fleet
 from freehold.environments.images.images import ImageSettings
-from freehold.environments.local import Local
 from freehold.environments.networking import EgressSettings
 from freehold.environments.packages import LayerSettings
 from freehold.environments.workdirs import Workdirs
@@ -58,13 +56,11 @@ async def make_worker(
     session.
 
     Raises:
-        Misconfigured: its `worker_environment` is none.
+        Misconfigured: its `worker_environment` is none, or its `box_backend`.
         NoIsolation: no box can be made here, and running tools without was not allowed.
     """
     chosen, clock = configuration.section, SystemClock()
     settings, bounds = chosen(WorkerSettings), chosen(BoundSettings)
-    if chosen(ContainerSettings).box_backend != "bubblewrap":
-        raise Misconfigured("box_backend: a worker makes its boxes by bubblewrap; leave it out")
     environment = _environment(settings, bounds)
     workdirs = Workdirs(chosen(DataSettings).data.absolute() / "worker")
     walled = Bubblewrap(
@@ -75,10 +71,10 @@ async def make_worker(
         warm=chosen(BoxSettings).warm_boxes,
         image_settings=chosen(ImageSettings),
     )
-    unsafe = chosen(SafetySettings).unsafe_no_isolation
-    boxes: Boxes = Fallback(walled, Local(unsafe_no_isolation=True)) if unsafe else walled
+    boxes = backend_of(configuration, walled)
     found = await boxes.probe()
-    if not found.isolated and not unsafe:
+    if not found.isolated and not chosen(SafetySettings).unsafe_no_isolation:
+        await boxes.close()
         raise NoIsolation(found.reason)
     fleet = Fleet(boxes, chosen(BoxSettings), clock)
     house = House(fleet, boxes, workdirs, environment, limits_of(environment, bounds), settings.worker_idle_s)

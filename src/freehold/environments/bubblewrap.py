@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from freehold.clock import Clock, SystemClock
-from freehold.environments import examining, journal, probe, users
+from freehold.environments import examining, journal, probe, quota, users
 from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, Protection, ToolOutcome
 from freehold.environments.beginnings import Beginning, Beginnings
 from freehold.environments.channel import LiveBox
 from freehold.environments.chores import Chore, do
 from freehold.environments.command import SYSTEM_PATH, Fittings, Layout, Mount, environment, options
-from freehold.environments.disk import DiskWatch, Watched
+from freehold.environments.disk import DiskWatch
 from freehold.environments.egress import PORT, Door, Egress
 from freehold.environments.images import images
 from freehold.environments.images.images import Images, ImageSettings, Uploaded
@@ -69,13 +69,13 @@ class Bubblewrap:
         image_settings: ImageSettings | None = None,
         uploaded: Uploaded | None = None,
     ) -> None:
-        self._root = root.absolute()
+        self.root = root.absolute()
         self._egress = egress or Egress(EgressSettings())
-        kept, clock = self._root / ".layers", clock or SystemClock()
-        self._layers = Layers(kept, self._root, layers or LayerSettings(), clock, self._open_with)
-        self.images = Images(kept, self._root, image_settings or ImageSettings(), clock, self.do, uploaded)
-        self.repositories = Repositories(self._root, self._open_with)
-        self._launcher = Launcher([self._root, *shared, Path(os.path.realpath(sys.base_prefix))])
+        kept, clock = self.root / ".layers", clock or SystemClock()
+        self._layers = Layers(kept, self.root, layers or LayerSettings(), clock, self._open_with)
+        self.images = Images(kept, self.root, image_settings or ImageSettings(), clock, self.do, uploaded)
+        self.repositories = Repositories(self.root, self._open_with)
+        self._launcher = Launcher([self.root, *shared, Path(os.path.realpath(sys.base_prefix))])
         self._beginnings = Beginnings(self._launcher, warm)
         self._chosen = limiter
         self._open: set[LiveBox] = set()
@@ -89,13 +89,13 @@ class Bubblewrap:
 
     async def probe(self) -> Capabilities:
         """See `Boxes`."""
-        return await probe.of_boxes(self, self._root, await asyncio.to_thread(self._limiter))
+        return await probe.of_boxes(self, self.root, await asyncio.to_thread(self._limiter))
 
     async def examine(self) -> Sequence[Protection]:
         """See `Examinable`."""
         return (
             await asyncio.to_thread(examining.version),
-            await examining.overlays(self._open_with, self._root),
+            await examining.overlays(self._open_with, self.root),
         )
 
     async def open(self, spec: BoxSpec) -> LiveBox:
@@ -161,7 +161,7 @@ class Bubblewrap:
             return kit.base
         async with self._making_runtime:
             if self._runtime is None:
-                self._runtime = await asyncio.to_thread(host_runtime, self._root / ".base", kit.base.python)
+                self._runtime = await asyncio.to_thread(host_runtime, self.root / ".base", kit.base.python)
         described = f"{'image ' if name else ''}{image.name} ({image.digest})"
         making = (image.root, image.digest, image.config, self._runtime, described)
         base = await asyncio.to_thread(image_base, *making)
@@ -214,13 +214,13 @@ class Bubblewrap:
             on_error.callback(beginning.end)
             fds = [held.fd, *way_out]
             await self._launcher.run(lambda: self._become(beginning, spec, workdir, fitted, fds))
-            process = await whole(asyncio.to_thread(_joined, spec, beginning, held, kit.base.name))
+            process, by_quota = await whole(asyncio.to_thread(_joined, spec, beginning, held, kit.base.name))
             on_error.pop_all()
         box = LiveBox(spec.session_id, beginning.ours, lambda: asyncio.to_thread(process.end))
-        watched = Watched(box, process, workdir, spec.limits.disk_bytes)
         self._open.add(box)
-        self._disk.join(watched)
-        box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
+        box.on_end.append(lambda: self._open.discard(box))
+        if not by_quota:
+            self._disk.watch(box, process, workdir, spec.limits.disk_bytes)
         return box
 
     def start_line(self, spec: BoxSpec, fitted: Fittings, limiter: Limiter, way_out: bool) -> dict[str, Any]:
@@ -247,6 +247,8 @@ class Bubblewrap:
         """
         kit, user = await self._launcher.run(lambda: (self._found(), users.user_of(workdir)))
         await self._launcher.run(lambda: workdir.prepare(user))
+        if any(mount.writable for mount in chore.mounts):
+            await asyncio.to_thread(quota.lift, workdir)  # old files and new ones stand there side by side
         await do(self._launcher, kit, user, chore)
 
     async def collect_layers(self, unused_days: float) -> list[str]:
@@ -287,7 +289,7 @@ class Bubblewrap:
 
     def _found(self) -> Kit:
         if self._kit is None:
-            self._kit = find_kit(self._root)
+            self._kit = find_kit(self.root)
         return self._kit
 
     def _overlay(self, kit: Kit, over: Path | None) -> Overlay:
@@ -296,7 +298,7 @@ class Bubblewrap:
         if over is None:
             return Overlay(base)
         reach = self._launcher.path
-        return laid_over(base, reach(over), reach(mount_points(self._root / ".base" / "over")))
+        return laid_over(base, reach(over), reach(mount_points(self.root / ".base" / "over")))
 
     def mounts(self, spec: BoxSpec, workdir: Workdir, more: Sequence[Mount]) -> tuple[Mount, ...]:
         """Everything that a box of that session shows besides its base, in order."""
@@ -317,15 +319,18 @@ class Bubblewrap:
         return self._chosen
 
 
-def _joined(spec: BoxSpec, beginning: Beginning, held: BoxLease, base: str) -> BoxProcess:
+def _joined(spec: BoxSpec, beginning: Beginning, held: BoxLease, base: str) -> tuple[BoxProcess, bool]:
     """Learn the box's pid and say who holds the workdir, before the box is told to begin. In any thread.
+
+    Also gives whether the kernel holds its files to their limit.
 
     Raises:
         BoxFailed: it did not come to be one; `NoIsolation` where that is the machine's doing.
     """
     try:
         pid = pid_of_box(beginning.info, beginning.outer)
-        held.record(pid, spec.epoch, base=base)
+        by_quota = quota.hold(Workdir(spec.workdir), spec.limits.disk_bytes)
+        held.record(pid, spec.epoch, base=base, disk=quota.how(by_quota))
         process = BoxProcess(beginning.outer, pid, beginning.group, held)
     except (OSError, BoxFailed) as error:
         words = str(error)
@@ -334,4 +339,4 @@ def _joined(spec: BoxSpec, beginning: Beginning, held: BoxLease, base: str) -> B
         explained = probe.explained(words)
         raise (BoxFailed if explained == words else NoIsolation)(explained) from error
     beginning.close_fds()
-    return process
+    return process, by_quota

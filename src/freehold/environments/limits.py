@@ -192,7 +192,10 @@ class CgroupV1:
         return _GroupV1(folders, self._roots)
 
     def sweep(self) -> None:
-        """Take away what boxes of servers that were killed have left."""
+        """Take away what boxes of servers that were killed have left. What stands still cannot even be killed here."""
+        for state in self._roots.get("freeze", Path(os.devnull)).glob(f"{_PREFIX}*/freezer.state"):
+            with contextlib.suppress(OSError):
+                state.write_text("THAWED", "ascii")
         _sweep(list(self._roots.values()))
 
 
@@ -249,6 +252,20 @@ def best_limiter(mountinfo: str | None = None, own_groups: str | None = None) ->
     return ProcessLimits()
 
 
+def group_of(pid: int) -> Group:
+    """The group that a daemon has put this process into. It can be frozen where this server may write there."""
+    mounts = _mounts(Path("/proc/self/mountinfo").read_text("utf-8"))
+    own, ours = (_paths(Path(f"/proc/{one}/cgroup").read_text("utf-8")) for one in (pid, "self"))
+    own = {name: path for name, path in own.items() if ours.get(name) != path}  # never ourselves
+    v1 = next((m for m in mounts if m.kind == "cgroup" and "freezer" in m.options), None)
+    v2 = next((m for m in mounts if m.kind == "cgroup2"), None)
+    if v1 is not None and "freezer" in own and os.access(v1.folder(own["freezer"]) / "freezer.state", os.W_OK):
+        return _GroupV1(_Folders({"freeze": v1.folder(own["freezer"])}), {})
+    if v2 is not None and "" in own and os.access(v2.folder(own[""]) / "cgroup.freeze", os.W_OK):
+        return _GroupV2(_Folders({"freeze": v2.folder(own[""])}))
+    return _NoGroup()
+
+
 def remedy(limiter: Limiter) -> str:
     """What to do about the bounds that this limiter lacks."""
     return "" if {"memory", "processes", "cpu", "freeze"} <= limiter.controls else _REMEDY
@@ -300,11 +317,17 @@ def _mounts(mountinfo: str) -> list[_Mount]:
     return found
 
 
-def _v1(mounts: Sequence[_Mount], own_groups: str) -> CgroupV1 | None:
+def _paths(own_groups: str) -> dict[str, str]:
+    """Where a process stands, by controller; the one hierarchy of v2 has no name."""
     own = {}
     for line in own_groups.splitlines():
         _, names, path = line.split(":", 2)
         own.update(dict.fromkeys(names.split(","), path))
+    return own
+
+
+def _v1(mounts: Sequence[_Mount], own_groups: str) -> CgroupV1 | None:
+    own = _paths(own_groups)
     roots = {}
     for control, name in {"memory": "memory", "processes": "pids", "cpu": "cpu", "freeze": "freezer"}.items():
         mount = next((m for m in mounts if m.kind == "cgroup" and name in m.options), None)
@@ -315,7 +338,7 @@ def _v1(mounts: Sequence[_Mount], own_groups: str) -> CgroupV1 | None:
 
 def _v2(mounts: Sequence[_Mount], own_groups: str) -> CgroupV2 | None:
     mount = next((m for m in mounts if m.kind == "cgroup2"), None)
-    own = next((line[3:] for line in own_groups.splitlines() if line.startswith("0::")), None)
+    own = _paths(own_groups).get("")
     if mount is None or own is None:
         return None
     folder = mount.folder(own)

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from freehold.environments import quota
 from freehold.environments.base import BoxDied, Boxes, BoxFailed, BoxSpec, Capabilities, Protection
 from freehold.environments.limits import Limiter, remedy
 from freehold.environments.workdirs import Workdir
@@ -40,14 +41,14 @@ async def of_boxes(boxes: Boxes, root: Path, limiter: Limiter, shared: Sequence[
         finally:
             await box.close()
     except (BoxFailed, BoxDied) as error:
-        return Capabilities(boxes.name, False, limits(limiter), reason=explained(str(error)))
+        return Capabilities(boxes.name, False, limits(limiter, root), reason=explained(str(error)))
     finally:
         if spec.workdir.exists():
             Workdir(spec.workdir).delete()
     text = str(outcome.content[0]["text"])
     facts = dict(line.partition(" ")[::2] for line in text.splitlines())
     walls = isolation(facts, shared)
-    found = (*walls, *limits(limiter), *programs(facts))
+    found = (*walls, *limits(limiter, root), *programs(facts))
     broken = [p for p in walls if not p.present]
     reason = "; ".join(f"{p.name}: {p.detail}" for p in broken)
     return Capabilities(boxes.name, not broken, found, reason)
@@ -75,9 +76,9 @@ def isolation(facts: dict[str, str], allowed: Sequence[str] = ()) -> tuple[Prote
     )
 
 
-def limits(limiter: Limiter) -> tuple[Protection, ...]:
-    """The bounds: a box runs without them, and the operator should know."""
-    todo = remedy(limiter)
+def limits(limiter: Limiter, root: Path) -> tuple[Protection, ...]:
+    """The bounds: a box runs without them, and the operator should know. `root`: where the files of sessions lie."""
+    todo, by_quota = remedy(limiter), quota.kept(root)
     bounds = {
         "memory": "of the whole box",
         "processes": "of the whole box (else of its user)",
@@ -89,7 +90,14 @@ def limits(limiter: Limiter) -> tuple[Protection, ...]:
             Protection(f"limit: {name}", name in limiter.controls, f"{what}; by {limiter.name}", todo)
             for name, what in bounds.items()
         ),
-        Protection("limit: disk", False, "soft: a watcher looks at the size of the workspace; files have a hard limit"),
+        Protection(
+            "limit: disk",
+            by_quota,
+            "of all files of a session; by the quota of its user"
+            if by_quota
+            else "soft: a watch over what the disk loses; each file has a hard limit",
+            quota.REMEDY,
+        ),
     )
 
 

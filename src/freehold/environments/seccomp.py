@@ -2,7 +2,8 @@
 
 Numbers: the kernel's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h` (aarch64).
 Refused calls answer EPERM, so that programs see an ordinary error; `clone3` answers ENOSYS, so that the C library falls
-back to `clone`, whose flags a filter can see. Another architecture's calls kill the process.
+back to `clone`, whose flags a filter can see; `fallocate` answers EOPNOTSUPP, as many a file system does, so that
+nothing takes a gigabyte of the disk in a millisecond (`disk.py`). Another architecture's calls kill the process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+EPERM, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 38, 95, 97
 
 # BPF: classes and modes of linux/bpf_common.h, actions of linux/seccomp.h
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
@@ -28,6 +29,8 @@ _FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
 """The only kinds of socket. Above all not AF_VSOCK, which a network namespace does not confine."""
 _TTY_REQUESTS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
 """Both put words into the mouth of a terminal's user."""
+_ROOM_REQUESTS = {"FS_IOC_RESVSP": 0x40305828, "FS_IOC_RESVSP64": 0x4030582A, "FS_IOC_ZERO_RANGE": 0x40305839}
+"""`fallocate` under other names (linux/falloc.h)."""
 
 # name: (x86_64, aarch64); None: that architecture does not have it.
 REFUSED: dict[str, tuple[int | None, int | None]] = {
@@ -117,13 +120,16 @@ class Architecture:
     column: int
     clone: int
     clone3: int
+    fallocate: int
     ioctl: int
     socket: int
     socketpair: int
 
 
-X86_64 = Architecture("x86_64", 0xC000003E, 0, clone=56, clone3=435, ioctl=16, socket=41, socketpair=53)
-AARCH64 = Architecture("aarch64", 0xC00000B7, 1, clone=220, clone3=435, ioctl=29, socket=198, socketpair=199)
+X86_64 = Architecture("x86_64", 0xC000003E, 0, clone=56, clone3=435, fallocate=285, ioctl=16, socket=41, socketpair=53)
+AARCH64 = Architecture(
+    "aarch64", 0xC00000B7, 1, clone=220, clone3=435, fallocate=47, ioctl=29, socket=198, socketpair=199
+)
 ARCHITECTURES = {"x86_64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}
 
 _Instruction = tuple[int, int, int, int]
@@ -143,8 +149,9 @@ def program(architecture: Architecture) -> bytes:
     """The filter as `bwrap --seccomp` reads it: an array of `struct sock_filter`."""
     code = _head(architecture)
     code += _masked(architecture.clone, _ARGUMENT0, _NAMESPACES)
-    code += [_equal(architecture.clone3, 0, 1), _refuse(ENOSYS)]
-    code += _one_of(architecture.ioctl, _ARGUMENT1, list(_TTY_REQUESTS.values()))
+    for call, answer in ((architecture.clone3, ENOSYS), (architecture.fallocate, EOPNOTSUPP)):
+        code += [_equal(call, 0, 1), _refuse(answer)]
+    code += _one_of(architecture.ioctl, _ARGUMENT1, [*_TTY_REQUESTS.values(), *_ROOM_REQUESTS.values()])
     for call in (architecture.socket, architecture.socketpair):
         code += _none_but(call, _ARGUMENT0, list(_FAMILIES.values()))
     for number in numbers(architecture):

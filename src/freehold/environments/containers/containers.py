@@ -18,17 +18,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from freehold.config import setting
-from freehold.environments import journal, probe, users
+from freehold.environments import journal, probe, quota, users
 from freehold.environments.base import BoxFailed, BoxSpec, Capabilities, NoIsolation, ToolOutcome
 from freehold.environments.bubblewrap import Bubblewrap
 from freehold.environments.channel import LiveBox
 from freehold.environments.command import Fittings, Mount
 from freehold.environments.containers.daemon import Daemon, DaemonFailed
 from freehold.environments.containers.frame import PLACE, Frame, body, points
-from freehold.environments.disk import DiskWatch, Watched
+from freehold.environments.disk import DiskWatch
 from freehold.environments.egress import Door
 from freehold.environments.leases import BoxLease, lease
-from freehold.environments.limits import ProcessLimits
+from freehold.environments.limits import Group, ProcessLimits, group_of
 from freehold.environments.workdirs import Workdir
 
 _CONNECT_S = 30.0
@@ -118,16 +118,16 @@ class Containers:
             on_error.push_async_callback(self._daemon.remove, container)
             connection = await self._met(container, folder, user)
             on_error.callback(connection.close)
-            state = await self._daemon.state(container)
-            held.record(int(state["Pid"]), spec.epoch)
+            pid = int((await self._daemon.state(container))["Pid"])
+            by_quota, group = await asyncio.to_thread(_bounded, spec, held, pid)
             await asyncio.to_thread(_hand_over, connection, workdir, held, way_out)
             on_error.pop_all()
         await asyncio.to_thread(shutil.rmtree, folder)
         box = LiveBox(spec.session_id, connection, lambda: self._end(container, held))
-        watched = Watched(box, _Unfrozen(), workdir, spec.limits.disk_bytes)
         self._open.add(box)
-        self._disk.join(watched)
-        box.on_end += [lambda: self._open.discard(box), lambda: self._disk.leave(watched)]
+        box.on_end.append(lambda: self._open.discard(box))
+        if not by_quota:
+            self._disk.watch(box, group, workdir, spec.limits.disk_bytes)
         return box
 
     async def _frame(
@@ -183,22 +183,19 @@ class Containers:
             await self._daemon.remove(container)
 
 
-class _Unfrozen:
-    """A container is not stopped where it stands: that would be a call to the daemon, and its work is ended anyhow."""
-
-    def freeze(self) -> bool:
-        return False
-
-    def thaw(self) -> None:
-        """It never stood."""
-
-
 def _prepared(workdir: Workdir, fitted: Fittings) -> tuple[int, int]:
     assert fitted.base is not None
     user = users.user_of(workdir)
     workdir.prepare(user)
     workdir.remember(base=fitted.base.name)
     return (user, user) if user is not None else (os.geteuid(), os.getegid())
+
+
+def _bounded(spec: BoxSpec, held: BoxLease, pid: int) -> tuple[bool, Group]:
+    """Whether the kernel holds the session's files to their limit, and by what the box is made to stand still."""
+    by_quota = quota.hold(Workdir(spec.workdir), spec.limits.disk_bytes)
+    held.record(pid, spec.epoch, disk=quota.how(by_quota))
+    return by_quota, group_of(pid)
 
 
 def _tables(folder: Path, user: tuple[int, int]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ exec({bundle.START!r})
 """
 """The filter is set by the supervisor on itself, before it does anything: the daemon's own stays beneath it."""
 _POINTS = ("proc", "dev", "sys", "tmp", "run", "workspace", "home/agent", "mnt/session", "opt", PLACE.lstrip("/"))
+_NOTHING = ("/sys", "/sys/fs/cgroup")
+"""Where there is nothing: they tell of the host and of its control groups."""
 _RUN_BYTES = 16 << 20
 _SHM_BYTES = 64 << 20
 _OPEN_FILES = 1024
@@ -84,12 +86,12 @@ def body(frame: Frame) -> dict[str, Any]:
         "NetworkDisabled": True,
         "Labels": {"freehold": frame.label},
         "HostConfig": {
-            "Mounts": [*_in_memory(frame.limits)]
-            + [_mount(source, target, False) for source, target in frame.base.binds]
+            "Tmpfs": _in_memory(frame.limits),
+            "Mounts": [_mount(source, target, False) for source, target in frame.base.binds]
             + [_mount(mount.source, mount.target, mount.writable) for mount in frame.mounts],
             "NetworkMode": "none",
             "IpcMode": "private",
-            "ReadonlyRootfs": True,
+            "ReadonlyRootfs": False,  # it is root's; Podman lays an unbounded /tmp over ours where it is read-only
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             **_bounds(frame.limits),
@@ -101,14 +103,12 @@ def _mount(source: Path, target: str, writable: bool) -> dict[str, Any]:
     return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": not writable}
 
 
-def _in_memory(limits: Limits) -> Iterator[dict[str, Any]]:
-    """Memory that looks like a disk, and nothing in place of `/sys`, which tells of the host."""
+def _in_memory(limits: Limits) -> dict[str, str]:
+    """Memory that looks like a disk, each bounded, and nothing where the host would be told of."""
     scale = min(1.0, limits.memory_bytes / 2 / (limits.tmp_bytes + _RUN_BYTES + _SHM_BYTES))
     sizes = {"/tmp": limits.tmp_bytes, "/run": _RUN_BYTES, "/dev/shm": _SHM_BYTES}
-    for target, size in sizes.items():
-        options = {"SizeBytes": int(size * scale), "Mode": 0o1777}
-        yield {"Type": "tmpfs", "Target": target, "TmpfsOptions": options}
-    yield {"Type": "tmpfs", "Target": "/sys", "ReadOnly": True, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o555}}
+    places = {place: f"rw,exec,nosuid,nodev,mode=1777,size={int(size * scale)}" for place, size in sizes.items()}
+    return {**places, **dict.fromkeys(_NOTHING, "ro,noexec,nosuid,nodev,mode=555,size=4096")}
 
 
 def _bounds(limits: Limits) -> dict[str, Any]:
