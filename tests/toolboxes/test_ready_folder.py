@@ -61,7 +61,7 @@ async def test_files_are_listed_read_and_searched(folder: Path) -> None:
     assert await told(box, "read_file", path="picture.png") == "image/png"
     assert await told(box, "read_file", path="paper.pdf") == "application/pdf"
     assert "no text" in await told(box, "read_file", path="data.bin")
-    found = json.loads(await told(box, "search_files", text="printer"))
+    found = json.loads(await told(box, "search_files", text="printer", pattern="*.md"))
     assert found == {"path": "reports/2026/may.md", "line": 2, "text": "The Printer is broken"}
     assert "Nothing" in await told(box, "search_files", text="secret")
 
@@ -87,3 +87,14 @@ def test_what_is_no_folder_stops_the_start(folder: Path) -> None:
         toolbox(folder / "long.txt")
     with pytest.raises(Misconfigured, match=r"docs\.kind: must be sql, openapi or folder"):
         toolbox(folder, kind="ftp")
+
+
+async def test_a_search_goes_past_what_it_cannot_open_and_says_what_it_left_out(folder: Path) -> None:
+    box = toolbox(folder, file_bytes=2000)
+    deep = folder.joinpath(*["d"] * 40)
+    deep.mkdir(parents=True)
+    (deep / "deep.md").write_text("the printer again")
+    said = (await told(box, "search_files", text="printer")).splitlines()
+    assert [json.loads(line)["path"] for line in said[:-1]] == ["reports/2026/may.md"]
+    assert said[-1] == "[1 files of more than 2000 bytes were not searched; read_file reads them]"
+    assert (await told(box, "search_files", text="nowhere", pattern="*.md")) == "Nothing was found."

@@ -45,16 +45,15 @@ class _Folder:
 
     def list_files(self, arguments: Mapping[str, Any]) -> str:
         pattern = str(arguments.get("pattern") or "*")
-        found, more = list[str](), False
-        for path, size in self._walk():
+        found, notes = list[str](), list[str]()
+        for path, size in self._walk(notes):
             if not fnmatch.fnmatchcase(path, pattern):
                 continue
             if len(found) == _MOST_LISTED:
-                more = True
+                notes.append(f"[more than {_MOST_LISTED}; ask with a narrower pattern]")
                 break
             found.append(json.dumps({"path": path, "bytes": size}, ensure_ascii=False))
-        note = [f"[more than {_MOST_LISTED}; ask with a narrower pattern]"] if more else []
-        return "\n".join([*found, *note]) or "There is no such file."
+        return "\n".join([*(found or ["There is no such file."]), *notes])
 
     def read_file(self, arguments: Mapping[str, Any]) -> object:
         path, offset = str(arguments["path"]), int(arguments.get("offset") or 0)
@@ -75,12 +74,18 @@ class _Folder:
 
     def search_files(self, arguments: Mapping[str, Any]) -> str:
         words, pattern = str(arguments["text"]).casefold(), str(arguments.get("pattern") or "*")
-        hits: list[str] = []
-        for path, size in self._walk():
-            if size > self.most_bytes or not fnmatch.fnmatchcase(path, pattern):
+        hits, notes, large = list[str](), list[str](), 0
+        for path, size in self._walk(notes):
+            if not fnmatch.fnmatchcase(path, pattern):
                 continue
-            with self._opened(path) as file:
-                data = _some(file, 0, self.most_bytes)
+            if size > self.most_bytes:
+                large += 1
+                continue
+            try:
+                with self._opened(path) as file:
+                    data = _some(file, 0, self.most_bytes)
+            except ToolFailed:
+                continue  # it went away, or lies deeper than paths may be
             if b"\0" in data[:8192]:
                 continue
             for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
@@ -89,10 +94,15 @@ class _Folder:
                     hits.append(json.dumps(hit, ensure_ascii=False))
                     if len(hits) == _MOST_HITS:
                         return "\n".join([*hits, f"[the first {_MOST_HITS}; search for something narrower]"])
-        return "\n".join(hits) or "Nothing was found."
+        if large:
+            notes.append(
+                f"[{large} files of more than {self.most_bytes} bytes were not searched; read_file reads them]"
+            )
+        return "\n".join([*(hits or ["Nothing was found."]), *notes])
 
-    def _walk(self) -> Iterator[tuple[str, int]]:
-        """Regular files and their sizes, by path; links are not followed and not told of."""
+    def _walk(self, notes: list[str]) -> Iterator[tuple[str, int]]:
+        """Regular files and their sizes, by path; links are not followed and not told of. `notes` says if some more
+        were not looked at."""
         looked = 0
         for here, folders, files, descriptor in os.fwalk(self.root, follow_symlinks=False):
             folders[:] = sorted(name for name in folders if self._seen(name))
@@ -100,6 +110,7 @@ class _Folder:
             for name in sorted(filter(self._seen, files)):
                 looked += 1
                 if looked > _MOST_LOOKED_AT:
+                    notes.append(f"[only the first {_MOST_LOOKED_AT} files were looked at]")
                     return
                 try:
                     found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
