@@ -195,3 +195,41 @@ def test_chunks_keep_their_size_and_their_place_and_lose_nothing() -> None:
     assert {chunk.heading for chunk in cuts} == {"A", "B"}
     assert list(chunks(plain(" \n---\n", 99))) == []
     assert list(chunks(Read([Line("", 0)]))) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("# Leave", "Leave"),
+        ("## Leave ##", "Leave"),
+        ("   ### C# \t", "C#"),
+        ("# a #b", "a #b"),
+        ("#", None),
+        ("## ##", None),
+        ("#Leave", None),
+        ("    # Leave", None),
+        ("####### Leave", None),
+    ],
+)
+def test_a_heading_of_markdown_is_told_from_what_only_looks_like_one(line: str, title: str | None) -> None:
+    assert [one.heading for one in markdown(f"{line}\nbelow", 999).lines][1] == (title or "")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_table_says_by_itself_what_stands_between_its_cells(delimiter: str) -> None:
+    rows = ["name", "price, in $", "note"], ["Ink", "1,50", 'a "good" one'], ["Pen", "2,00", "x; y"]
+    text = "\n".join(delimiter.join(f'"{cell.replace(chr(34), 2 * chr(34))}"' for cell in row) for row in rows)
+    assert [line.text for line in table(text, 999).lines] == [
+        'name: Ink; price, in $: 1,50; note: a "good" one',
+        "name: Pen; price, in $: 2,00; note: x; y",
+    ]
+
+
+def test_texts_that_would_keep_a_pattern_busy_for_ever_are_read_at_once() -> None:
+    """Each of these once held the whole server: patterns are matched without letting others run."""
+    assert markdown("# a" + " " * 50_000 + "x", 99_999).lines
+    assert markdown("# a" + "#" * 50_000 + "x", 99_999).lines
+    with pytest.raises(Unreadable):
+        markdown("# a" + " #" * 50_000, 999)
+    assert table('"a","b","c"\n' * 5 + '"' * 3_000 + "x", 99_999).lines
+    assert code("export " * 10_000 + "\n" + "\t" * 10_000 + "def f", 99_999).lines

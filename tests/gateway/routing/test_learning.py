@@ -122,6 +122,11 @@ def test_closed_answers_are_compared_by_what_they_say(one: bytes, other: bytes, 
     assert (closed_answer(one) == closed_answer(other)) is same
 
 
+def test_answers_that_would_keep_a_pattern_busy_are_judged_at_once() -> None:
+    assert closed_answer(_text("```" + " " * 30_000 + "x")) is not None
+    assert closed_answer(_text("answer: 1" + "," * 30_000 + " is the last word of a rather long tale of many")) is None
+
+
 def test_free_text_and_what_was_cut_off_is_no_closed_answer() -> None:
     assert closed_answer(_text("It is a long story about many things and people.")) is None
     assert closed_answer(_answer({"type": "text", "text": "Paris"}, stop="max_tokens")) is None

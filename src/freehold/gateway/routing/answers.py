@@ -9,10 +9,10 @@ import msgspec
 
 _sorted = msgspec.json.Encoder(order="sorted").encode
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
-_SAID = re.compile(r"(?:####|answer(?: is|:)|=)\s*\$?([-+]?\d[\d,]*(?:\.\d+)?)\W*$", re.IGNORECASE)
+_SAID = re.compile(r"(?:####|answer(?: is|:)|=)\s*+\$?([-+]?\d[\d,]*+(?:\.\d+)?)\W*$", re.IGNORECASE)
 _EDGES = " \t\r\n.,;:!?\"'`*()[]。，；：！？"
 _LABEL_CHARS, _LABEL_WORDS = 60, 5
-_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
+_FENCE = "```"
 _ENDED = ("end_turn", "tool_use", "stop_sequence")
 Closed = tuple[str, object]
 
@@ -35,8 +35,8 @@ def closed_answer(body: bytes) -> Closed | None:
 
 
 def _of_text(text: str) -> Closed | None:
-    fenced = _FENCE.match(text)
-    inside = fenced[1] if fenced else text
+    fenced = text.startswith(_FENCE) and text.endswith(_FENCE) and len(text) >= 2 * len(_FENCE)
+    inside = text.strip("`").removeprefix("json").strip() if fenced else text
     if inside[:1] in ("{", "["):
         value = _json(inside)
         return None if value is None else ("json", _sorted(value))

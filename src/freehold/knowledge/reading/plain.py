@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from freehold.knowledge.reading.base import Gathering, Line, Read, Unreadable
 
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _DEFINITION = re.compile(
     r"^[ \t]*(?:export |public |private |protected |static |async |pub |default |abstract |final )*"
@@ -17,6 +19,8 @@ _DEFINITION = re.compile(
     re.M,
 )
 _LONGEST_ROW = 100_000
+_GUESSED_BY, _GUESSED_ROWS = 4096, 20
+"""Characters and rows by which a table's delimiter is guessed."""
 
 
 def text_of(data: bytes) -> str:
@@ -50,10 +54,18 @@ def markdown(text: str, most: int) -> Read:
         if mark and (not fence or mark[1].startswith(fence)):
             fence = "" if fence else mark[1]
         heading = None if fence else _HEADING.match(line)
-        if heading:
-            gathering.heading(len(heading[1]), heading[2])
+        if heading and (title := _title(line[heading.end() :])):
+            gathering.heading(len(heading[1]), title)
         gathering.add(line, number=number)
     return gathering.read()
+
+
+def _title(rest: str) -> str:
+    """Of a heading, without the marks that may close it. By hand: a pattern that may take them or leave them tries all
+    the ways to do so, and a line may be as long as its document."""
+    title = rest.strip(" \t")
+    opened = title.rstrip("#")
+    return opened.rstrip(" \t") if not opened or opened[-1] in " \t" else title
 
 
 def code(text: str, most: int) -> Read:
@@ -88,15 +100,29 @@ def table(text: str, most: int) -> Read:
 
 def _rows(text: str) -> Iterator[tuple[int, int, list[str]]]:
     """First line, last line and cells of every row that has any."""
-    try:
-        dialect: type[csv.Dialect] = csv.Sniffer().sniff(text[:4096], ",;\t|")
-    except csv.Error:
-        dialect = csv.excel
-    reader, last = csv.reader(io.StringIO(text, newline=""), dialect), 0
+    reader, last = _reader(text, _delimiter(text)), 0
     for cells in reader:
         first, last = last + 1, reader.line_num
         if any(cell.strip() for cell in cells):
             yield first, last, cells
+
+
+def _delimiter(text: str) -> str:
+    """What cuts the first rows into the most columns, as many each if that can be. The library's own guess goes by
+    patterns that a few hundred quotes keep busy for hours."""
+    begun = text[:_GUESSED_BY]
+    best, delimiter = (False, 1), ","
+    for one in ",;\t|":
+        counts = [len(cells) for cells in itertools.islice(_reader(begun, one), _GUESSED_ROWS) if cells]
+        counts = counts[:-1] if len(counts) > 1 and len(text) > len(begun) else counts  # the last may be cut off
+        found = (len(set(counts)) == 1, counts[0] if counts else 0)
+        if found[1] > 1 and found > best:
+            best, delimiter = found, one
+    return delimiter
+
+
+def _reader(text: str, delimiter: str) -> Any:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
 
 
 def _row(head: list[str], cells: list[str]) -> str:
