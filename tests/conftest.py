@@ -19,6 +19,10 @@ LONG = (
     "tests/console/",
     "tests/telemetry/",
     "tests/store/test_processes.py",
+    "tests/worker/",
+    "tests/test_connections.py",
+    "tests/conformance/",
+    "tests/toolboxes/test_isolated.py",
 )
 """Files of few tests that take long. They come first, so that no worker is left with one when all others are done."""
 

@@ -21,6 +21,7 @@ from freehold.store.engine import Store
 from freehold.testing.schema import write_empty_database
 
 KINDS = ("sqlite", "postgresql")
+_MEMORY = "/dev/shm"
 
 
 def slice_on(kind: str) -> pytest.MarkDecorator:
@@ -45,7 +46,7 @@ class Postgres:
             await self.run(f"CREATE DATABASE {self._template}")
             await (await Store.open(self.url(self._template), clock=SystemClock())).close()
         name = f"test_{uuid.uuid4().hex}"
-        await self.run(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        await self.run(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY FILE_COPY")
         return self.url(name)
 
     async def make_empty(self) -> str:
@@ -96,7 +97,8 @@ class Postgres:
         return self._uri.replace("/postgres?", f"/{name}?", 1)
 
     async def _settle(self) -> None:
-        for setting in ("fsync = off", "full_page_writes = off", "synchronous_commit = off"):  # its disk is thrown away
+        thrown_away = ("fsync = off", "full_page_writes = off", "synchronous_commit = off", "max_wal_size = '96MB'")
+        for setting in thrown_away:
             await self.run(f"ALTER SYSTEM SET {setting}")
         await self.run("SELECT pg_reload_conf()")
 
@@ -104,7 +106,7 @@ class Postgres:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A real server on a socket of its own, gone after the run."""
-    folder = Path(tempfile.mkdtemp(prefix="freehold-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="freehold-postgres-", dir=_memory()))
     try:
         server = _started(folder)
     except Exception as error:
@@ -126,11 +128,12 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def database_url(database_kind: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The address of a database that nobody else uses."""
     if database_kind == "sqlite":
-        write_empty_database(tmp_path / "freehold.db")
-        yield f"sqlite:///{tmp_path / 'freehold.db'}"
+        with tempfile.TemporaryDirectory(prefix="freehold-sqlite-", dir=_memory()) as folder:
+            write_empty_database(Path(folder) / "freehold.db")
+            yield f"sqlite:///{folder}/freehold.db"
         return
     server: Postgres = request.getfixturevalue("postgres")
     url = await server.make()
@@ -148,6 +151,16 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 def _name(url: str) -> str:
     return url.partition("?")[0].rpartition("/")[2]
+
+
+def _memory() -> str | None:
+    """A folder in memory, where it has room for a server (some 300 MB): no test outlives the machine, and every commit
+    and every copy of a database would wait for the disk, on a busy one for a second. `None`: where temporary files are.
+    """
+    try:
+        return _MEMORY if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2 << 30 else None
+    except OSError:
+        return None
 
 
 def _started(folder: Path) -> Any:

@@ -25,7 +25,7 @@ from freehold.calls import Call, Caller, Read, Reply
 from freehold.clock import Clock, SystemClock
 from freehold.environments.base import ToolOutcome
 from freehold.ids import new_id
-from freehold.jobs.driver import Driver, DriverSettings
+from freehold.jobs.driver import WAKE, Driver, DriverSettings
 from freehold.jobs.owners import Owners
 from freehold.store import session_log, workspaces
 from freehold.store.agents import AgentRow, AgentRows
@@ -202,6 +202,17 @@ def snapshot(row: AgentRow) -> Json:
     return {"type": "agent", "id": row.id, "version": row.version, **row.definition}
 
 
+class ForwardClock(SystemClock):
+    """The machine's, which can be put forward: what is due in some seconds need not be waited for."""
+
+    def __init__(self) -> None:
+        self.forward_us = 0
+
+    def now_us(self) -> int:
+        """See `Clock`."""
+        return super().now_us() + self.forward_us
+
+
 class House:
     """Everything a session needs, on one store."""
 
@@ -219,7 +230,8 @@ class House:
         retried: Sequence[str] = (),
     ) -> None:
         self.store = store
-        self.clock = clock or SystemClock()
+        self.forward = ForwardClock()
+        self.clock = clock or self.forward
         self.script = script
         self.boxes = boxes or BoxFunctions()
         self.previews = Previews()
@@ -290,6 +302,12 @@ class House:
                 if wanted(events):
                     return events
                 await self.store.wakes.changed(session_id, seen, 1.0)
+
+    async def tries_again(self, session_id: str) -> None:
+        """Once it has failed and waits for a later try, that time comes at once."""
+        await self.until(session_id, lambda log: "session.status_rescheduled" in types(log))
+        self.forward.forward_us += 60_000_000
+        self.store.wakes.signal([WAKE])
 
     async def idle(self, session_id: str, times: int = 1) -> list[Json]:
         """The log, once the session has gone idle so many times."""

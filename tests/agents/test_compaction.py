@@ -135,6 +135,7 @@ async def test_a_busy_model_is_asked_for_the_summary_again(make_house: MakesHous
     await house.say(session)
     await house.idle(session)
     await house.say(session)
+    await house.tries_again(session)
     log = await house.idle(session, 2)
     assert [event["error"]["retry_status"]["type"] for event in of_type(log, "session.error")] == ["retrying"]
     assert types(log).count("agent.thread_context_compacted") == 1 and last_stop(log) == {"type": "end_turn"}

@@ -234,6 +234,7 @@ async def test_a_transient_failure_is_tried_again_later(make_house: MakesHouse) 
     house = await make_house(script)
     session = await house.session()
     await house.say(session)
+    await house.tries_again(session)
     log = await house.idle(session)
     error = of_type(log, "session.error")[0]["error"]
     assert error == {"type": "model_overloaded_error", "message": "busy", "retry_status": {"type": "retrying"}}
@@ -269,6 +270,7 @@ async def test_an_http_error_of_the_upstream_is_a_failure_too(make_house: MakesH
     house = await make_house(Script([limited, text("ok")]))
     session = await house.session()
     await house.say(session)
+    await house.tries_again(session)
     log = await house.idle(session)
     assert of_type(log, "session.error")[0]["error"]["type"] == "model_rate_limited_error"
     assert last_stop(log) == {"type": "end_turn"}

@@ -238,7 +238,7 @@ async def test_the_tool_runner_of_the_sdk_answers_custom_tools(opens: Opens) -> 
     client = house.client()
     await house.say(session)
     async with asyncio.timeout(60):
-        async for call in client.beta.sessions.events.tool_runner(session, tools=[weather], max_idle=1.0):
+        async for call in client.beta.sessions.events.tool_runner(session, tools=[weather], max_idle=0.2):
             assert call.posted and not call.is_error
     assert asked == ["Berlin"]
     events = await house.events(session)

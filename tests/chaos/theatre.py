@@ -141,7 +141,7 @@ class Theatre:
         create = client.beta.sessions.create
         return [(await create(agent=agent.id, environment_id=environment.id, **more)).id for _ in range(count)]
 
-    async def play(self, session: str, seconds: float = 60.0, server: ServerProcess | None = None) -> list[Any] | None:
+    async def play(self, session: str, seconds: float = 120.0, server: ServerProcess | None = None) -> list[Any] | None:
         """Confirm what asks until the turn has ended; `None` if the server died meanwhile."""
         client = self.client(server)
         try:

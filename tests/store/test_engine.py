@@ -8,7 +8,6 @@ import os
 import threading
 from functools import partial
 from glob import glob
-from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text
@@ -259,13 +258,13 @@ async def test_a_full_disk_is_said_and_got_over(store: Store) -> None:
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_the_file_is_its_owners_alone_and_every_commit_is_synced(store: Store, tmp_path: Path) -> None:
+async def test_the_file_is_its_owners_alone_and_every_commit_is_synced(store: Store, database_url: str) -> None:
     async def pragmas(conn: Connection) -> list[object]:
         asked = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         return [(await conn.execute(text(f"PRAGMA {name}"))).scalar_one() for name in asked]
 
     assert await store.write(pragmas) == ["wal", 2, 1, 5000]
-    assert {os.stat(path).st_mode & 0o777 for path in glob(f"{tmp_path}/freehold.db*")} == {0o600}
+    assert {os.stat(path).st_mode & 0o777 for path in glob(f"{database_url.removeprefix('sqlite:///')}*")} == {0o600}
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
