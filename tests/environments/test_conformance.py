@@ -146,14 +146,27 @@ async def test_read_refuses_more_than_it_shows_and_says_how_to_go_on(model: Agen
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "block"), [("a.PNG", "image/png", "image"), ("b.pdf", "application/pdf", "document")]
+    ("name", "data", "kind", "block"),
+    [
+        ("a.PNG", b"\x89PNG\x00", "image/png", "image"),
+        ("b.png", b"\xff\xd8\xff\x00", "image/jpeg", "image"),
+        ("c.pdf", b"%PDF-1.7", "application/pdf", "document"),
+    ],
 )
-async def test_read_shows_images_and_pdfs_as_blocks(model: Agent, name: str, kind: str, block: str) -> None:
-    await model.bash(f"printf '\\x00\\xff%%PDF' > {name}")
+async def test_read_shows_images_and_pdfs_as_blocks(
+    model: Agent, name: str, data: bytes, kind: str, block: str
+) -> None:
+    await model.bash(f"echo {base64.b64encode(data).decode()} | base64 -d > {name}")
     (shown,) = (await model.call("read", file_path=name)).content
     assert shown["type"] == block
     assert shown["source"]["media_type"] == kind
-    assert base64.b64decode(shown["source"]["data"]) == b"\x00\xff%PDF"
+    assert base64.b64decode(shown["source"]["data"]) == data
+
+
+async def test_read_says_what_is_called_an_image_and_is_none(model: Agent) -> None:
+    await model.bash("echo '<html>not found' > logo.png")
+    outcome = await model.call("read", file_path="logo.png")
+    assert outcome.is_error and "no image or PDF" in text(outcome)
 
 
 async def test_read_says_what_is_no_text(model: Agent) -> None:

@@ -115,7 +115,7 @@ def person(born: date) -> Any:
 @beta_tool
 def give(kind: str) -> Any:
     """Give a result of that kind."""
-    source = {"type": "base64", "media_type": "image/png", "data": "aGk="}
+    source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
     image = {"type": "image", "source": source}
     kinds: dict[str, Any] = {
         "nothing": None,
@@ -123,6 +123,9 @@ def give(kind: str) -> Any:
         "rows": [{"type": "invoice", "text": "not a block"}],
         "endless": iter(int, 1),
         "long": "长" * 100_000,
+        "no image": [{**image, "source": {**source, "data": "aGk="}}],
+        "no base64": [{**image, "source": {**source, "data": "iVBOR#"}}],
+        "no such image": [{**image, "source": {**source, "media_type": "image/tiff"}}],
         "large image": [{**image, "source": {**source, "data": "A" * 5000}}],
         "surrogate": "half \ud800 pair",
         "number": 7,

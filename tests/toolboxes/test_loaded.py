@@ -151,6 +151,12 @@ async def test_results_of_every_kind_become_blocks(company: LoadedToolbox) -> No
     assert text(await call(company, "give", kind="number")) == "7"
     assert text(await call(company, "give", kind="surrogate")) == "half ? pair"
     assert [block["type"] for block in (await call(company, "give", kind="blocks")).content] == ["text", "image"]
+    for kind, why in (
+        ("no image", "it is no image/png"),
+        ("no base64", "it is not base64"),
+        ("no such image", "it is image/tiff"),
+    ):
+        assert f"[image that cannot be shown: {why}]" in text(await call(company, "give", kind=kind))
     assert json.loads(text(await call(company, "give", kind="rows"))) == [{"type": "invoice", "text": "not a block"}]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
 import json
@@ -16,6 +17,15 @@ _NEEDS: Mapping[str, Mapping[str, Any]] = {
     "search_result": {"source": str, "title": str, "content": Sequence},
 }
 """The blocks a tool result may hold, and the member each cannot be without (SDK 2.12, agent.mcp_tool_result)."""
+_BEGINNINGS: Mapping[str, bytes] = {
+    "image/png": b"\x89PNG",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF8",
+    "image/webp": b"RIFF",
+    "application/pdf": b"%PDF-",
+}
+"""The media that a model can be shown, and how they begin. One that is not so would be refused, and with it every later
+request of its conversation."""
 _MOST_BLOCKS = 100
 _MOST_ITEMS = 1_000_000
 """Of an iterator: it may have no end."""
@@ -115,5 +125,21 @@ def _fit_text(text: str, left_bytes: int) -> tuple[str, int]:
 def _fit_media(block: Block, most_bytes: int) -> Block:
     size = len(_json(block).encode("utf-8"))
     if size <= most_bytes:
-        return block
+        wrong = _wrong(block["source"])
+        return block if wrong is None else text_block(f"[{block['type']} that cannot be shown: {wrong}]")
     return text_block(f"[cut: a {block['type']} of {size} bytes; at most {most_bytes} bytes are shown]")
+
+
+def _wrong(source: Any) -> str | None:
+    """Why bytes in base64 are not what they are said to be; nothing, where they are not in the block itself."""
+    if not isinstance(source, Mapping) or source.get("type") != "base64":
+        return None
+    kind = str(source.get("media_type"))[:100]
+    if kind not in _BEGINNINGS:
+        return f"it is {kind}"
+    try:
+        data = base64.b64decode(str(source.get("data")), validate=True)
+    except ValueError:
+        return "it is not base64"
+    begins = data[:1024] if kind == "application/pdf" else data[: len(_BEGINNINGS[kind])]  # a PDF may begin late
+    return None if _BEGINNINGS[kind] in begins else f"it is no {kind}"

@@ -18,14 +18,13 @@ IMAGE_BASE64_BYTES = 5 << 20
 PDF_BYTES = 20 << 20
 """Raw; in base64 it still fits a request of 32 MB."""
 
-_KINDS = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".pdf": "application/pdf",
-}
+_SHOWN = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
+_BEGINNINGS = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
 
 
 def run(arguments: dict[str, Any], places: Places) -> str | dict[str, Any]:
@@ -33,9 +32,8 @@ def run(arguments: dict[str, Any], places: Places) -> str | dict[str, Any]:
     name = arguments["file_path"]
     with open_regular(places.find(name), name) as file:
         size = os.fstat(file.fileno()).st_size
-        kind = _KINDS.get(os.path.splitext(name)[1].lower())
-        if kind:
-            return _block(file, name, kind, size)
+        if os.path.splitext(name)[1].lower() in _SHOWN:
+            return _block(file, name, size)
         view = arguments.get("view_range")
         if view:
             return _lines(file, name, max(1, view[0]), view[1])
@@ -92,9 +90,16 @@ def _lines(file: BinaryIO, name: str, first: int, last: int) -> str:
     return "".join(kept)
 
 
-def _block(file: BinaryIO, name: str, kind: str, size: int) -> dict[str, Any]:
+def _block(file: BinaryIO, name: str, size: int) -> dict[str, Any]:
+    """What it is, its bytes say: the model refuses what is not so, and every later request that holds it."""
     import binascii
 
+    begins = file.read(1024)  # in which a PDF may begin anywhere
+    kind = next((kind for beginning, kind in _BEGINNINGS if begins.startswith(beginning)), None)
+    kind = kind or ("application/pdf" if b"%PDF-" in begins else None)
+    if kind is None:
+        raise ToolFailed(f"{name} is no image or PDF, whatever its name says; `bash` can look at its bytes")
+    file.seek(0)
     most = PDF_BYTES if kind == "application/pdf" else IMAGE_BASE64_BYTES // 4 * 3
     if not 0 < size <= most:
         raise ToolFailed(f"{name} has {size} bytes; a file of type {kind} must have 1 to {most}")
