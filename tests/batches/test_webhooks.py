@@ -104,6 +104,35 @@ async def test_the_sdk_unwraps_what_we_send_and_refuses_it_changed(
     client.close()
 
 
+async def test_receivers_that_never_answer_hold_up_nobody_elses(running: Running) -> None:
+    waiting, release, told = [], asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Request, line: Line) -> None:
+        if "/slow" in request.line:
+            waiting.append(request)
+            await release.wait()
+        else:
+            told.set()
+        await line.answer(200, b"{}")
+
+    body: dict[str, Any] = {"name": "other"}
+    other = await running.client.post("/freehold/v1/workspaces", body=body, cast_to=dict[str, Any])
+    body = {"name": "other", "workspace_id": other["id"]}
+    key = await running.client.post("/freehold/v1/keys", body=body, cast_to=dict[str, Any])
+    async with scripted(answer) as upstream, running.new_client(key["secret"]) as client:
+        slow = await add(running, f"{upstream.url}/slow")
+        body = {"url": f"{upstream.url}/quick"}
+        quick = await client.post("/freehold/v1/webhooks", body=body, cast_to=dict[str, Any])
+        for _ in range(20):
+            await running.client.post(f"/freehold/v1/webhooks/{slow['id']}/test", body={}, cast_to=dict[str, Any])
+        await until(lambda: len(waiting) == 16)
+        await client.post(f"/freehold/v1/webhooks/{quick['id']}/test", body={}, cast_to=dict[str, Any])
+        await told.wait()
+        assert {one["attempts"] for one in await deliveries(running, slow["id"])} == {0} and len(waiting) == 16
+        release.set()
+        await until(lambda: len(waiting) == 20)
+
+
 async def test_a_receiver_that_fails_is_tried_three_times_under_one_id(
     database_url: str, there: ScriptedUpstream, receiver: Receiver
 ) -> None:

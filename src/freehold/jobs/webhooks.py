@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -33,7 +34,9 @@ _SECRET_BYTES = 32
 WAITS_S = (10.0, 120.0)
 """Before the second and the third attempt; after that it has failed (Claude API docs: three attempts)."""
 ANSWER_S = 15.0
-_AT_ONCE = 16
+_AT_ONCE = 64
+_OF_ONE_WORKSPACE = 16
+"""Of those at once: receivers that answer late hold up nobody else's."""
 _LEASE_S = 60.0
 _LOOK_S = 1.0
 _KEPT_US = 30 * 24 * 3600 * 1_000_000
@@ -100,28 +103,46 @@ class Webhooks:
         self._private_hosts = frozenset(private_hosts)
         self._guarded = Dialer(public_only=True)
         self._free = Dialer(public_only=False)
+        self._trying: dict[asyncio.Task[None], str] = {}
+        """What is being sent, and for which workspace."""
 
     async def run(self) -> None:
-        """For ever."""
-        while True:
-            seen = self._store.wakes.version(WAKE)
-            try:
-                while await self.look():
-                    pass
-            except Unavailable as error:
-                log.warning("webhooks cannot be sent now: %s", error.message)
-            except Exception:  # the outer edge of a job
-                log.exception("sending webhooks failed; it goes on")
-            await self._store.wakes.changed(WAKE, seen, _LOOK_S, lazy=True)
+        """For ever. What is being sent when it is cancelled is sent again once its lease has run out."""
+        try:
+            while True:
+                seen = self._store.wakes.version(WAKE)
+                try:
+                    while await self._begin():
+                        pass
+                except Unavailable as error:
+                    log.warning("webhooks cannot be sent now: %s", error.message)
+                except Exception:  # the outer edge of a job
+                    log.exception("sending webhooks failed; it goes on")
+                await self._store.wakes.changed(WAKE, seen, _LOOK_S, lazy=True)
+        finally:
+            for task in self._trying:
+                task.cancel()
+            await asyncio.gather(*self._trying, return_exceptions=True)
 
-    async def look(self) -> int:
-        """Send what is due; gives how many were tried."""
+    async def _begin(self) -> int:
+        """Begin to send what is due, as far as there is room; gives how many."""
+        room, now_us = _AT_ONCE - len(self._trying), self._clock.now_us()
         async with self._store.read() as connection:
-            if not await self._rows.any_due(connection, self._clock.now_us()):
+            if not room or not await self._rows.any_due(connection, now_us):
                 return 0
-        due = await self._rows.take(limit=_AT_ONCE, now_us=self._clock.now_us(), lease_s=_LEASE_S)
-        await asyncio.gather(*(self._attempt(delivery, webhook) for delivery, webhook in due))
+        busy = Counter(self._trying.values())
+        due = await self._rows.take(limit=room, each=_OF_ONE_WORKSPACE, busy=busy, now_us=now_us, lease_s=_LEASE_S)
+        for delivery, webhook in due:
+            task = asyncio.create_task(self._attempt(delivery, webhook), name=f"webhook {delivery.id}")
+            self._trying[task] = webhook.workspace_id
+            task.add_done_callback(self._ended)
         return len(due)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._trying[task]
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("%s: it is not known how it ended, so it is sent again: %s", task.get_name(), error)
+        self._store.wakes.signal([WAKE])  # there is room
 
     async def tidy(self) -> None:
         """Forget deliveries that ended long ago."""

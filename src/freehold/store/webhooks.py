@@ -6,6 +6,7 @@ It does not know HTTP, or how a delivery is signed.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -165,23 +166,34 @@ class WebhookRows:
     async def any_due(self, connection: AsyncConnection, now_us: int) -> bool:
         """Whether something is to be sent: a look that costs no write."""
         row = webhook_deliveries.c
-        due = select(row.id).where(row.state == "waiting", row.next_us <= now_us).limit(1)
+        free = row.lease_until_us <= _now(connection, now_us)
+        due = select(row.id).where(row.state == "waiting", row.next_us <= now_us, free).limit(1)
         return (await connection.execute(due)).first() is not None
 
-    async def take(self, *, limit: int, now_us: int, lease_s: float) -> list[tuple[DeliveryRow, WebhookRow]]:
-        """Deliveries that are due and that nobody else tries now, each with its address; ours for `lease_s`."""
+    async def take(
+        self, *, limit: int, each: int, busy: Mapping[str, int], now_us: int, lease_s: float
+    ) -> list[tuple[DeliveryRow, WebhookRow]]:
+        """Deliveries that are due and that nobody else tries now, each with its address; ours for `lease_s`. Of one
+        workspace they are `each` at most, with those that are `busy` by workspace already."""
+        full = [workspace_id for workspace_id, count in busy.items() if count >= each]
 
         async def op(connection: AsyncConnection) -> list[tuple[DeliveryRow, WebhookRow]]:
             now = _now(connection, now_us)
             row = webhook_deliveries.c
             due = (
-                select(row.id)
+                select(row.id, webhooks.c.workspace_id)
+                .join_from(webhook_deliveries, webhooks)
                 .where(row.state == "waiting", row.next_us <= now_us, row.lease_until_us <= now)
+                .where(webhooks.c.workspace_id.not_in(full))
                 .order_by(row.next_us, row.id)
                 .limit(limit)
-                .with_for_update(skip_locked=True)
+                .with_for_update(skip_locked=True, of=webhook_deliveries)
             )
-            found = list((await connection.execute(due)).scalars())
+            counts, found = Counter(busy), []
+            for delivery_id, workspace_id in await connection.execute(due):
+                counts[workspace_id] += 1
+                if counts[workspace_id] <= each:
+                    found.append(delivery_id)
             if not found:
                 return []
             leased = update(webhook_deliveries).where(row.id.in_(found))
