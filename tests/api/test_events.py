@@ -315,6 +315,23 @@ async def test_what_cannot_be_taken_is_a_400_that_names_it(opens: Opens) -> None
         ({"events": [{"type": "user.message", "content": "hello"}]}, "events.0.content"),
         ({"events": [{"type": "user.message", "content": [{"type": "text", "text": ""}]}]}, "events.0.content.0"),
         ({"events": [{"type": "user.message", "content": [{"type": "redacted"}]}]}, "events.0.content.0"),
+        (
+            {
+                "events": [
+                    {
+                        "type": "user.message",
+                        "content": [
+                            {"type": "text", "text": "look"},
+                            {
+                                "type": "image",
+                                "source": {"type": "base64", "media_type": "image/png", "data": "R0lGODlh"},
+                            },
+                        ],
+                    }
+                ]
+            },
+            "events.0.content.1.source.data: is no image/png",
+        ),
         ({"events": [{"type": "user.tool_result", "tool_use_id": "x"}]}, "no agent.tool_use event"),
         (
             {

@@ -14,6 +14,7 @@ from typing import Any
 
 from freehold.agents.session import Json
 from freehold.errors import InvalidRequest, NotBuilt
+from freehold.toolboxes.results import begins_as
 
 MOST_EVENTS = 1000
 """In one request."""
@@ -50,7 +51,16 @@ def has_files(fields: Mapping[str, Any]) -> bool:
 def _message(place: str, event: Mapping[str, Any]) -> Json:
     if not event["content"]:
         raise InvalidRequest(f"{place}.content: must hold at least one block.")
-    return {"content": _blocks(f"{place}.content", event["content"], _SAID)}
+    content = _blocks(f"{place}.content", event["content"], _SAID)
+    for index, block in enumerate(content):
+        _refuse_broken(f"{place}.content.{index}.source", block.get("source") or {})
+    return {"content": content}
+
+
+def _refuse_broken(place: str, source: Mapping[str, Any]) -> None:
+    """Media that are not what they are said to be: the model would refuse them now, and in every later request."""
+    if source.get("type") == "base64" and not begins_as(source["media_type"], base64.b64decode(source["data"])):
+        raise InvalidRequest(f"{place}.data: is no {source['media_type']}.")
 
 
 def _interrupt(place: str, event: Mapping[str, Any]) -> Json:

@@ -130,6 +130,14 @@ def _fit_media(block: Block, most_bytes: int) -> Block:
     return text_block(f"[cut: a {block['type']} of {size} bytes; at most {most_bytes} bytes are shown]")
 
 
+def begins_as(media_type: str, data: bytes) -> bool:
+    """Whether these bytes begin as that kind of media does, one of those that a model can be shown; a PDF may do so
+    anywhere in its first kilobyte.
+    """
+    begins = data[:1024] if media_type == "application/pdf" else data[: len(_BEGINNINGS[media_type])]
+    return _BEGINNINGS[media_type] in begins
+
+
 def _wrong(source: Any) -> str | None:
     """Why bytes in base64 are not what they are said to be; nothing, where they are not in the block itself."""
     if not isinstance(source, Mapping) or source.get("type") != "base64":
@@ -141,5 +149,4 @@ def _wrong(source: Any) -> str | None:
         data = base64.b64decode(str(source.get("data")), validate=True)
     except ValueError:
         return "it is not base64"
-    begins = data[:1024] if kind == "application/pdf" else data[: len(_BEGINNINGS[kind])]  # a PDF may begin late
-    return None if _BEGINNINGS[kind] in begins else f"it is no {kind}"
+    return None if begins_as(kind, data) else f"it is no {kind}"
