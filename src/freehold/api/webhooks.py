@@ -124,4 +124,4 @@ def _asked(body: dict[str, Any]) -> tuple[str, list[str]]:
     for index, one in enumerate(events):
         if one not in EVENTS:
             raise InvalidRequest(f"events.{index}: must be one of {', '.join(EVENTS)}, not {str(one)[:80]!r}.")
-    return url, events
+    return url, list(dict.fromkeys(events))
