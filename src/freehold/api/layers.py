@@ -27,13 +27,16 @@ from freehold.store.environments import EnvironmentRows
 def routes(rows: EnvironmentRows, installer: InstallsPackages, kept_days: int) -> list[BaseRoute]:
     """A member builds the environments of its workspace; layers belong to all, so admins see and remove them."""
 
+    building: set[asyncio.Task[None]] = set()
+    """Held here: a build goes on when its client has gone, and the event loop alone does not keep a task."""
+
     async def build(request: Request) -> Response:
         await request.json()
         row = await rows.get(request.workspace_id, request.path["environment_id"])
         if row.body["config"]["type"] == "self_hosted":
             raise InvalidRequest(f"{row.id} is self-hosted: what it needs is installed where its workers run.")
         return StreamingResponse(
-            _lines(installer, row.body["config"], request.workspace_id), media_type="application/x-jsonl"
+            _lines(installer, row.body["config"], request.workspace_id, building), media_type="application/x-jsonl"
         )
 
     async def listed(request: Request) -> Response:
@@ -53,7 +56,9 @@ def routes(rows: EnvironmentRows, installer: InstallsPackages, kept_days: int) -
     ]
 
 
-async def _lines(installer: InstallsPackages, config: Mapping[str, Any], workspace_id: str) -> AsyncIterator[bytes]:
+async def _lines(
+    installer: InstallsPackages, config: Mapping[str, Any], workspace_id: str, building: set[asyncio.Task[None]]
+) -> AsyncIterator[bytes]:
     """What the build tells, as it tells it. A client that goes away does not end it: others may wait for it too."""
     told: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
@@ -71,10 +76,12 @@ async def _lines(installer: InstallsPackages, config: Mapping[str, Any], workspa
         finally:
             told.put_nowait(None)
 
-    building = asyncio.create_task(build())
+    task = asyncio.create_task(build(), name="packages installed ahead")
+    building.add(task)
+    task.add_done_callback(building.discard)
     while (line := await told.get()) is not None:
         yield msgspec.json.encode(line) + b"\n"
-    await building
+    await task
 
 
 def _shown(layer: Mapping[str, Any]) -> dict[str, Any]:
