@@ -14,6 +14,8 @@ from typing import Any
 
 from anthropic import APIConnectionError, APIStatusError, AsyncAnthropic
 
+from freehold.outbound.failures import WayOutFailed
+
 log = logging.getLogger(__name__)
 
 _PAGE = 1_000
@@ -51,7 +53,7 @@ class Following:
             try:
                 await self._once()
                 attempt = 0
-            except (APIConnectionError, APIStatusError) as error:
+            except (APIConnectionError, APIStatusError, WayOutFailed) as error:  # the last: in the middle of a stream
                 if isinstance(error, APIStatusError) and error.status_code in (401, 403, 404):
                     log.warning("%s cannot be followed any more: %s", self._session_id, error)
                     self.over.set()
