@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from freehold.simulator.reading import blocks
+from freehold.simulator.reading import blocks, patterns
 from freehold.simulator.reading.words import CHINESE, chinese, stem, words
 
 _ID = re.compile(
@@ -45,6 +45,8 @@ _IMPERATIVE = re.compile(
     r"搜索一?下?|查询一?下?|查一?下|检索|告诉我)?\s*[:：]?\s*",
     re.I,
 )
+_MOST_TOKENS = 500
+"""Words of a text that are held against a client's pattern."""
 _SEQUENCE = ("query", "question", "text", "prompt", "message", "input", "q", "search", "expression", "content", "body")
 
 
@@ -164,8 +166,8 @@ class Values:
 
     def _candidates(self, name: str, schema: Mapping[str, Any]) -> Iterator[str]:
         low = name.lower()
-        if schema.get("pattern"):
-            yield from self._matching(schema["pattern"])
+        if isinstance(pattern := schema.get("pattern"), str):
+            yield from self._matching(pattern)
         if _is_date(name, schema) and (self._dates() or not _CURRENCY.search(self._plain)):
             yield from self._dates()
         elif schema.get("format") == "email" or "email" in low or "mail" in low:
@@ -194,14 +196,11 @@ class Values:
                 yield found
 
     def _matching(self, pattern: str) -> list[str]:
-        if len(pattern) > 200 or re.search(r"[+*}]\)?[+*{]", pattern):
-            return []  # a pattern that could take forever
-        try:
-            return [
-                token for token in re.split(r"[\s,，。;；]+", self._plain) if token and re.search(pattern, token[:200])
-            ]
-        except re.error:
+        fits = patterns.asked(pattern)
+        if fits is None:
             return []
+        tokens = [token for token in re.split(r"[\s,，。;；]+", self._plain) if token]
+        return [token for token in tokens[:_MOST_TOKENS] if fits(token)]
 
     def _ids(self, name: str) -> list[str]:
         found = list(dict.fromkeys(_ID.findall(self._plain)))
@@ -348,13 +347,8 @@ def _is_path(name: str) -> bool:
 def _fits(found: str, schema: Mapping[str, Any]) -> bool:
     if len(found) < (schema.get("minLength") or 0) or len(found) > (schema.get("maxLength") or len(found)):
         return False
-    pattern = schema.get("pattern")
-    if not pattern or len(pattern) > 200 or re.search(r"[+*}]\)?[+*{]", pattern):
-        return True
-    try:
-        return bool(re.search(pattern, found[:500]))
-    except re.error:
-        return True
+    fits = patterns.asked(pattern) if isinstance(pattern := schema.get("pattern"), str) else None
+    return fits is None or fits(found)
 
 
 def _as_number(text: str, kind: str) -> int | float:
