@@ -14,7 +14,7 @@ from reference_pages import commands_page, differences_page, routes_page
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "freehold"
 _LAYERS = (
-    "errors.py ids.py clock.py money.py within.py config.py wire calls.py telemetry outbound store",
+    "errors.py ids.py clock.py money.py within.py threads.py config.py wire calls.py telemetry outbound store",
     "access ledger library",
     "upstreams environments toolboxes context jobs simulator gateway agents batches knowledge worker api console",
     "app server.py inprocess launch.py memory_tool.py bulk.py cli testing",

@@ -96,14 +96,14 @@ GREETING = "def main(): print('hello from the package')\n"
 
 @contextlib.asynccontextmanager
 async def package_index(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
-    """Serve it; the running loop finds `index.test` there and no other name at all."""
+    """Serve it; this process finds `index.test` there and no other name at all."""
 
-    async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+    def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         if host not in ("index.test", "127.0.0.1"):
             raise socket.gaierror(-2, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     found = Index(0, {})
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
+import socket
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,14 @@ async def test_go_and_gem_packages_are_installed_with_tools_that_apt_brought(
     if "soak" not in str(request.config.getoption("markexpr")):
         pytest.skip("`make soak` runs it")
     require_bubblewrap()
-    real = asyncio.get_running_loop().getaddrinfo
+    real = socket.getaddrinfo
     async with package_index(monkeypatch) as index:
-        own = asyncio.get_running_loop().getaddrinfo
+        own = socket.getaddrinfo
 
-        async def resolve(host: str, port: int, **options: Any) -> Any:
-            return await (own if host == "index.test" else real)(host, port, **options)
+        def resolve(host: str, *rest: Any, **options: Any) -> Any:
+            return (own if host == "index.test" else real)(host, *rest, **options)
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
         index.pages.update(go_module())
         address = f"http://index.test:{index.port}"
         hosts = ("index.test", *EgressSettings().egress_package_hosts)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from freehold.outbound.failures import TimedOut, Unreachable
 from freehold.outbound.guard import require_public
+from freehold.outbound.names import Lookups, addresses_in
 
 P = TypeVar("P", bound=asyncio.Protocol)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -62,10 +63,19 @@ class Dialer:
     the operator alone sets.
 
     `timeout_s` bounds the whole of one dial: name, TCP and TLS. `tls` replaces the system's trust (a private CA).
+    `lookups`: what looks the names of strangers up, where several dialers share it.
     """
 
-    def __init__(self, *, public_only: bool, timeout_s: float = 10.0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        public_only: bool,
+        timeout_s: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        lookups: Lookups | None = None,
+    ) -> None:
         self._public_only = public_only
+        self._lookups = (lookups or Lookups()) if public_only else None
         self._timeout_s = timeout_s
         self._tls = tls
 
@@ -99,10 +109,13 @@ class Dialer:
     async def _resolve(self, origin: Origin) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+            if self._lookups is not None:
+                addresses = await self._lookups.addresses(origin.host, origin.port)
+            else:
+                found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+                addresses = addresses_in(found)
         except UnicodeError as error:
             raise Unreachable(f"{origin.host!r} is not a host name") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if not addresses:
             raise Unreachable(f"{origin.host} has no address")
         if self._public_only:

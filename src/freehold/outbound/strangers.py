@@ -7,7 +7,6 @@ asked: an address that is not public, and a name that resolves to one here.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,6 +16,7 @@ from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, Dials, Origin
 from freehold.outbound.failures import Unreachable
 from freehold.outbound.guard import require_public
+from freehold.outbound.names import Lookups
 from freehold.outbound.proxied import ProxiedDialer
 from freehold.outbound.proxies import proxy_for
 from freehold.outbound.trust import Trust
@@ -36,6 +36,7 @@ class Strangers:
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     connect_s: float = 10.0
+    lookups: Lookups = field(default_factory=Lookups)
 
     def client(self, origin: Origin) -> Client:
         """A client of that origin. Dialling raises `AddressRefused` for what is not public."""
@@ -48,28 +49,28 @@ class Strangers:
         except ValueError as error:
             return _NoWay(f"the proxy in the environment is none: {error}")
         if proxy is None:
-            return Dialer(public_only=not private, timeout_s=self.connect_s)
+            return Dialer(public_only=not private, timeout_s=self.connect_s, lookups=self.lookups)
         to_proxy = Dialer(public_only=False, timeout_s=self.connect_s)
         inner = ProxiedDialer(proxy, to_proxy=to_proxy, timeout_s=self.connect_s, tls=Trust().context())
-        return _JudgedBefore(inner, self.connect_s)
+        return _JudgedBefore(inner, self.lookups, self.connect_s)
 
 
 class _JudgedBefore:
     """Asks the proxy only for what would be public here, or what only the proxy can resolve."""
 
-    def __init__(self, inner: Dials, timeout_s: float) -> None:
+    def __init__(self, inner: Dials, lookups: Lookups, timeout_s: float) -> None:
         self._inner = inner
+        self._lookups = lookups
         self._timeout_s = timeout_s
 
     async def dial(self, origin: Origin, make: Callable[[], P]) -> P:
         """See `Dialer.dial`."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+                found = await self._lookups.addresses(origin.host, origin.port)
         except (OSError, UnicodeError, TimeoutError):
             found = []  # only the proxy knows this name
-        require_public(origin.host, [str(entry[4][0]) for entry in found])
+        require_public(origin.host, found)
         return await self._inner.dial(origin, make)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from freehold.clock import Clock
+from freehold.threads import in_thread
 from freehold.toolboxes.base import ToolResult, ToolSpec
 from freehold.toolboxes.current import NOBODY, Asker, CurrentCall, current
 from freehold.toolboxes.functions import BadArguments, Function, ToolFailed
 from freehold.toolboxes.results import Block, Sizes, blocks, text_block
 from freehold.toolboxes.settings import ToolboxSettings
 from freehold.toolboxes.stuck import Stuck
-from freehold.toolboxes.threads import in_thread
 
 log = logging.getLogger(__name__)
 Work = asyncio.Future[list[Block]]

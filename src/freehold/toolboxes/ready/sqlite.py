@@ -13,10 +13,10 @@ from sqlalchemy import Connection, create_engine, event, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from freehold.threads import in_thread
 from freehold.toolboxes.functions import ToolFailed
 from freehold.toolboxes.ready.bound import bound
 from freehold.toolboxes.ready.queries import Bounds, Found, refused, row_text
-from freehold.toolboxes.threads import in_thread
 
 _READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _FORBIDDEN = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"})

@@ -1,4 +1,4 @@
-"""Runs a sync function in a thread of its own, and keeps count of those that will not end.
+"""Runs a sync function in a thread of its own, on which nothing waits at the end.
 
 A thread cannot be stopped from outside. Each call has its own daemon thread, so that one that hangs takes no place in
 a shared pool and does not keep the server from stopping.
