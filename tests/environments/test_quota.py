@@ -12,27 +12,36 @@ import pytest
 from freehold.environments import quota
 from freehold.environments.base import Limits
 from freehold.environments.bubblewrap import Bubblewrap
+from freehold.environments.launcher import find_program
 from freehold.environments.limits import best_limiter
 from freehold.environments.snapshots import Snapshots
 from freehold.environments.users import user_of
 from freehold.environments.workdirs import Workdir
 from tests.environments.live import agent, spec, text
 
+MAKERS = {
+    "ext4": ("mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota"),
+    "xfs": ("mkfs.xfs", "-q"),
+}
 
-@pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Path]:
-    """An ext4 of 512 MB that holds users to their quotas."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount one")
+
+@pytest.fixture(params=MAKERS)
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 MB that holds users to their quotas."""
+    name, *options = MAKERS[request.param]
+    maker = find_program(name)
+    if os.geteuid() != 0 or maker is None:
+        pytest.skip(f"only root may mount one, and it takes {name}")
     image, folder = tmp_path / "image", tmp_path / "kept"
     folder.mkdir()
     with image.open("wb") as file:
         file.truncate(512 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota", str(image)], check=True)
-    mount = ["mount", "-t", "ext4", "-o", "loop,usrquota", str(image), str(folder)]
+    subprocess.run([maker, *options, str(image)], check=True)
+    mount = ["mount", "-t", request.param, "-o", "loop,usrquota", str(image), str(folder)]
     made = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"this kernel keeps no quotas on ext4: {made.stderr.strip()}")
+    if made.returncode or not quota.kept(folder):
+        subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+        pytest.skip(f"this kernel keeps no quotas on {request.param}: {made.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
