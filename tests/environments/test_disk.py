@@ -80,7 +80,9 @@ def test_a_box_that_takes_too_much_is_frozen_and_told_once_until_it_grows(workdi
     assert "delete files" in why
     assert box.done == ["frozen"], "it stands still until it is told"
     assert again(watched) is None
-    fill(workdir, "b", 1 << 20)
+    fill(workdir, "b", 64 << 10)
+    assert again(watched) is None, "so much may have been written before all had ended"
+    fill(workdir, "c", 1 << 20)
     assert again(watched) is not None
 
 

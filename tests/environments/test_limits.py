@@ -48,6 +48,10 @@ def test_a_delegated_v2_tree_is_divided_and_the_server_moves_aside(tmp_path: Pat
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
     assert (tmp_path / "freehold-server" / "cgroup.procs").read_text() == "2"
     assert remedy(limiter) == ""
+    inside = best_limiter(mountinfo, "0::/freehold-server\n")
+    inside.group("sesn_1", SOME)
+    assert (tmp_path / "freehold-box-sesn_1").exists(), "who looks again stands no deeper"
+    assert not (tmp_path / "freehold-server" / "freehold-server").exists()
 
 
 def test_a_v2_tree_without_memory_is_not_taken_for_a_limit(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ _REST = 9
 """Times as long as counting took before the same files are counted again: at most a tenth of the time goes there."""
 _MARGIN_BYTES = 128 << 20
 """So much is not waited for."""
+_GRACE_BYTES, _GRACE_SHARE = 8 << 20, 1 / 8
+"""A box that has grown by less since it was told is let be: that was written before all that wrote had ended."""
 _ENTRY_BYTES = 256
 """An inode and a name: a million empty files are not nothing."""
 _COUNT_AT_LEAST_EVERY_S = 60.0
@@ -73,10 +75,15 @@ class Watched:
     reported_bytes: int = 0
 
     @property
+    def bound_bytes(self) -> int:
+        """Beyond this it is stopped."""
+        grace = int(min(_GRACE_BYTES, self.most_bytes * _GRACE_SHARE))
+        return self.reported_bytes + grace if self.reported_bytes else self.most_bytes
+
+    @property
     def room_bytes(self) -> int:
         """What it can still take, if all that the disk has lost since the counting went to it; negative: too much."""
-        lost = self.most_free_bytes - self.free_bytes
-        return max(self.most_bytes, self.reported_bytes) - self.counted_bytes - lost
+        return self.bound_bytes - self.counted_bytes - (self.most_free_bytes - self.free_bytes)
 
 
 class DiskWatch:
@@ -150,7 +157,7 @@ def judge(watched: Watched) -> str | None:
     over = False
     try:
         _count(watched)
-        over = watched.counted_bytes > max(watched.most_bytes, watched.reported_bytes)
+        over = watched.counted_bytes > watched.bound_bytes
     finally:
         if not over:
             watched.process.thaw()

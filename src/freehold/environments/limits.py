@@ -17,7 +17,7 @@ from typing import Protocol
 
 from freehold.environments.base import Limits
 
-_PREFIX = "freehold-box-"
+_PREFIX, _SERVER = "freehold-box-", "freehold-server"
 _CPU_PERIOD_US = 100_000
 _YOUNG_S = 60.0
 SPARE_PROCESSES = 16
@@ -342,6 +342,8 @@ def _v2(mounts: Sequence[_Mount], own_groups: str) -> CgroupV2 | None:
     if mount is None or own is None:
         return None
     folder = mount.folder(own)
+    if folder.name == _SERVER:
+        folder = folder.parent  # this process has been here before
     names = {"memory": "memory", "processes": "pids", "cpu": "cpu"}
     try:
         offered = (folder / "cgroup.controllers").read_text("ascii").split()
@@ -356,7 +358,7 @@ def _v2(mounts: Sequence[_Mount], own_groups: str) -> CgroupV2 | None:
 
 def _divide(folder: Path, controllers: Sequence[str]) -> None:
     """Hand the controllers down. A group that has children must be empty itself: the server moves into one of them."""
-    server = folder / "freehold-server"
+    server = folder / _SERVER
     server.mkdir(exist_ok=True)
     for pid in (folder / "cgroup.procs").read_text("ascii").split():
         with contextlib.suppress(ProcessLookupError):
