@@ -86,7 +86,7 @@ async def test_keys_aliases_and_limits_change_while_a_stream_goes_on(tmp_path: P
             await line.begin_stream()
             for data in EVENTS[:4]:
                 await line.chunk(data)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await goes_on.wait()
             for data in EVENTS[4:]:
                 await line.chunk(data)

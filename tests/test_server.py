@@ -68,7 +68,7 @@ def test_an_idle_server_has_loaded_nothing_heavy(tmp_path: Path) -> None:
         status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     lines = (tmp_path / "imports").read_text("utf-8").splitlines()
     loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
     assert "freehold.server" in loaded

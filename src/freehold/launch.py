@@ -84,7 +84,7 @@ class ServerProcess:
             raise NotStarted("the server does not run")
         return self._process.pid
 
-    def start(self, timeout_s: float = 30) -> str:
+    def start(self, timeout_s: float = 60) -> str:
         """Start it and wait until it is ready; its address.
 
         Raises:

@@ -81,7 +81,7 @@ def _worker(command: list[str], place: Place, folder: Path) -> Iterator[None]:
         assert process.poll() is None, "it waits for more"
     finally:
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def _task(place: Place) -> list[str]:

@@ -144,6 +144,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
+@pytest.fixture
+async def timeless(tmp_path: Path) -> AsyncIterator[House]:
+    """A house in which no time passes."""
+    async with opened(tmp_path, HandClock()) as house:
+        yield house
+
+
 async def test_the_official_client_registers_signs_in_calls_and_is_renewed(house: House) -> None:
     person, storage = Person(house.http, house.key), Storage()
     metadata = OAuthClientMetadata(client_name="A <b>chat</b>", redirect_uris=[AnyUrl(BACK)], scope="mcp")
@@ -292,7 +299,8 @@ async def test_nobody_is_sent_where_the_client_did_not_register(house: House) ->
         assert (sent.status_code, query["error"], query["state"], query["iss"]) == (302, error, "s", BASE), wrong
 
 
-async def test_the_page_is_safe_and_wrong_keys_are_slowed_down(house: House) -> None:
+async def test_the_page_is_safe_and_wrong_keys_are_slowed_down(timeless: House) -> None:
+    house = timeless
     body = {"redirect_uris": ["https://claude.ai/back"], "client_name": "<script>alert(1)</script>"}
     client = (await house.http.post("/freehold/oauth/register", json=body)).json()["client_id"]
     fields = house.asking(client, redirect_uri="https://claude.ai/back", state='"><script>')

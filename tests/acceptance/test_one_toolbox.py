@@ -187,7 +187,7 @@ def test_no_process_of_an_isolated_toolbox_outlives_its_server(
         assert ends
         end(server)
         for process in ends:
-            assert select.select([process], [], [], 30)[0]
+            assert select.select([process], [], [], 60)[0]
             os.close(process)
 
 

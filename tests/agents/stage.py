@@ -39,7 +39,7 @@ class Play:
 
     async def idle(self, times: int) -> list[Any]:
         """All events, once the session has gone idle so many times."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 seen = self.running.application.store.wakes.version(self.session)
                 events = await self.events()

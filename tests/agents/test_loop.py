@@ -301,7 +301,7 @@ async def test_a_box_is_expected_while_the_model_thinks_and_what_goes_wrong_then
     house = await make_house(script, boxes=boxes)
     session = await house.session()
     await house.say(session)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await house.until(session, lambda log: "span.model_request_start" in types(log))
         while not boxes.expected:  # noqa: ASYNC110 (nothing is written then that could be waited for)
             await asyncio.sleep(0)

@@ -40,7 +40,7 @@ async def test_an_interrupted_command_is_ended_and_the_shell_goes_on() -> None:
     async with play(script) as stage:
         folder = stage.running.data / "sessions" / stage.session / "workspace"
         await stage.say()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not (folder / "begun").exists():  # noqa: ASYNC110 (made in a box: nothing tells of it)
                 await asyncio.sleep(0.02)
         interrupt: Any = {"type": "user.interrupt"}
@@ -71,7 +71,7 @@ async def test_the_end_of_a_box_is_told_in_the_log_and_the_next_call_has_its_fil
         fleet = stage.running.application._parts.sessions.boxes.fleet
         await stage.turn(1)
         os.kill(json.loads((folder / "holder.json").read_text())["pid"], signal.SIGKILL)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while fleet.is_open(stage.session):  # noqa: ASYNC110 (nothing tells of it but the next call)
                 await asyncio.sleep(0.01)
         results = await stage.turn(2)
@@ -87,7 +87,7 @@ async def test_a_box_that_ends_under_a_call_leaves_its_outcome_unknown_and_says_
     async with play(script) as stage:
         folder = stage.running.data / "sessions" / stage.session
         await stage.say()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not (folder / "workspace" / "begun").exists():  # noqa: ASYNC110 (made in a box: nothing tells of it)
                 await asyncio.sleep(0.01)
         os.kill(json.loads((folder / "holder.json").read_text())["pid"], signal.SIGKILL)

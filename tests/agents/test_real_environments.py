@@ -99,7 +99,7 @@ async def test_a_failed_install_is_an_error_result_with_the_managers_own_words(i
         stage = await another(running, pip("no-such-thing==7.7"))
         box = f"/freehold/v1/sessions/{stage.session}/box"
         await stage.say()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while (told := await running.client.get(box, cast_to=dict[str, Any]))["installing"] is None:  # noqa: ASYNC110 (a build is told by nothing else)
                 await asyncio.sleep(0.01)
         assert told["installing"] == {

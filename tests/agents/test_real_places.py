@@ -36,7 +36,7 @@ async def events(running: Running, session: str, *kinds: str) -> list[Any]:
 
 
 async def rested(running: Running, session: str, times: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while len(await events(running, session, "session.status_idle")) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # the server that writes may be another one
 

@@ -150,7 +150,7 @@ async def asked(client: AsyncAnthropic, url: str, text: str) -> list[list[dict[s
     environment = await client.beta.environments.create(name="plain")
     session = await client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
     results: list[list[dict[str, Any]]] = []
-    async with asyncio.timeout(30), await client.beta.sessions.events.stream(session.id) as stream:
+    async with asyncio.timeout(120), await client.beta.sessions.events.stream(session.id) as stream:
         said: Any = {"type": "user.message", "content": [{"type": "text", "text": text}]}
         await client.beta.sessions.events.send(session.id, events=[said])
         async for event in stream:

@@ -52,7 +52,7 @@ async def progress(client: AsyncAnthropic, batch_id: str) -> dict[str, Any]:
 
 async def paused(client: AsyncAnthropic, batch_id: str) -> dict[str, Any]:
     """The progress of a batch once it has paused (bounded)."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             now = await progress(client, batch_id)
             assert now["processing_status"] == "in_progress", now

@@ -19,6 +19,7 @@ from freehold.simulator.batches import BatchPace
 from freehold.simulator.served import Settings
 from freehold.testing import Running, server
 from tests.batches.house import MODEL, Scripted, claude, fine, message
+from tests.databases import slice_on
 from tests.scripted_upstream import Line, Request, scripted
 
 QUICK = Settings(batch_pace=BatchPace(start_s=0.05, requests_per_s=10_000))
@@ -39,7 +40,7 @@ async def polled(client: AsyncAnthropic, call_id: str) -> dict[str, Any]:
 
 
 async def answered(client: AsyncAnthropic, call_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             found = await polled(client, call_id)
             if found["state"] == "done":
@@ -167,6 +168,7 @@ async def test_what_cannot_wait_is_refused_with_the_reason(
             await ask(running.client.with_options(api_key="sk-fh-" + "x" * 43), POLLED)
 
 
+@slice_on("sqlite")
 async def test_a_slice_of_the_simulated_day_misses_no_deadline_and_costs_less(database_url: str) -> None:
     found = await day(60, 1, database_url, hours=1, deadlines_s=(180, 600, 1_800, 5_400))
     assert (found["calls"], found["unanswered"], found["missed"]) == (60, 0, 0)

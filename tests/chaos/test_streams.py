@@ -67,7 +67,7 @@ async def test_a_reader_that_reconnects_sees_every_event_once(database_url: str,
         await theatre.start()
         events = await theatre.play(session)
         assert events is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await asyncio.gather(*tasks)
         logged = [event.id for event in events]
         for follower in followers:
@@ -90,7 +90,7 @@ async def test_a_reader_that_goes_to_another_server_sees_every_event_once(databa
                 if (events := await theatre.play(session, server=second)) is not None:
                     break
             assert events is not None, second.output
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await asyncio.gather(*tasks)
             for follower in followers:
                 assert sorted(follower.seen) == sorted(event.id for event in events)

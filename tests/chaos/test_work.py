@@ -139,7 +139,7 @@ async def settled(theatre: Theatre, sessions: list[str]) -> bool | None:
     """Wait until the turn of each has ended; `None`: the server has died."""
     client, left = theatre.client(), list(sessions)
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(120):
             while True:
                 left = [session for session in left if not await _ended(client, session)]
                 if not left:

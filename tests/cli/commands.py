@@ -35,4 +35,4 @@ def following(*arguments: str | Path) -> Iterator[Iterator[str]]:
             yield iter(process.stdout)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(60)

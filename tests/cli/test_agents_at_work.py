@@ -200,5 +200,5 @@ def _at_a_terminal(arguments: list[str], answers: dict[str, str], within_s: floa
         for question in [one for one in waiting if one in said]:
             os.write(leader, waiting.pop(question).encode())
     os.close(leader)
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     return said

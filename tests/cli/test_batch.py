@@ -201,7 +201,7 @@ async def test_ctrl_c_leaves_the_batch_at_the_server_and_resume_goes_on_with_it(
             notes = out.with_name("out.jsonl.run")
             await until(lambda: notes.exists() and json.loads(notes.read_text("utf-8"))["first_sent"], 30)
             process.send_signal(signal.SIGINT)
-            _, told = await asyncio.wait_for(process.communicate(), 30)
+            _, told = await asyncio.wait_for(process.communicate(), 60)
             assert (process.returncode, b"--resume" in told) == (130, True), told
             gate.set()
             done = await asyncio.to_thread(

@@ -26,7 +26,7 @@ def simulating(*arguments: str) -> Iterator[str]:
         assert found, line
         yield found[1]
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) in (0, -signal.SIGINT, 130)
+        assert process.wait(60) in (0, -signal.SIGINT, 130)
 
 
 @pytest.fixture

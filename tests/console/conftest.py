@@ -50,7 +50,7 @@ def session_id(client: Any) -> str:
 @pytest.fixture
 def web(server: ServerProcess) -> Iterator[httpx2.Client]:
     """A browser without a screen, for what a real one would not send."""
-    with httpx2.Client(base_url=server.address, trust_env=False, timeout=30) as web:
+    with httpx2.Client(base_url=server.address, trust_env=False, timeout=120) as web:
         yield web
 
 
@@ -72,7 +72,7 @@ def add_document(client: Any, collection: str, text: str) -> None:
         files={"file": (f"{collection}.md", text.encode(), "text/markdown")},
         headers={"x-api-key": client.api_key},
         trust_env=False,
-        timeout=30,
+        timeout=120,
     )
     assert answered.status_code == 200, answered.text
 

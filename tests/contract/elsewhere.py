@@ -75,7 +75,7 @@ class Elsewhere:
     async def until(self, session: str, there: Callable[[list[Any]], object]) -> list[Any]:
         """All events, once that is true of them."""
         store = self.running.application.store
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 seen = store.wakes.version(session)
                 if there(log := await self.log(session)):

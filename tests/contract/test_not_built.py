@@ -73,7 +73,7 @@ async def test_events_that_are_not_built_are_refused_by_name_and_nothing_of_the_
 async def test_a_message_that_does_not_fit_by_itself_ends_its_turn_with_an_error(running: Running) -> None:
     session = await _session(running)
     events = running.client.beta.sessions.events
-    async with asyncio.timeout(30), await events.stream(session) as stream:
+    async with asyncio.timeout(120), await events.stream(session) as stream:
         await events.send(session, events=[{"type": "user.message", "content": _said("too long " * 120_000)}])
         seen = []
         async for event in stream:

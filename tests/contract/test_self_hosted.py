@@ -73,7 +73,7 @@ async def test_the_poller_and_the_tool_runner_serve_the_sessions_of_an_environme
         poller = place.running.new_client("none").beta.environments.work.poller(
             environment_id=place.environment, environment_key=place.key, drain=True, block_ms=None
         )
-        async with asyncio.timeout(40), AgentToolContext(workdir=tmp_path) as context:
+        async with asyncio.timeout(120), AgentToolContext(workdir=tmp_path) as context:
             async for item in poller:
                 tools: Any = [*beta_agent_toolset_20260401(context), price_of]
                 async for call in events.tool_runner(
@@ -139,7 +139,7 @@ async def _worked(place: Elsewhere, session: str, folder: Path) -> list[Any]:
     running = asyncio.create_task(worker.run())
     try:
         log = await place.until(session, ended)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while any(item.state != "stopped" for item in await _items(place)):
                 pass  # it is asked as fast as it answers
     finally:

@@ -41,7 +41,7 @@ async def test_the_session_tool_runner_answers_what_the_agent_asks_for(running: 
     events = running.client.beta.sessions.events
     session = await session_of(running, [PRICE])
     await events.send(session, events=said('Use the tool price_of with article = "inkstone".'))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         answered = [call async for call in events.tool_runner(session, tools=[price_of], max_idle=0.5)]
     assert [(call.posted, call.is_error) for call in answered] == [(True, False)]
     log = [event async for event in events.list(session)]

@@ -450,7 +450,7 @@ async def _work(client: AsyncAnthropic, agent_id: str) -> tuple[str, str]:
 
 
 async def _talk(client: AsyncAnthropic, session_id: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         async with await client.beta.sessions.events.stream(session_id) as stream:
             await client.beta.sessions.events.send(session_id, events=[MESSAGE])  # type: ignore[list-item]
             async for event in stream:
@@ -479,7 +479,7 @@ async def _deferred(client: AsyncAnthropic) -> str:
     made: dict[str, Any] = await client.post(
         "/v1/messages", body=body, cast_to=dict[str, Any], options={"headers": headers}
     )
-    async with asyncio.timeout(30):  # what it is told of must not change while others look
+    async with asyncio.timeout(120):  # what it is told of must not change while others look
         while True:
             seen = await client.get(f"/freehold/v1/deferred/{made['id']}", cast_to=dict[str, Any])
             if seen["state"] == "done":

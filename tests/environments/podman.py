@@ -33,7 +33,7 @@ def podman_service(folder: Path) -> Iterator[Path]:
     finally:
         subprocess.run([*own, "rm", "--all", "--force"], capture_output=True, check=False)
         service.terminate()
-        service.wait(30)
+        service.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 
 

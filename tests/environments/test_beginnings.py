@@ -13,7 +13,7 @@ from tests.environments.conftest import require_bubblewrap
 from tests.environments.live import until
 from tests.environments.test_bubblewrap import server
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 async def _waiting(wanted: int) -> list[int]:

@@ -82,7 +82,7 @@ def test_a_killed_server_leaves_no_process_and_every_file(tmp_path: Path) -> Non
     with server(tmp_path / "boxes", "cat a", "close") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "kept\n"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")

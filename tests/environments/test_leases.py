@@ -60,5 +60,5 @@ async def test_only_the_process_that_was_recorded_is_ended(
     held.record(bystander.pid, 1)
     with pytest.raises(BoxFailed):
         await leases.lease(workdir, 2)
-    assert bystander.wait(10) == -9
+    assert bystander.wait(60) == -9
     held.release()

@@ -131,7 +131,7 @@ async def test_a_message_start_is_not_held_back_by_long_thinking() -> None:
     async def script(_: Request, line: Line) -> None:
         await line.begin_stream()
         await line.chunk(START)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await first_byte.wait()
         await line.chunk(event("content_block_start", index=0, content_block={"type": "text", "text": ""}))
         for data in (text_delta("a"), *ENDING):

@@ -39,7 +39,7 @@ async def get(running: Running, path: str = CALLS, key: str | None = None, **que
 
 async def listed(running: Running, **query: str) -> Any:
     """The one call that fits; its row may come a moment after its answer."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not (found := (await get(running, **query))["data"]):  # noqa: ASYNC110
             await asyncio.sleep(0)
     (call,) = found

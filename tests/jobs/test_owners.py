@@ -32,7 +32,7 @@ def test_a_live_owner_is_not_dead_and_a_killed_one_is_at_once(tmp_path: Path) ->
             assert mine.gone() == []
         finally:
             os.kill(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
     assert mine.dead([mine.name, other]) == [other]
     assert mine.gone() == [other]
     mine.forget([other])

@@ -51,7 +51,7 @@ async def orders_of(user_id: int) -> Any:
 @beta_tool
 def meet(place: str) -> str:
     """Wait until three of us are here."""
-    meeting.wait(timeout=10)
+    meeting.wait(timeout=60)
     return place
 
 

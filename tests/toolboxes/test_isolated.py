@@ -126,7 +126,7 @@ def running(mark: str) -> list[int]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not condition():  # noqa: ASYNC110 - other processes change it, without an event to wait for
             await asyncio.sleep(0.01)
 

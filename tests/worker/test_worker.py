@@ -105,7 +105,7 @@ class Far:
         finally:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
             assert process.stdout is not None
