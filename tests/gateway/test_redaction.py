@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import time
 
 import pytest
@@ -57,3 +58,12 @@ def test_no_text_makes_it_slow(text: bytes) -> None:
 def test_only_harmless_headers_are_kept() -> None:
     headers = [(b"authorization", b"Bearer x"), (b"x-api-key", b"x"), (b"cookie", b"x"), (b"anthropic-beta", b"b-1")]
     assert safe_headers(headers) == [["anthropic-beta", "b-1"]]
+
+
+def test_a_long_value_costs_no_memory_but_its_own_and_one_that_was_cut_off_is_taken_out_too() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    body = b'{"password":"' + b"a\\n" * (2 << 20)
+    assert redacted(body + b'","x":1}') == (b'{"password":"[removed]","x":1}', 1)
+    assert redacted(body) == (b'{"password":"[removed]"', 1)
+    assert redacted(body + b"\\") == (b'{"password":"[removed]"', 1)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < 20 * len(body)

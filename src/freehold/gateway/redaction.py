@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
 )
 """A sign that is quick to look for, and the whole: megabytes are searched by a pattern only where they must be."""
 _FIELDS: tuple[tuple[bytes, re.Pattern[bytes]], ...] = tuple(
-    (b'"%b"' % name, re.compile(rb'("%b"\s*:\s*")(?:[^"\\]|\\.)+"' % name))
+    (b'"%b"' % name, re.compile(rb'("%b"\s*+:\s*+")(?:[^"\\]++|\\.)++(?:"|\\?\Z)' % name, re.DOTALL))
     for name in (b"authorization_token", b"access_token", b"refresh_token", b"client_secret", b"api_key", b"password")
 )
 
