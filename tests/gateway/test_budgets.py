@@ -320,6 +320,51 @@ async def test_an_attempt_at_a_dearer_model_reserves_what_is_missing(kit: Kit) -
     assert kit.ledger.bank.overruns == 0
 
 
+LONG = "word " * 20_000
+
+
+async def test_a_long_call_far_from_the_limit_reserves_without_a_look_and_is_settled_exactly(kit: Kit) -> None:
+    await kit.put(nanodollars(100_000))
+    for _ in range(2):  # the first one draws ahead
+        await kit.ask([{"type": "text", "text": LONG}])
+    (_, row) = await rows(kit)
+    exact = Bounds(kit.rates).of(kit.call([{"type": "text", "text": LONG}]), kit.clock.now_us())
+    assert row.reserved_nanodollars > (exact.nanodollars or 0) > row.settled_nanodollars > 0
+    (account,) = await kit.sums()
+    assert (account.settled, account.escrowed) == (billed(kit), 0)
+
+
+async def test_near_the_limit_a_long_call_is_admitted_by_its_own_bound(store: Store, tmp_path: Path) -> None:
+    await make_workspace(store)
+    async with opened(store, tmp_path / "ledger", pace=SLOW) as kit:
+        content = [{"type": "text", "text": LONG}]
+        exact = Bounds(kit.rates).of(kit.call(content), kit.clock.now_us()).nanodollars
+        assert exact is not None
+        await kit.put(3 * exact + exact // 2)
+        answers = await asyncio.gather(*[kit.ask(content) for _ in range(6)], return_exceptions=True)
+        assert sum(isinstance(answer, Reply) for answer in answers) == 3
+        assert sum(isinstance(answer, BillingRefused) for answer in answers) == 3
+        assert await kit.settled() == billed(kit)
+
+
+async def test_a_lost_attempt_of_a_long_call_keeps_its_own_bound_and_the_next_one_needs_no_more(
+    store: Store, tmp_path: Path
+) -> None:
+    await make_workspace(store)
+    upstream = Scripted(20, UNANSWERED, 20)
+    async with opened(store, tmp_path / "ledger", upstream=upstream, retries=RETRIES) as kit:
+        await kit.put(nanodollars(100_000))
+        content = [{"type": "text", "text": LONG}]
+        for _ in range(2):  # the first one draws ahead
+            await kit.ask(content)
+        exact = Bounds(kit.rates).of(kit.call(content), kit.clock.now_us()).nanodollars
+        (account,) = await kit.sums()
+        assert account.lost == account.escrowed == exact
+        (_, row) = await rows(kit)
+        assert row.settlement == "lost" and row.reserved_nanodollars > 2 * (exact or 0)
+        assert account.settled == 2 * (10 * 1_000 + 20 * 5_000)
+
+
 async def test_a_budget_begins_anew_with_its_period_and_calls_settle_where_they_reserved(
     store: Store, tmp_path: Path
 ) -> None:

@@ -56,12 +56,12 @@ class Kit:
     alerts: list[Alert] = field(default_factory=list)
     _numbers: Any = field(default_factory=lambda: count(1))
 
-    def call(self, text: str = "Hi", **fields: Any) -> Call:
+    def call(self, content: object = "Hi", **fields: Any) -> Call:
         """A call of a test; `caller`, `user_id`, `session_id`, `headers` besides the request's own fields."""
         caller = fields.pop("caller", CALLER)
         own = {name: fields.pop(name) for name in ("user_id", "session_id", "task_type") if name in fields}
         headers = fields.pop("headers", [])
-        body = {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": text}], **fields}
+        body = {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": content}], **fields}
         raw = json.dumps(body).encode()
         number = next(self._numbers)
         request_id = f"req_{self.ledger.bank.holder_id[-6:]}_{number}"
@@ -71,9 +71,9 @@ class Kit:
             setattr(call, name, value)
         return call
 
-    async def ask(self, text: str = "Hi", **fields: Any) -> Reply:
+    async def ask(self, content: object = "Hi", **fields: Any) -> Reply:
         """Make a call and read its answer to the end."""
-        async with self.handler(self.call(text, **fields)) as reply:
+        async with self.handler(self.call(content, **fields)) as reply:
             if reply.reads is not None:
                 async for _ in reply.reads:
                     pass

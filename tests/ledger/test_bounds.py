@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -111,6 +112,83 @@ def test_a_pdf_is_bounded_by_its_pages_or_by_the_context_window() -> None:
     source = {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(b"%PDF packed").decode()}
     made = call(messages=[{"role": "user", "content": [{"type": "document", "source": source}]}])
     assert BOUNDS.of(made, NOW_US).tokens == CONTEXT_TOKENS + 1_000
+
+
+PADDING = {"type": "text", "text": "x" * 10_000}
+URL = {"type": "url", "url": "https://x.test/a.png"}
+
+
+def in_result(block: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "see"}, block]}
+
+
+def in_document(block: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": "content", "content": [block]}}
+
+
+def in_unknown(block: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "of_next_year", "parts": [{"deeper": block}]}
+
+
+@pytest.mark.parametrize("around", [lambda block: block, in_result, in_document, in_unknown])
+def test_media_in_a_long_call_are_found_wherever_they_are(around: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def tokens(*blocks: dict[str, Any]) -> int:
+        made = call(messages=[{"role": "user", "content": [PADDING, *blocks]}])
+        return BOUNDS.of(made, NOW_US).tokens
+
+    inline = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png(280, 280)}}
+    assert tokens() < tokens(around(inline)) < tokens() + 500
+    assert tokens(around({"type": "image", "source": URL})) == CONTEXT_TOKENS + 1_000
+    assert tokens(around({"type": "image", "source": {"type": "file", "file_id": "file_1"}})) == CONTEXT_TOKENS + 1_000
+    assert tokens(around({"type": "container_upload", "file_id": "file_1"})) == CONTEXT_TOKENS + 1_000
+    assert tokens({"type": "tool_use", "id": "toolu_1", "name": "get", "input": {"source": URL}}) < tokens() + 200
+
+
+@pytest.mark.parametrize("around", [lambda block: block, in_result, in_document, in_unknown])
+def test_a_cache_write_in_a_long_call_is_found_wherever_it_is_asked_for(
+    around: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    def nanodollars(**mark: Any) -> int:
+        block = around({"type": "text", "text": "y", **mark})
+        return money(call(messages=[{"role": "user", "content": [PADDING, block]}]))
+
+    assert nanodollars(cache_control={"type": "ephemeral", "ttl": "1h"}) > 1.5 * nanodollars()
+
+
+def test_what_is_nested_without_end_is_bounded_by_the_context_window() -> None:
+    deep: dict[str, Any] = {"type": "text", "text": "x"}
+    for _ in range(100):
+        deep = {"type": "of_next_year", "parts": [deep]}
+    made = call(messages=[{"role": "user", "content": [PADDING, deep]}])
+    assert BOUNDS.of(made, NOW_US).tokens == CONTEXT_TOKENS + 1_000
+
+
+def test_roughly_a_long_call_is_bounded_by_the_context_window_and_a_short_one_as_ever() -> None:
+    long = call(messages=[{"role": "user", "content": [PADDING]}])
+    rough, exact = BOUNDS.of(long, NOW_US, roughly=True), BOUNDS.of(long, NOW_US)
+    assert (rough.tokens, rough.rough, exact.rough) == (CONTEXT_TOKENS + 1_000, True, False)
+    assert cost("claude-sonnet-5-5", Usage(0, 1_000, cache_write_1h_tokens=CONTEXT_TOKENS)) <= (rough.nanodollars or 0)
+    assert BOUNDS.of(call(), NOW_US, roughly=True) == BOUNDS.of(call(), NOW_US)
+
+
+@given(
+    model=st.sampled_from([*MODELS, "house", "unknown-1"]),
+    text=st.text(max_size=200),
+    system=st.none() | st.text(max_size=50),
+    max_tokens=st.integers(-1, 2_000) | st.none() | st.text(max_size=3),
+    assume_us=st.booleans(),
+    later_us=st.integers(0, 3 * 365 * 86_400_000_000),
+)
+def test_talk_is_bounded_as_any_call_is(
+    model: str, text: str, system: str | None, max_tokens: object, assume_us: bool, later_us: int
+) -> None:
+    bounds = Bounds(RATES, aliases={"house": "claude-opus-5-5"}, assume_us=assume_us)
+    fields = {"messages": [{"role": "user", "content": text}], "system": system, "temperature": 1}
+    made = call(model=model, max_tokens=max_tokens, **{name: value for name, value in fields.items() if value})
+    for now_us in (NOW_US - later_us, NOW_US, NOW_US + later_us):
+        short, full = bounds.of(made, now_us), bounds._of_any(made, now_us, roughly=False)
+        assert (short.tokens, short.output_tokens) == (full.tokens, full.output_tokens)
+        assert short.nanodollars == full.nanodollars or b"\\u00" in made.body  # there might be any name behind those
 
 
 @pytest.mark.parametrize("source", [{"type": "url", "url": "https://x.test/a.png"}, {"type": "file", "file_id": "f"}])

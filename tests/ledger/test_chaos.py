@@ -186,7 +186,7 @@ async def _compare(kit: Kit, served: Served, found: Counter[str]) -> None:
 async def test_no_account_is_overdrawn_and_the_ledger_equals_the_simulator_s_account(
     database_url: str, tmp_path: Path
 ) -> None:
-    found = await chaos(database_url, tmp_path / "ledger", seed=1, kills=3, tasks=20)
+    found = await chaos(database_url, tmp_path / "ledger", seed=1, kills=3, tasks=20, budget=2)
     assert found["lost"] > 0, "no call was open when a process was killed: the run shows nothing"
     assert found["answered"] > 50 and found["samples"] > 20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.ledger.journal import SLOT_BYTES, Journal, left_behind
+from freehold.ledger.journal import MOST_ACCOUNTS, SLOT_BYTES, Journal, left_behind, marks
 from freehold.money import nanodollars
 from freehold.store import ledger as rows
 from freehold.store.engine import Store
@@ -22,13 +22,14 @@ def abandoned(journal: Journal) -> Path:
 
 def test_lines_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "hold_1.journal")
-    first = journal.write("req_open", "claude-haiku-4-5", 7, [1, 2], [10, 20])
-    second = journal.write("req_done", "m", 8, [1], [30])
-    journal.finish(second, [1], [30], [(25, 5)])
+    money, both = marks([(1, False)]), marks([(1, False), (2, True)])
+    first = journal.write("req_open", "claude-haiku-4-5", 7, both, 10, 20)
+    second = journal.write("req_done", "m", 8, money, 30, 0)
+    journal.finish(second, (25, 0), (5, 0))
     journal.batch([second], 4)
-    third = journal.write("req_freed", "m", 9, [1], [40])
+    third = journal.write("req_freed", "m", 9, money, 40, 0)
     journal.free([third])
-    journal.rewrite(first, [1, 2], [11, 21])
+    journal.rewrite(first, 11, 21)
     abandoned(journal)
     (remains,) = left_behind(tmp_path)
     lines = {line.request_id: line for line in remains.lines}
@@ -38,6 +39,20 @@ def test_lines_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert lines["req_open"].accounts == ((1, 11, 0, 0), (2, 21, 0, 0))
     assert (lines["req_done"].batch, lines["req_done"].accounts) == (4, ((1, 30, 25, 5),))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_has_room_for_as_many_accounts_as_a_call_may_have(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "hold_1.journal")
+    most = [(position, position % 2 == 0) for position in range(1, MOST_ACCOUNTS + 1)]
+    slots = [journal.write("r" * 64, "m" * 64, 1, marks(most), 10, 20) for _ in range(2)]
+    for slot in slots:
+        journal.finish(slot, (1, 2), (3, 4))
+    abandoned(journal)
+    (remains,) = left_behind(tmp_path)
+    told = tuple((position, 20, 2, 4) if in_tokens else (position, 10, 1, 3) for position, in_tokens in most)
+    assert [line.accounts for line in remains.lines] == [told, told]
+    assert all((line.request_id, line.model) == ("r" * 64, "m" * 64) for line in remains.lines)
+    remains.close(remove=True)
 
 
 def test_a_journal_whose_process_lives_is_left_alone(tmp_path: Path) -> None:
@@ -51,11 +66,23 @@ def test_a_journal_whose_process_lives_is_left_alone(tmp_path: Path) -> None:
 
 def test_it_grows_with_the_calls_that_are_open(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "hold_1.journal")
-    slots = [journal.write(f"req_{number}", "m", 1, [1], [number]) for number in range(2_000)]
+    slots = [journal.write(f"req_{number}", "m", 1, marks([(1, False)]), number, 0) for number in range(2_000)]
     assert journal.open_lines == len(set(slots)) == 2_000
     abandoned(journal)
     (remains,) = left_behind(tmp_path)
     assert sorted(line.accounts[0][1] for line in remains.lines) == list(range(2_000))
+    remains.close(remove=True)
+
+
+def test_lines_of_another_form_are_not_believed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "hold_1.journal")
+    journal.write("req_open", "m", 1, marks([(1, False)]), 10, 0)
+    path = abandoned(journal)
+    raw = bytearray(path.read_bytes())
+    raw[36:40] = bytes(4)  # as it was before lines had a form
+    path.write_bytes(raw)
+    (remains,) = left_behind(tmp_path)
+    assert (remains.trusted, remains.lines) == (False, [])
     remains.close(remove=True)
 
 

@@ -30,9 +30,9 @@ class Payers:
     async def limited(self, caller: Caller, user_id: str | None) -> bool:
         """Whether some hard budget holds for calls of this caller's batches."""
         definitions = self._ledger.definitions
-        if not definitions.knows_key(caller.key_id):
+        if caller.key_id not in definitions.known_keys:
             await definitions.learn_key(caller.key_id)
-        if not definitions.any:
+        if not definitions.by_id:
             return False
         who = Who(caller.workspace_id, caller.key_id, user_id or _ANY, None, _ANY)
         return any(budget.enforcement == "hard" for budget in definitions.apply(who))

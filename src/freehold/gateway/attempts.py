@@ -25,6 +25,8 @@ class Attempt(msgspec.Struct):
     started_ns: int
     status: int | None = None
     """`None`: it gave no reply."""
+    lost: bool = False
+    """It gave no reply, and may have been billed all the same: it was on its way when it failed, or the client left."""
     upstream_request_id: str | None = None
     first_read_ns: int | None = None
     """When the first bytes of its answer's body were here."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from freehold.calls import Call
+from freehold.clock import Clock
 from freehold.gateway.attempts import Attempt
 from freehold.ledger.bounds import Bound
 from freehold.ledger.rates import Rates
@@ -31,11 +32,6 @@ class Paid(NamedTuple):
 _NOTHING = Paid()
 
 
-def note_paid(call: Call, paid: Paid) -> None:
-    """Note it on the call."""
-    call.notes[_PAID] = paid
-
-
 def paid_of(call: Call) -> Paid:
     """What was noted."""
     found: Any = call.notes.get(_PAID, _NOTHING)
@@ -53,39 +49,47 @@ class Spending(msgspec.Struct):
     settlement: str = EXACT
     """How sure it is, by its least sure attempt."""
 
-    def cost(self, nanodollars: int, tokens: int, settlement: str) -> None:
-        """An attempt has cost so much."""
-        self.nanodollars += nanodollars
+    def add(self, attempt: Attempt, bound: Bound | None, rates: Rates, clock: Clock) -> None:
+        """One attempt that is over, or was lost. `bound` is `None` where only soft budgets apply."""
+        facts = attempt.facts
+        if attempt.status is None:
+            if attempt.lost:
+                self._keep(bound)
+            return
+        if attempt.status >= 400:
+            return  # errors cost nothing
+        usage = facts.usage
+        if usage is None:
+            if facts.error_type is None or facts.begun:
+                self._keep(bound)
+            return  # a stream that began with its error has cost nothing
+        cost, tokens, settlement = attempt.cost_nanodollars or 0, tokens_of(usage), EXACT
+        if bound is None:
+            settlement = EXACT if facts.complete else PARTIAL
+        elif not facts.complete or (attempt.cost_nanodollars is None and bound.nanodollars is not None):
+            cost, tokens = _at_most(facts.model, usage, bound, rates, clock.now_us())
+            settlement = BOUNDED
+        self.nanodollars += cost
         self.tokens += tokens
-        self._note(settlement)
+        if settlement is not EXACT:
+            self._note(settlement)
 
-    def keep(self, bound: Bound | None) -> None:
-        """An attempt may have cost up to its bound, or nothing."""
+    def _keep(self, bound: Bound | None) -> None:
+        """It may have cost up to its bound, or nothing."""
         if bound is not None:
             self.kept_nanodollars += bound.nanodollars or 0
             self.kept_tokens += bound.tokens
         self._note(LOST)
 
-    def answered(self, attempt: Attempt, bound: Bound | None, rates: Rates, now_us: int) -> None:
-        """An attempt got a reply, and it is over. `bound` is `None` where only soft budgets apply."""
-        facts = attempt.facts
-        if attempt.status is not None and attempt.status >= 400:
-            return  # errors cost nothing
-        if facts.usage is None:
-            if facts.error_type is None or facts.begun:
-                self.keep(bound)
-            return  # a stream that began with its error has cost nothing
-        usage = facts.usage
-        if facts.complete and (attempt.cost_nanodollars is not None or bound is None or bound.nanodollars is None):
-            self.cost(attempt.cost_nanodollars or 0, tokens_of(usage), EXACT)
-        elif bound is None:
-            self.cost(attempt.cost_nanodollars or 0, tokens_of(usage), PARTIAL)
-        else:
-            self.cost(*_at_most(facts.model, usage, bound, rates, now_us), BOUNDED)
-
     def _note(self, settlement: str) -> None:
-        if settlement != EXACT and _WEIGHT[settlement] > _WEIGHT[self.settlement]:
+        if _WEIGHT[settlement] > _WEIGHT[self.settlement]:
             self.settlement = settlement
+
+
+def note_paid(call: Call, reserved_nanodollars: int | None, spent: Spending) -> None:
+    """Note it on the call."""
+    paid = (reserved_nanodollars, spent.nanodollars, spent.settlement)
+    call.notes[_PAID] = tuple.__new__(Paid, paid)
 
 
 def _at_most(model: str | None, usage: Usage, bound: Bound, rates: Rates, now_us: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from freehold.ledger import purse as local
 from freehold.ledger.commit import Commit, Outcome, Touched, run
 from freehold.ledger.journal import Journal
 from freehold.ledger.protocol import Ask, Change, is_tight
-from freehold.ledger.purse import Purse, Reservation
+from freehold.ledger.purse import Purse, Purses, Reservation
 from freehold.store import ledger as rows
 from freehold.store.engine import Store
 from freehold.store.ledger import AccountRow, LostCall
@@ -53,7 +53,7 @@ class Refusal(Exception):
 class Waiting:
     """A call, or a further attempt of one (`reservation` is set), that local escrow was not enough for."""
 
-    purses: tuple[Purse, ...]
+    purses: Purses
     nanodollars: int
     tokens: int
     request_id: str
@@ -64,8 +64,8 @@ class Waiting:
 
     def needs(self) -> tuple[tuple[str, int], ...]:
         """Its bound at each account, in their order."""
-        found = ((p.account, (self.tokens if p.in_tokens else self.nanodollars) if p.hard else 0) for p in self.purses)
-        return tuple(sorted(found))
+        most = Reservation(self.purses, self.nanodollars, self.tokens)
+        return tuple(sorted((purse.account, most.at(purse)) for purse in self.purses.each))
 
 
 @dataclass(slots=True, eq=False)
@@ -123,19 +123,12 @@ class Bank:
     # What calls use. Nothing here waits, except `draw`.
 
     def reserve(
-        self, purses: tuple[Purse, ...], nanodollars: int, tokens: int, request_id: str, model: str
+        self, purses: Purses, nanodollars: int, tokens: int, request_id: str, model: str, now_us: int
     ) -> Reservation | None:
         """Out of local escrow; `None`: it is not enough, `draw` waits for more."""
-        if not local.can_reserve(purses, nanodollars, tokens):
-            return None
-        return self._reserved(purses, nanodollars, tokens, request_id, model)
-
-    def _reserved(
-        self, purses: tuple[Purse, ...], nanodollars: int, tokens: int, request_id: str, model: str
-    ) -> Reservation:
-        now_us = self._clock.now_us()
         reservation = local.reserve(purses, nanodollars, tokens, now_us)
-        reservation.slot = self._journal.write(request_id, model, now_us, reservation.positions, reservation.amounts)
+        if reservation is not None:
+            reservation.slot = self._journal.write(request_id, model, now_us, purses.marks, nanodollars, tokens)
         return reservation
 
     def add(self, reservation: Reservation, nanodollars: int, tokens: int) -> bool:
@@ -147,7 +140,7 @@ class Bank:
 
     def _added(self, reservation: Reservation, nanodollars: int, tokens: int) -> None:
         local.add(reservation, nanodollars, tokens)
-        self._journal.rewrite(reservation.slot, reservation.positions, reservation.amounts)
+        self._journal.rewrite(reservation.slot, reservation.nanodollars, reservation.tokens)
 
     def finish(
         self, reservation: Reservation, cost: tuple[int, int], kept: tuple[int, int], request_id: str, model: str
@@ -156,16 +149,16 @@ class Bank:
 
         False if it has cost more than was reserved.
         """
-        told = local.finish(reservation, *cost, *kept)
-        self._journal.finish(reservation.slot, reservation.positions, reservation.amounts, told)
+        keeps = local.finish(reservation, cost, kept)
+        self._journal.finish(reservation.slot, cost, keeps)
         self._finished.append(reservation.slot)
-        self._touched.update(reservation.purses)
-        if kept != (0, 0):
-            self._note_lost(reservation, told, request_id, model)
+        self._touched.update(reservation.purses.each)
+        if keeps != local.NOTHING:
+            self._note_lost(reservation, keeps, request_id, model)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self._due)
-        within = cost[0] + kept[0] <= reservation.nanodollars and cost[1] + kept[1] <= reservation.tokens
-        if not within and local.overran(reservation, told):
+        within = cost[0] + keeps[0] <= reservation.nanodollars and cost[1] + keeps[1] <= reservation.tokens
+        if not within and local.overran(reservation, cost, keeps):
             self.overruns += 1
             log.error(
                 "Call %s (%s) has cost %d nanodollars and %d tokens; its bound was %d and %d: a defect, %d so far.",
@@ -189,7 +182,7 @@ class Bank:
         if self._closing or len(self._waiting) >= MOST_WAITING:
             raise Unavailable("The ledger takes no more calls now; try again.")
         self.draws += 1
-        for purse in waiting.purses:
+        for purse in waiting.purses.each:
             purse.waiting += 1
         self._queue(waiting)
         try:
@@ -198,14 +191,14 @@ class Bank:
             self._undo(waiting)
             raise
         finally:
-            for purse in waiting.purses:
+            for purse in waiting.purses.each:
                 purse.waiting -= 1
 
     def _undo(self, waiting: Waiting) -> None:
         """Who waited has gone. What was just reserved for it is let go; a further attempt's goes with its call."""
         done = waiting.done
         if done.done() and not done.cancelled() and done.exception() is None and waiting.reservation is None:
-            self.finish(done.result(), (0, 0), (0, 0), waiting.request_id, waiting.model)
+            self.finish(done.result(), local.NOTHING, local.NOTHING, waiting.request_id, waiting.model)
 
     def _queue(self, waiting: Waiting) -> None:
         self._waiting.append(waiting)
@@ -293,7 +286,7 @@ class Bank:
         """What is to be committed now; from here until its end it is not in the purses any more."""
         waiting = [one for one in self._waiting if not one.done.done()]
         waiting, self._waiting = waiting[:MOST_ASKS], waiting[MOST_ASKS:]
-        asked = {purse for one in waiting for purse in one.purses}
+        asked = {purse for one in waiting for purse in one.purses.each}
         # All that is pending, in one commit: a line of the journal is settled at all of its accounts or at none.
         others = {purse for purse in self._touched if purse not in asked and (purse.pending or _returns(purse))}
         purses = [*asked, *others]
@@ -348,13 +341,15 @@ class Bank:
 
     def _admit(self, one: Waiting) -> None:
         if one.done.done():  # it has gone: what was drawn for it is free
-            self._touched.update(one.purses)
+            self._touched.update(one.purses.each)
             return
         if one.reservation is not None:
             self._added(one.reservation, one.nanodollars, one.tokens)
             one.done.set_result(one.reservation)
             return
-        made = self._reserved(one.purses, one.nanodollars, one.tokens, one.request_id, one.model)
+        now_us = self._clock.now_us()
+        made = self.reserve(one.purses, one.nanodollars, one.tokens, one.request_id, one.model, now_us)
+        assert made is not None, "what was drawn for a call must be there"
         one.done.set_result(made)
 
     def _refuse(self, one: Waiting, account: str, outcome: Outcome) -> bool:
@@ -362,7 +357,7 @@ class Bank:
         need = dict(one.needs())[account]
         others = outcome.others[account]
         room = outcome.room[account]
-        purse = next(purse for purse in one.purses if purse.account == account)
+        purse = next(purse for purse in one.purses.each if purse.account == account)
         if others and need <= room + others + purse.free and one.recalls < RECALLS and not self._closing:
             one.recalls += 1
             loop = asyncio.get_running_loop()
@@ -407,14 +402,12 @@ class Bank:
             if not one.done.done():
                 one.done.set_exception(error)
 
-    def _note_lost(
-        self, reservation: Reservation, told: Sequence[tuple[int, int]], request_id: str, model: str
-    ) -> None:
+    def _note_lost(self, reservation: Reservation, kept: tuple[int, int], request_id: str, model: str) -> None:
         now_us = self._clock.now_us()
         self._lost += [
-            LostCall(request_id, purse.account, kept, model[:128], "unanswered", "possibly_billed", now_us)
-            for purse, (_, kept) in zip(reservation.purses, told, strict=True)
-            if kept
+            LostCall(request_id, purse.account, amount, model[:128], "unanswered", "possibly_billed", now_us)
+            for purse in reservation.purses.each
+            if purse.hard and (amount := kept[purse.in_tokens])
         ]
 
 

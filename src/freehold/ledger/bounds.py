@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -38,6 +38,7 @@ BASE_TOKENS = 16
 MOST_USES = 20
 """Of a server tool in one request, if it says so itself."""
 _SEARCHED_BYTES = 4_096
+_REMEMBERED_MODELS = 1_024
 _LOWEST_BAND_TOKENS = 100_000
 """No model's price changes below; a test looks at all of them."""
 _CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_", "custom")
@@ -50,17 +51,27 @@ _NO_BOUND = {
     "fallbacks": "may be answered by other models at the upstream",
     "thread": "goes on with what is kept at the upstream",
 }
+_TENTHS_A_NANODOLLAR = 10 * PICODOLLARS_PER_NANODOLLAR
 _EMPTY = frozenset({b"null", b"[]", b"{}"})
+_TALK = frozenset(
+    {
+        *("model", "messages", "max_tokens", "system", "stream", "metadata", "temperature", "top_p", "top_k"),
+        *("stop_sequences", "thinking", "service_tier"),
+    }
+)
+"""Members of a request that need no look where no content is in blocks."""
 _decode = msgspec.json.Decoder().decode
 
 
-class Bound(NamedTuple):
+class Bound(msgspec.Struct, frozen=True, gc=False):
     """At most so much. `nanodollars` is `None` where the model has no price."""
 
     nanodollars: int | None
     tokens: int
     output_tokens: int
     """Of `tokens`, at most so many of output."""
+    rough: bool = False
+    """A lower one would be found by looking into the messages."""
 
 
 class Bounds:
@@ -70,13 +81,41 @@ class Bounds:
         self._rates = rates
         self._aliases = dict(aliases or {})
         self._assume_us = assume_us
+        self._talk_rates: dict[str, tuple[int, int, int]] = {}
+        """By model: what a token of prompt and of output costs in a short call without blocks, in tenths of picodollars
+        (so that 1.1 times a price is an integer, too), and until when.
+        """
 
-    def of(self, call: Call, now_us: int) -> Bound:
-        """The bound of one attempt of the call.
+    def of(self, call: Call, now_us: int, *, roughly: bool = False) -> Bound:
+        """The bound of one attempt of the call. `roughly`: a long one is bounded by the context window, unread.
 
         Raises:
             InvalidRequest: it asks for something whose cost has no bound; the message names it.
         """
+        fields, prompt = call.fields, len(call.body) + BASE_TOKENS
+        if prompt <= _LOWEST_BAND_TOKENS and _is_talk(fields):
+            rates = self._talk_rates.get(call.model)
+            if rates is None or rates[2] <= now_us:
+                rates = self._rates_of_talk(call.model, now_us)
+            if rates is not None:
+                output = _max_tokens(fields)
+                return Bound(
+                    -(-(prompt * rates[0] + output * rates[1]) // _TENTHS_A_NANODOLLAR), prompt + output, output
+                )
+        return self._of_any(call, now_us, roughly=roughly)
+
+    def _rates_of_talk(self, model: str, now_us: int) -> tuple[int, int, int] | None:
+        card = self._rates.card(self._aliases.get(model, model))
+        rate = _dearest(card, 1, now_us, False, caches=False) if card is not None else None
+        if card is None or rate is None:
+            return None
+        if len(self._talk_rates) >= _REMEMBERED_MODELS:
+            self._talk_rates.clear()
+        tenths = 11 if self._assume_us else 10
+        found = self._talk_rates[model] = (rate[0] * tenths, rate[1] * tenths, card.until_us(now_us, fast=False))
+        return found
+
+    def _of_any(self, call: Call, now_us: int, *, roughly: bool) -> Bound:
         fields = call.fields
         model = self._aliases.get(call.model, call.model)
         context = context_tokens(model)
@@ -90,7 +129,10 @@ class Bounds:
         if "output_config" in fields or "output_format" in fields:
             prompt += FORMAT_TOKENS
         caches, looks = _glance(call.body, fields["messages"])
-        if looks:
+        rough = looks and roughly
+        if rough:
+            prompt = context
+        elif looks:
             caches, prompt = _look(fields, prompt, context)
         if passes > 1:  # every pass reads all that came before it
             prompt, output = passes * context, passes * output
@@ -98,7 +140,7 @@ class Bounds:
         nanodollars = self._cost(call, model, prompt, output, caches or passes > 1, now_us)
         if nanodollars is not None:
             nanodollars += searches * self._search_price(model)
-        return Bound(nanodollars, prompt + output, output)
+        return Bound(nanodollars, prompt + output, output, rough)
 
     def _search_price(self, model: str) -> int:
         card = self._rates.card(model)
@@ -111,11 +153,9 @@ class Bounds:
         rate = _dearest(card, prompt, now_us, _text(call.fields, "speed") == "fast", caches=caches)
         if rate is None:
             return None
-        picodollars = prompt * rate[0] + output * rate[1]
         geo = _text(call.fields, "inference_geo")
-        if geo == "us" or (self._assume_us and geo != "global"):
-            picodollars = -(-picodollars * 11 // 10)
-        return -(-picodollars // PICODOLLARS_PER_NANODOLLAR)
+        tenths = 11 if geo == "us" or (self._assume_us and geo != "global") else 10
+        return -(-(prompt * rate[0] + output * rate[1]) * tenths // _TENTHS_A_NANODOLLAR)
 
 
 _WHY = "a hard budget applies to it, which can only admit calls that have one. Leave it out, or use a soft budget."
@@ -137,6 +177,15 @@ def _dearest(card: Card, prompt: int, now_us: int, fast: bool, *, caches: bool) 
     if caches:
         prompt_rate = max(prompt_rate, found[2], found[3], least[2], least[3])
     return prompt_rate, max(found[1], least[1])
+
+
+def _is_talk(fields: Mapping[str, bytes]) -> bool:
+    """Whether a call is texts alone: no block, which is where media and cache writes are asked for, nor tools."""
+    return (
+        fields.keys() <= _TALK
+        and fields["messages"].find(b"[", 1) < 0
+        and ("system" not in fields or fields["system"].startswith(b'"'))
+    )
 
 
 def _text(fields: Mapping[str, bytes], name: str) -> object:
@@ -197,7 +246,7 @@ def _look(fields: Mapping[str, bytes], prompt: int, context: int) -> tuple[bool,
     """(it may write to the cache, the bound of its prompt), by looking at every block."""
     seen = Seen()
     try:
-        seen.messages(_decode(fields["messages"]))
+        seen.messages(fields["messages"])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return True, context
     caches = seen.caches or "cache_control" in fields

@@ -49,15 +49,13 @@ class Definitions:
         self._store = store
         self._seen: rows.Fingerprint | None = None
         self._known: dict[tuple[str | None, str, str | None], list[BudgetRow]] = {}
-        self._keys: set[str] = set()
+        self.known_keys: set[str] = set()
+        """Keys since whose first call the budgets were read. Another one may have been made a moment ago, in another
+        process, with a budget of its own: `learn_key` before its first call.
+        """
         self.by_id: dict[str, BudgetRow] = {}
         self.version = 0
         """Rises with every change."""
-
-    @property
-    def any(self) -> bool:
-        """Whether there is a budget at all."""
-        return bool(self.by_id)
 
     async def refresh(self) -> bool:
         """Read the budgets if anything about them has changed; true if so."""
@@ -74,18 +72,12 @@ class Definitions:
         self.version += 1
         return True
 
-    def knows_key(self, key_id: str) -> bool:
-        """Whether the budgets were read since this key was first seen. One that was made a moment ago, in another
-        process, may have a budget that came with it: `learn_key` before its first call.
-        """
-        return key_id in self._keys
-
     async def learn_key(self, key_id: str) -> None:
         """Read the budgets, then count the key among those known."""
         await self.refresh()
-        if len(self._keys) > _MOST_KEYS:
-            self._keys.clear()
-        self._keys.add(key_id)
+        if len(self.known_keys) > _MOST_KEYS:
+            self.known_keys.clear()
+        self.known_keys.add(key_id)
 
     def apply(self, who: Who) -> list[BudgetRow]:
         """The budgets that a call of `who` counts against."""

@@ -4,7 +4,9 @@ A page that was written to belongs to the kernel: kill -9 loses none of it. A po
 is believed only under the same boot of the machine. One line a call: written before the call is sent, finished when it
 is over, freed when its settlement is committed. The file is locked while its process lives.
 
-This module does not know budgets; an account is a position, which the database explains.
+This module does not know budgets; an account is a position, which the database explains. All accounts of a call that
+count in the same unit have the same amounts: a line has them once, (nanodollars, tokens), and which account counts in
+what.
 """
 
 from __future__ import annotations
@@ -13,26 +15,29 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SLOT_BYTES = 2048
+SLOT_BYTES = 512
 MOST_ACCOUNTS = 64
 """Budgets that may apply to one call."""
 _GROW_SLOTS = 512
 _HEADER_BYTES = SLOT_BYTES
-"""The first slot: the boot it was written under."""
+"""The first slot: the boot it was written under, and the form of the lines."""
+_FORM = b" 2"
+"""What stands behind the boot. Lines of another form are as good as lost: all that the process held stays reserved."""
 _FREE, _OPEN, _FINISHED = 0, 1, 2
-_HEAD = struct.Struct("<BBxxxxxxqq64s64s")
-"""State, number of accounts, batch, time, request id, model."""
-_STATE_AT, _BATCH_AT = 0, 8
-_ACCOUNT = struct.Struct("<qqqq")
-"""Position, reserved, cost, kept by lost attempts."""
-_ACCOUNTS_AT = 160
-_WHOLE = [struct.Struct("<BBxxxxxxqq64s64s8x" + "qqqq" * count) for count in range(MOST_ACCOUNTS + 1)]
-"""A line from its beginning to its last account."""
-_LINES = [struct.Struct("<" + "qqqq" * count) for count in range(MOST_ACCOUNTS + 1)]
+_LINE = "<BBxxxxxxqq64s64sqqqqqq"
+"""State, number of accounts, batch, time, request id, model; reserved, cost, kept by lost attempts, each in nanodollars
+and in tokens; behind it a mark for each account.
+"""
+_HEAD = struct.Struct(_LINE)
+_WHOLE = [struct.Struct(f"{_LINE}{4 * count}s") for count in range(MOST_ACCOUNTS + 1)]
+_MARKS = [struct.Struct(f"<{count}I") for count in range(MOST_ACCOUNTS + 1)]
+_AMOUNTS = struct.Struct("<qq")
+_PAID = struct.Struct("<qqqq")
+_BATCH_AT, _RESERVED_AT, _PAID_AT = 8, 152, 168
 _BATCH = struct.Struct("<q")
 
 
@@ -47,7 +52,15 @@ class Line:
     batch: int
     """The commit that was to settle it; 0: none yet."""
     accounts: tuple[tuple[int, int, int, int], ...]
-    """Position, reserved, cost, kept: the last two mean something only when it is finished."""
+    """Position, reserved, cost, kept: the last two mean something only when it is finished, the second and the last
+    only where the budget is hard.
+    """
+
+
+def marks(accounts: Iterable[tuple[int, bool]]) -> bytes:
+    """What a line says of its accounts, from (position, counts in tokens) of each: made once for many lines."""
+    told = [2 * position + in_tokens for position, in_tokens in accounts]
+    return _MARKS[len(told)].pack(*told)
 
 
 class Journal:
@@ -61,38 +74,29 @@ class Journal:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(self._file, _HEADER_BYTES + _GROW_SLOTS * SLOT_BYTES)
         self._map = mmap.mmap(self._file, 0)
-        boot = boot_id().encode()
-        self._map[: len(boot)] = boot
+        header = boot_id().encode() + _FORM
+        self._map[: len(header)] = header
         making.rename(path)
         self._free = list(range(_HEADER_BYTES, len(self._map), SLOT_BYTES))
 
-    def write(self, request_id: str, model: str, at_us: int, positions: Sequence[int], amounts: Sequence[int]) -> int:
-        """Note an open reservation; gives its slot."""
+    def write(self, request_id: str, model: str, at_us: int, marked: bytes, nanodollars: int, tokens: int) -> int:
+        """Note an open reservation at the accounts of these `marks`; gives its slot."""
         if not self._free:
             self._grow()
         slot = self._free.pop()
-        count = len(positions)
-        flat: list[int] = []
-        for position, amount in zip(positions, amounts, strict=True):
-            flat += (position, amount, 0, 0)
-        mapped = self._map
-        _WHOLE[count].pack_into(mapped, slot, _FREE, count, 0, at_us, request_id.encode(), model.encode(), *flat)
+        mapped, count = self._map, len(marked) // 4
+        head = (_FREE, count, 0, at_us, request_id.encode(), model.encode())
+        _WHOLE[count].pack_into(mapped, slot, *head, nanodollars, tokens, 0, 0, 0, 0, marked)
         mapped[slot] = _OPEN  # one byte, last: before it there is nothing, after it there is all
         return slot
 
-    def rewrite(self, slot: int, positions: Sequence[int], amounts: Sequence[int]) -> None:
-        """More was reserved for another attempt."""
-        for place, (position, amount) in enumerate(zip(positions, amounts, strict=True)):
-            _ACCOUNT.pack_into(self._map, slot + _ACCOUNTS_AT + place * _ACCOUNT.size, position, amount, 0, 0)
+    def rewrite(self, slot: int, nanodollars: int, tokens: int) -> None:
+        """More was reserved for another attempt: so much in all."""
+        _AMOUNTS.pack_into(self._map, slot + _RESERVED_AT, nanodollars, tokens)
 
-    def finish(
-        self, slot: int, positions: Sequence[int], amounts: Sequence[int], told: Sequence[tuple[int, int]]
-    ) -> None:
-        """The call is over, with (cost, kept) at each account."""
-        flat: list[int] = []
-        for position, amount, (cost, kept) in zip(positions, amounts, told, strict=True):
-            flat += (position, amount, cost, kept)
-        _LINES[len(positions)].pack_into(self._map, slot + _ACCOUNTS_AT, *flat)
+    def finish(self, slot: int, cost: tuple[int, int], kept: tuple[int, int]) -> None:
+        """The call is over."""
+        _PAID.pack_into(self._map, slot + _PAID_AT, cost[0], cost[1], kept[0], kept[1])
         self._map[slot] = _FINISHED
 
     def batch(self, slots: Sequence[int], number: int) -> None:
@@ -133,7 +137,8 @@ class Remains:
         self.path = path
         self._file = file
         data = path.read_bytes()
-        self.trusted = data[:36] == boot_id().encode()
+        boot = boot_id().encode()
+        self.trusted = bool(boot) and data.startswith(boot + _FORM)
         self.lines = list(_lines(data)) if self.trusted else []
 
     @property
@@ -176,11 +181,11 @@ def boot_id() -> str:
 
 def _lines(data: bytes) -> Iterator[Line]:
     for slot in range(_HEADER_BYTES, len(data) - SLOT_BYTES + 1, SLOT_BYTES):
-        state, count, batch, at_us, request_id, model = _HEAD.unpack_from(data, slot)
+        state, count, batch, at_us, request_id, model, *amounts = _HEAD.unpack_from(data, slot)
         if state not in (_OPEN, _FINISHED) or count > MOST_ACCOUNTS:
             continue
-        flat = _LINES[count].unpack_from(data, slot + _ACCOUNTS_AT)
-        accounts = tuple((flat[at], flat[at + 1], flat[at + 2], flat[at + 3]) for at in range(0, len(flat), 4))
+        told = _MARKS[count].unpack_from(data, slot + _HEAD.size)
+        accounts = tuple((mark // 2, *amounts[mark % 2 :: 2]) for mark in told)
         yield Line(_text(request_id), _text(model), at_us, state == _FINISHED, batch, accounts)
 
 

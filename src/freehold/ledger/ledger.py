@@ -1,6 +1,6 @@
 """The ledger of one server process: which budgets a call counts against, and the escrow to pay for it.
 
-`Ledger.open` begins, `close` ends. A call asks `purses` (in memory), reserves, and finishes; whoever manages budgets
+`Ledger.open` begins, `close` ends. A call asks `find` (in memory), reserves, and finishes; whoever manages budgets
 uses `manage.py`, which shares the definitions with it.
 """
 
@@ -22,7 +22,7 @@ from freehold.ledger.bank import Bank, Waiting
 from freehold.ledger.definitions import Definitions, Who, account_of
 from freehold.ledger.journal import MOST_ACCOUNTS, Journal, left_behind
 from freehold.ledger.periods import FOREVER
-from freehold.ledger.purse import Purse, Reservation
+from freehold.ledger.purse import Purse, Purses, Reservation
 from freehold.ledger.reconcile import reconcile
 from freehold.store import ledger as rows
 from freehold.store.budgets import BudgetRow
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 """How often budgets and recalls are looked at when nobody said that they changed."""
 _HOLDING_LOOK_S = 0.1
-"""How often it is looked whether this process holds escrow that others could ask for."""
+"""How often it is looked whether others have asked for escrow that this process holds idle."""
 _REMEMBERED = 20_000
 """Combinations of key, user, session … whose purses are known at once."""
 
@@ -81,18 +81,6 @@ def log_alert(alert: Alert) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Where calls of one `Who` count, until a period of one of the budgets ends."""
-
-    purses: tuple[Purse, ...]
-    until_us: int
-    hard: bool
-    """Some budget refuses."""
-    hard_money: bool
-    """Some budget in money refuses."""
-
-
 class Ledger:
     """See the module."""
 
@@ -108,7 +96,7 @@ class Ledger:
         self.definitions = Definitions(store)
         self._purses: dict[str, Purse] = {}
         self._positions = 0
-        self._found: dict[Who, Found] = {}
+        self._found: dict[Who, Purses] = {}
         self._version = -1
         self._recalls = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -172,8 +160,8 @@ class Ledger:
 
     # What calls use.
 
-    def find(self, who: Who, now_us: int) -> Found:
-        """Where a call of `who` counts now; no purses where no budget applies. In memory; its key must be known."""
+    def find(self, who: Who, now_us: int) -> Purses:
+        """Where a call of `who` counts now; no purse where no budget applies. In memory; its key must be known."""
         if self._version != self.definitions.version:
             self._found.clear()
             self._version = self.definitions.version
@@ -182,17 +170,13 @@ class Ledger:
             found = self._find(who, now_us)
         return found
 
-    def _find(self, who: Who, now_us: int) -> Found:
+    def _find(self, who: Who, now_us: int) -> Purses:
         budgets = self.definitions.apply(who)
         if len(budgets) > MOST_ACCOUNTS:
             raise Unavailable(f"{len(budgets)} budgets apply to this call; at most {MOST_ACCOUNTS} may.")
-        purses = tuple(self._purse(budget, who, now_us) for budget in budgets)
-        until_us = min((purse.until_us for purse in purses), default=FOREVER)
         if len(self._found) >= _REMEMBERED:
             self._found.clear()
-        hard = [purse for purse in purses if purse.hard]
-        money = any(not purse.in_tokens for purse in hard)
-        found = self._found[who] = Found(purses, until_us, bool(hard), money)
+        found = self._found[who] = Purses(tuple(self._purse(budget, who, now_us) for budget in budgets))
         return found
 
     def _purse(self, budget: BudgetRow, who: Who, now_us: int) -> Purse:
@@ -206,9 +190,7 @@ class Ledger:
             self._purses[new.id] = purse
         return purse
 
-    async def draw(
-        self, purses: tuple[Purse, ...], nanodollars: int, tokens: int, request_id: str, model: str
-    ) -> Reservation:
+    async def draw(self, purses: Purses, nanodollars: int, tokens: int, request_id: str, model: str) -> Reservation:
         """Reserve after all, with a commit. Raises `Refusal`, `Unavailable`."""
         done: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
         return await self.bank.draw(Waiting(purses, nanodollars, tokens, request_id, model, done))
@@ -235,17 +217,18 @@ class Ledger:
             self.bank.give_back(purse for purse in self._purses.values() if purse.free)  # a limit may be lower now
 
     async def _follow_recalls(self) -> None:
-        """While something is free here, others may want it at once; else nobody looks at the database for that."""
+        """While something is free here, others may want it; else nobody looks at the database for that. Lazily: who
+        waits for the watcher keeps it busy, and is woken by every commit of this very process.
+        """
         version = 0
         while True:
             holding = any(purse.free for purse in self._purses.values())
-            version = await self._store.wakes.changed("escrow", version, _HOLDING_LOOK_S, lazy=not holding)
+            version = await self._store.wakes.changed("escrow", version, _HOLDING_LOOK_S, lazy=True)
             if holding:
                 await self._quietly(self._answer_recall(), "Recalls of idle escrow cannot be read.")
 
     async def _answer_recall(self) -> None:
-        async with self._store.read() as conn:
-            recalls = await rows.recalls(conn, self.bank.holder_id)
+        recalls = await self._store.look(lambda conn: rows.recalls(conn, self.bank.holder_id))
         if recalls != self._recalls:
             self._recalls = recalls
             self.bank.give_back(purse for purse in self._purses.values() if purse.free)

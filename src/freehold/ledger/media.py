@@ -10,9 +10,9 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from typing import Any
+from typing import Any, Literal
 
-from freehold.errors import InvalidRequest
+import msgspec
 
 PATCH_PX = 28
 MOST_IMAGE_TOKENS = 4_784
@@ -26,6 +26,29 @@ _COUNT = re.compile(rb"/Count\s+(\d{1,6})")
 _DEEPEST = 64
 
 
+_Kind = Literal[
+    "text", "image", "document", "search_result", "tool_use", "tool_result", "thinking", "redacted_thinking"
+]
+
+
+class _Block(msgspec.Struct, gc=False):
+    """What matters of a block of a usual kind. Its other members are text, the input of a tool among them."""
+
+    type: _Kind
+    content: str | list[_Block] | None = None
+    source: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    file_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    cache_control: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | list[_Block]
+
+
+_decode_usual = msgspec.json.Decoder(list[_Message]).decode
+_decode = msgspec.json.Decoder().decode
+
+
 class Seen:
     """What was found in a request: how many bytes of it are no text, how many tokens they make at most."""
 
@@ -37,19 +60,40 @@ class Seen:
         self.caches = False
         """A block asks for a cache write."""
 
-    def messages(self, value: Any) -> None:
-        """Look at all messages; plain text, which most of them are, is passed over."""
-        for message in value if isinstance(value, list) else ():
-            content = message.get("content") if isinstance(message, dict) else None
-            for block in content if isinstance(content, list) else ():
-                if not isinstance(block, dict) or block.get("type") != "text" or len(block) > 2:
-                    self.look(block)
+    def messages(self, raw: bytes) -> None:
+        """Look at all messages. Usual ones are read for what matters alone, which takes a third of the time.
+
+        Raises:
+            MsgspecError, RecursionError, UnicodeDecodeError: this is no JSON that anybody could read.
+        """
+        try:
+            usual = _decode_usual(raw)
+        except msgspec.ValidationError:
+            self.look(_decode(raw))
+            return
+        for message in usual:
+            if type(message.content) is list:
+                self._blocks(message.content)
+
+    def _blocks(self, blocks: list[_Block]) -> None:
+        unset = msgspec.UNSET
+        for block in blocks:
+            if block.source is not unset or block.file_id is not unset or block.cache_control is not unset:
+                self._special(block)
+            if type(block.content) is list:
+                self._blocks(block.content)
+
+    def _special(self, block: _Block) -> None:
+        self.unseen = self.unseen or block.file_id is not msgspec.UNSET
+        self.caches = self.caches or block.cache_control is not msgspec.UNSET
+        if isinstance(block.source, msgspec.Raw):
+            self._block({"source": _decode(block.source)}, 0)
 
     def look(self, value: Any, depth: int = 0) -> None:
-        """Take a look at a part of the request, and at what is in it. Raises `InvalidRequest`: nested too deeply."""
+        """Take a look at a part of the request, and at what is in it."""
         if depth > _DEEPEST:
-            raise InvalidRequest("messages: nested too deeply for its cost to be bounded.")
-        if isinstance(value, list):
+            self.unseen = True
+        elif isinstance(value, list):
             for one in value:
                 self.look(one, depth + 1)
         elif isinstance(value, dict):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from freehold.ledger.protocol import Change
+from freehold.ledger.journal import marks
+from freehold.ledger.periods import FOREVER
+from freehold.ledger.protocol import Change, is_tight
 from freehold.store.ledger import NewAccount
 
 
@@ -73,6 +75,11 @@ class Purse:
         """Something has to be committed."""
         return bool(self.settled or self.consumed or self.lost)
 
+    @property
+    def reserved(self) -> int:
+        """What open calls have set aside; more, while a commit is on its way."""
+        return self.held - self.free - self.consumed - self.lost
+
     def take(self) -> Change:
         """What is pending, no longer pending here."""
         change = Change(settled=self.settled, consumed=self.consumed, lost=self.lost)
@@ -80,82 +87,111 @@ class Purse:
         return change
 
 
-class Reservation(msgspec.Struct, eq=False):
-    """The bound of one call, at all of its purses. `amounts` go with `purses`; those of soft budgets are 0."""
+NOTHING = (0, 0)
+"""Nanodollars, tokens."""
 
-    purses: tuple[Purse, ...]
-    amounts: list[int]
-    positions: list[int]
-    """Of the purses, as the journal knows them."""
+
+class Purses:
+    """Where a call counts: a purse for each of its budgets. What every call asks of them is found out once."""
+
+    __slots__ = ("each", "hard", "hard_money", "hard_tokens", "marks", "until_us")
+
+    def __init__(self, each: tuple[Purse, ...]) -> None:
+        self.each = each
+        self.hard = any(purse.hard for purse in each)
+        """Some budget refuses."""
+        self.hard_money = tuple(purse for purse in each if purse.hard and not purse.in_tokens)
+        self.hard_tokens = tuple(purse for purse in each if purse.hard and purse.in_tokens)
+        self.until_us = min((purse.until_us for purse in each), default=FOREVER)
+        """The first of their periods ends then: a later call counts elsewhere."""
+        self.marks = marks((purse.index, purse.in_tokens) for purse in each)
+        """What the journal writes of them."""
+
+
+class Reservation(msgspec.Struct, eq=False):
+    """The bound of one call: `nanodollars` set aside at each hard purse in money, `tokens` at each hard one in tokens.
+    At soft ones nothing is.
+    """
+
+    purses: Purses
+    nanodollars: int
+    tokens: int
     slot: int = -1
     """Where the journal has it."""
-    nanodollars: int = 0
-    tokens: int = 0
-    attempts: int = 1
+
+    def at(self, purse: Purse) -> int:
+        """How much of it is set aside there."""
+        return (self.tokens if purse.in_tokens else self.nanodollars) if purse.hard else 0
 
 
-def can_reserve(purses: tuple[Purse, ...], nanodollars: int, tokens: int) -> bool:
+def can_reserve(purses: Purses, nanodollars: int, tokens: int) -> bool:
     """Whether local escrow is enough at every purse."""
-    for purse in purses:
+    for purse in purses.each:
         if not purse.is_open or (purse.hard and purse.free < (tokens if purse.in_tokens else nanodollars)):
             return False
     return True
 
 
-def reserve(purses: tuple[Purse, ...], nanodollars: int, tokens: int, now_us: int) -> Reservation:
-    """Set the bound aside at every purse; `can_reserve` was true, with nothing in between."""
-    amounts: list[int] = []
-    positions: list[int] = []
-    for purse in purses:
-        amount = (tokens if purse.in_tokens else nanodollars) if purse.hard else 0
-        purse.free -= amount
+def is_ample(purses: Purses, nanodollars: int, tokens: int) -> bool:
+    """Whether that is at hand everywhere, and would be, with all that is reserved here, a small part of what is left:
+    then nobody is refused for the sake of it.
+    """
+    return can_reserve(purses, nanodollars, tokens) and not any(
+        is_tight(purse.reserved + (tokens if purse.in_tokens else nanodollars), purse.room)
+        for purse in purses.each
+        if purse.hard
+    )
+
+
+def reserve(purses: Purses, nanodollars: int, tokens: int, now_us: int) -> Reservation | None:
+    """Set the bound aside at every purse, or, where local escrow is not enough, at none: `None`."""
+    if not can_reserve(purses, nanodollars, tokens):
+        return None
+    for purse in purses.each:
         purse.open_calls += 1
         purse.used_us = now_us
-        if amount > purse.need:
-            purse.need = amount
-        amounts.append(amount)
-        positions.append(purse.index)
-    return Reservation(purses, amounts, positions, nanodollars=nanodollars, tokens=tokens)
+        if purse.hard:
+            amount = tokens if purse.in_tokens else nanodollars
+            purse.free -= amount
+            if amount > purse.need:
+                purse.need = amount
+    return Reservation(purses, nanodollars, tokens)
 
 
 def add(reservation: Reservation, nanodollars: int, tokens: int) -> None:
     """Set more aside for another attempt of the same call; `can_reserve` was true."""
-    for place, purse in enumerate(reservation.purses):
+    for purse in reservation.purses.each:
         if purse.hard:
-            amount = tokens if purse.in_tokens else nanodollars
-            purse.free -= amount
-            reservation.amounts[place] += amount
+            purse.free -= tokens if purse.in_tokens else nanodollars
     reservation.nanodollars += nanodollars
     reservation.tokens += tokens
-    reservation.attempts += 1
 
 
-def finish(
-    reservation: Reservation, nanodollars: int, tokens: int, lost_nanodollars: int, lost_tokens: int
-) -> list[tuple[int, int]]:
-    """The call is over: it has cost so much, and lost attempts of it keep so much. The rest is free again.
+def finish(reservation: Reservation, cost: tuple[int, int], kept: tuple[int, int]) -> tuple[int, int]:
+    """The call is over. `cost` and `kept` are (nanodollars, tokens): what it has cost, and what lost attempts of it
+    keep. The rest is free again.
 
-    Gives (cost, kept) at each purse. A cost above what was reserved is settled whole; `overran` finds that out.
+    Gives what is kept: never more than was reserved. A cost above that is settled whole; `overran` finds that out.
     """
-    told: list[tuple[int, int]] = []
-    for purse, amount in zip(reservation.purses, reservation.amounts, strict=True):
-        cost = tokens if purse.in_tokens else nanodollars
-        kept = 0
-        if purse.hard:
-            kept = min(lost_tokens if purse.in_tokens else lost_nanodollars, amount)
-            consumed = cost if cost <= amount - kept else amount - kept
-            purse.consumed += consumed
-            purse.free += amount - kept - consumed
-            purse.lost += kept
-        purse.settled += cost
+    left = (reservation.nanodollars, reservation.tokens)
+    if kept != NOTHING:
+        kept = (min(kept[0], left[0]), min(kept[1], left[1]))
+        left = (left[0] - kept[0], left[1] - kept[1])
+    consumed = (cost[0] if cost[0] < left[0] else left[0], cost[1] if cost[1] < left[1] else left[1])
+    for purse in reservation.purses.each:
+        unit = purse.in_tokens
         purse.open_calls -= 1
-        told.append((cost, kept))
-    return told
+        purse.settled += cost[unit]
+        if purse.hard:
+            purse.consumed += consumed[unit]
+            purse.free += left[unit] - consumed[unit]
+            purse.lost += kept[unit]
+    return kept
 
 
-def overran(reservation: Reservation, told: list[tuple[int, int]]) -> bool:
+def overran(reservation: Reservation, cost: tuple[int, int], kept: tuple[int, int]) -> bool:
     """Whether the call has cost more than was reserved, at any hard purse."""
     return any(
-        purse.hard and cost + kept > amount
-        for purse, amount, (cost, kept) in zip(reservation.purses, reservation.amounts, told, strict=True)
+        purse.hard and cost[purse.in_tokens] + kept[purse.in_tokens] > reservation.at(purse)
+        for purse in reservation.purses.each
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from freehold.ledger.periods import FOREVER
 from freehold.wire.facts import Iteration, Usage
 
 PICODOLLARS_PER_NANODOLLAR = 1000
@@ -44,6 +45,12 @@ class Card:
                     if prompt_tokens > above or above == 0:
                         return rate
         return None
+
+    def until_us(self, at_us: int, *, fast: bool) -> int:
+        """When other prices begin."""
+        return min(
+            (from_us for from_us, _ in (self.fast if fast else self.standard) if from_us > at_us), default=FOREVER
+        )
 
 
 class Rates:

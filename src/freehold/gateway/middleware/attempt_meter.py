@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from freehold.calls import Call, Handler, Headers, NotedReads, Reply
+from freehold.calls import Attempted, Call, Handler, Headers, NotAnswered, NotedReads, Reply
 from freehold.clock import Clock
+from freehold.errors import FreeholdError
 from freehold.gateway.attempts import Attempt, attempts_of
 from freehold.gateway.routed import ROUTE, said_of
 from freehold.ledger.rates import Rates
@@ -49,8 +50,12 @@ class _Metered:
     async def __aenter__(self) -> Reply:
         attempt = self._attempt
         attempts_of(self._call).append(attempt)
-        self._context = context = self._inner(self._call)
-        reply = await context.__aenter__()
+        try:
+            self._context = context = self._inner(self._call)
+            reply = await context.__aenter__()
+        except BaseException as error:
+            attempt.lost = _may_be_billed(error)
+            raise
         attempt.status = reply.status
         attempt.upstream_request_id = first(reply.headers, REQUEST_ID)
         if reply.whole is not None:
@@ -93,6 +98,13 @@ class _Metered:
         said = said_of(self._call)
         if said is not None:
             reply.headers.append((ROUTE, said))
+
+
+def _may_be_billed(error: BaseException) -> bool:
+    """Whether an attempt that ended so may have reached the model; other errors of an upstream say that nothing did."""
+    if isinstance(error, NotAnswered):
+        return error.attempted is not Attempted.NOT_SENT
+    return not isinstance(error, FreeholdError)
 
 
 @functools.lru_cache(maxsize=1024)

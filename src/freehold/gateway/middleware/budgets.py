@@ -9,40 +9,26 @@ or is not made. A call without a budget passes both for a look into a dictionary
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-
-import msgspec
+from typing import Any
 
 from freehold.calls import Attempted, Call, Caller, Handler, NotAnswered, Reply
 from freehold.clock import Clock
-from freehold.errors import FreeholdError, InvalidRequest
+from freehold.errors import InvalidRequest
 from freehold.gateway.attempts import attempts_of
-from freehold.gateway.spending import Paid, Spending, note_paid
+from freehold.gateway.spending import EXACT, Spending, note_paid
 from freehold.ledger.bank import Refusal
 from freehold.ledger.bounds import Bound, Bounds
-from freehold.ledger.definitions import Who
-from freehold.ledger.ledger import Found, Ledger
+from freehold.ledger.definitions import Definitions, Who
+from freehold.ledger.ledger import Ledger
 from freehold.ledger.manage import refused
-from freehold.ledger.purse import Reservation
+from freehold.ledger.purse import Purse, Purses, Reservation, is_ample
 from freehold.ledger.rates import Rates
 
 NOTE = "budgets"
 _MOST_ID_CHARS = 200
-_NO_BOUND = Bound(0, 0, 0)
-
-
-class Paying(msgspec.Struct):
-    """The note on a call that budgets apply to."""
-
-    reservation: Reservation
-    found: Found
-    bound: Bound | None
-    """Of its first attempt; `None` where only soft budgets apply."""
-    body: bytes
-    model: str
-    spending: Spending = msgspec.field(default_factory=Spending)
-    attempted: bool = False
 
 
 class Budgets:
@@ -58,15 +44,17 @@ class Budgets:
         """See `Middleware`."""
 
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
-            if call.route != "messages" or call.caller is None:
+            caller = call.caller
+            if call.route != "messages" or caller is None:
                 return inner(call)  # counting tokens is free
             definitions = self.ledger.definitions
-            if not definitions.knows_key(call.caller.key_id):
-                return _Budgeted(self, inner, call, call.caller, None)
-            if not definitions.any:
+            if caller.key_id not in definitions.known_keys:
+                return _Stranger(definitions, handle, call, caller.key_id)
+            if not definitions.by_id:
                 return inner(call)
-            found = self.look(call, call.caller)
-            return _Budgeted(self, inner, call, call.caller, found) if found.purses else inner(call)
+            now_us = self.clock.now_us()
+            purses = self.ledger.find(_who(call, caller), now_us)
+            return _Paying(self, inner, call, purses, now_us) if purses.each else inner(call)
 
         return handle
 
@@ -74,90 +62,78 @@ class Budgets:
         """The second place, as a `Middleware`."""
 
         def handle(call: Call) -> AbstractAsyncContextManager[Reply]:
-            paying = call.notes.get(NOTE)
-            return _Attempt(self, inner, call, paying) if isinstance(paying, Paying) else inner(call)
+            noted: Any = call.notes.get(NOTE)
+            paying: _Paying | None = noted
+            if paying is None:
+                return inner(call)
+            if paying.bounds or call.body is not paying.body:
+                return _Further(paying, inner, call)
+            paying.bounds.append(paying.bound)
+            return inner(call)
 
         return handle
 
-    def bound(self, call: Call, found: Found, now_us: int) -> Bound | None:
-        """The bound of one attempt. Raises `InvalidRequest` where there is none and a hard budget applies."""
-        if not found.hard:
+    def bound(self, call: Call, purses: Purses, now_us: int, *, exactly: bool = False) -> Bound | None:
+        """The bound of one attempt; `None` where only soft budgets apply. Not always the lowest one, unless `exactly`:
+        a long call is not read for it where the bound of any call is at hand and a small part of what is left.
+
+        Raises:
+            InvalidRequest: it has none, and a hard budget applies.
+        """
+        if not purses.hard:
             return None
-        bound = self.bounds.of(call, now_us)
-        if bound.nanodollars is None and found.hard_money:
+        bound = self.bounds.of(call, now_us, roughly=not exactly)
+        if bound.rough and not is_ample(purses, bound.nanodollars or 0, bound.tokens):
+            bound = self.bounds.of(call, now_us)
+        if bound.nanodollars is None and purses.hard_money:
             raise InvalidRequest(
                 f"model: no price is known for {call.model[:100]!r}, so a hard budget in money cannot admit it. Use "
                 f"another model, or have the budget made soft or in tokens."
             )
         return bound
 
-    def look(self, call: Call, caller: Caller) -> Found:
-        """Where the call counts."""
-        return self.ledger.find(_who(call, caller), self.clock.now_us())
 
-    async def learn(self, call: Call, caller: Caller) -> Found:
-        """The same for a key that is seen for the first time."""
-        await self.ledger.definitions.learn_key(caller.key_id)
-        return self.look(call, caller)
+class _Paying:
+    """A call that budgets apply to: admitted on its way in, settled when it is over. A note on the call, meanwhile."""
 
-    def reserve_at_once(self, call: Call, found: Found) -> Paying | None:
-        """Admit the call out of local escrow; `None`: it is not enough. Raises `InvalidRequest`."""
-        bound = self.bound(call, found, self.clock.now_us())
-        most = bound or _NO_BOUND
-        purses, model = found.purses, call.model
-        reservation = self.ledger.bank.reserve(purses, most.nanodollars or 0, most.tokens, call.request_id, model)
-        return None if reservation is None else _note(call, Paying(reservation, found, bound, call.body, model))
+    __slots__ = (
+        "_budgets",
+        "_call",
+        "_context",
+        "_inner",
+        "_now_us",
+        "_purses",
+        "_reservation",
+        "body",
+        "bound",
+        "bounds",
+    )
 
-    async def reserve(self, call: Call, found: Found) -> Paying:
-        """Admit the call after all, with a commit. Raises `BillingRefused`, `InvalidRequest`, `Unavailable`."""
-        bound = self.bound(call, found, self.clock.now_us())
-        most = bound or _NO_BOUND
-        amounts = (found.purses, most.nanodollars or 0, most.tokens, call.request_id, call.model)
-        try:
-            reservation = await self.ledger.draw(*amounts)
-        except Refusal as refusal:
-            raise refused(refusal, self.ledger.definitions) from None
-        return _note(call, Paying(reservation, found, bound, call.body, call.model))
-
-    def settle(self, call: Call, paying: Paying) -> None:
-        """The call is over."""
-        spent = paying.spending
-        self.ledger.bank.finish(
-            paying.reservation,
-            (spent.nanodollars, spent.tokens),
-            (spent.kept_nanodollars, spent.kept_tokens),
-            call.request_id,
-            call.model,
-        )
-        reserved = paying.reservation.nanodollars if paying.found.hard_money else None
-        note_paid(call, Paid(reserved, spent.nanodollars, spent.settlement))
-
-
-class _Budgeted:
-    __slots__ = ("_budgets", "_call", "_caller", "_context", "_found", "_inner", "_paying")
-
-    def __init__(self, budgets: Budgets, inner: Handler, call: Call, caller: Caller, found: Found | None) -> None:
+    def __init__(self, budgets: Budgets, inner: Handler, call: Call, purses: Purses, now_us: int) -> None:
         self._budgets = budgets
         self._inner = inner
         self._call = call
-        self._caller = caller
-        self._found = found
-        self._paying: Paying | None = None
+        self._purses = purses
+        self._now_us = now_us
+        self.body = call.body
+        """What was admitted."""
+        self.bounds: list[Bound | None] = []
+        """Of its attempts so far, `None` where only soft budgets apply; as is `bound`, that of the first one."""
 
     async def __aenter__(self) -> Reply:
-        budgets, call, found = self._budgets, self._call, self._found
-        if found is None:
-            found = await budgets.learn(call, self._caller)
-        if found.purses:
-            self._paying = budgets.reserve_at_once(call, found) or await budgets.reserve(call, found)
+        call, purses, budgets, now_us = self._call, self._purses, self._budgets, self._now_us
+        self.bound = bound = budgets.bound(call, purses, now_us)
+        nanodollars, tokens = (bound.nanodollars or 0, bound.tokens) if bound is not None else (0, 0)
+        reserved = budgets.ledger.bank.reserve(purses, nanodollars, tokens, call.request_id, call.model, now_us)
+        self._reservation = reserved or await self._draw(nanodollars, tokens)
+        call.notes[NOTE] = self
         try:
-            self._context = self._inner(self._call)
-            reply = await self._context.__aenter__()
+            self._context = context = self._inner(call)
+            reply = await context.__aenter__()
         except BaseException:
             self._settle()
             raise
-        if self._paying is not None:
-            _say(reply, self._paying.found)
+        _say(reply, purses)
         return reply
 
     async def __aexit__(
@@ -168,93 +144,131 @@ class _Budgeted:
         finally:
             self._settle()
 
+    async def _draw(self, nanodollars: int, tokens: int) -> Reservation:
+        """Reserve after all, with a commit. Raises `BillingRefused`, `Unavailable`."""
+        ledger, call = self._budgets.ledger, self._call
+        try:
+            return await ledger.draw(self._purses, nanodollars, tokens, call.request_id, call.model)
+        except Refusal as refusal:
+            raise refused(refusal, ledger.definitions) from None
+
+    async def cover(self, call: Call) -> None:
+        """See that the reservation covers one more attempt, besides what earlier ones have cost or may have cost.
+
+        Raises:
+            NotAnswered: there is no room for it.
+            InvalidRequest: it has no bound.
+            Unavailable: the ledger cannot be written.
+        """
+        self._be_exact()
+        bound = self.bound if call.body is self.body else self._exactly(call)
+        if bound is not None:
+            spent, held, ledger = self._added_up(), self._reservation, self._budgets.ledger
+            nanodollars = spent.nanodollars + spent.kept_nanodollars + (bound.nanodollars or 0) - held.nanodollars
+            tokens = spent.tokens + spent.kept_tokens + bound.tokens - held.tokens
+            if nanodollars > 0 or tokens > 0:
+                try:
+                    await ledger.add(held, max(0, nanodollars), max(0, tokens), call.request_id, call.model)
+                except Refusal as refusal:
+                    raise NotAnswered(Attempted.NOT_SENT, refused(refusal, ledger.definitions)) from None
+        self.bounds.append(bound)
+
     def _settle(self) -> None:
-        if self._paying is not None:
-            self._budgets.settle(self._call, self._paying)
+        call, reservation = self._call, self._reservation
+        del call.notes[NOTE]  # which knows the call: else the two would keep each other
+        spent = self._added_up()
+        if spent.settlement != EXACT and self._be_exact():
+            spent = self._added_up()
+        cost, kept = (spent.nanodollars, spent.tokens), (spent.kept_nanodollars, spent.kept_tokens)
+        self._budgets.ledger.bank.finish(reservation, cost, kept, call.request_id, call.model)
+        note_paid(call, reservation.nanodollars if self._purses.hard_money else None, spent)
+
+    def _added_up(self) -> Spending:
+        """What the attempts have cost so far, or may have cost."""
+        spent, rates, clock = Spending(), self._budgets.rates, self._budgets.clock
+        attempts = attempts_of(self._call)
+        first = len(attempts) - len(self.bounds)
+        for place, bound in enumerate(self.bounds, first):
+            spent.add(attempts[place], bound, rates, clock)
+        return spent
+
+    def _be_exact(self) -> bool:
+        """From now on by the exact bound, as something has gone wrong: what is kept would be too much else. False: it
+        is exact already.
+        """
+        rough = self.bound
+        if rough is None or not rough.rough:
+            return False
+        self.bound = self._exactly(self._call)
+        self.bounds = [self.bound if bound is rough else bound for bound in self.bounds]
+        return True
+
+    def _exactly(self, call: Call) -> Bound | None:
+        return self._budgets.bound(call, self._purses, self._budgets.clock.now_us(), exactly=True)
 
 
-class _Attempt:
-    __slots__ = ("_bound", "_budgets", "_call", "_context", "_inner", "_paying")
+class _Further:
+    """An attempt that is not the first one, or not of the call as it was admitted."""
 
-    def __init__(self, budgets: Budgets, inner: Handler, call: Call, paying: Paying) -> None:
-        self._budgets = budgets
+    __slots__ = ("_call", "_context", "_inner", "_paying")
+
+    def __init__(self, paying: _Paying, inner: Handler, call: Call) -> None:
+        self._paying = paying
         self._inner = inner
         self._call = call
-        self._paying = paying
-        self._bound = paying.bound
 
     async def __aenter__(self) -> Reply:
-        paying = self._paying
-        spending = paying.spending
-        if paying.attempted or self._call.body is not paying.body or self._call.model != paying.model:
-            await self._cover()
-        paying.attempted = True
-        try:
-            self._context = self._inner(self._call)
-            return await self._context.__aenter__()
-        except NotAnswered as error:
-            if error.attempted is not Attempted.NOT_SENT:
-                spending.keep(self._bound)
-            raise
-        except FreeholdError:
-            raise  # nothing was begun
-        except BaseException:
-            spending.keep(self._bound)  # it was on its way when the client left, or something broke
-            raise
+        await self._paying.cover(self._call)
+        self._context = self._inner(self._call)
+        return await self._context.__aenter__()
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        try:
-            return await self._context.__aexit__(kind, error, trace)
-        finally:
-            attempt = attempts_of(self._call)[-1]
-            budgets = self._budgets
-            self._paying.spending.answered(attempt, self._bound, budgets.rates, budgets.clock.now_us())
-
-    async def _cover(self) -> None:
-        """See that the reservation covers this attempt besides what earlier ones have cost or may have cost."""
-        call, paying, budgets = self._call, self._paying, self._budgets
-        if paying.bound is None:
-            return
-        if call.body is not paying.body or call.model != paying.model:
-            self._bound = budgets.bound(call, paying.found, budgets.clock.now_us()) or _NO_BOUND
-        bound, spent, held = self._bound or _NO_BOUND, paying.spending, paying.reservation
-        nanodollars = spent.nanodollars + spent.kept_nanodollars + (bound.nanodollars or 0) - held.nanodollars
-        tokens = spent.tokens + spent.kept_tokens + bound.tokens - held.tokens
-        if nanodollars <= 0 and tokens <= 0:
-            return
-        try:
-            await budgets.ledger.add(held, max(0, nanodollars), max(0, tokens), call.request_id, call.model)
-        except Refusal as refusal:
-            cause = refused(refusal, budgets.ledger.definitions)
-            raise NotAnswered(Attempted.NOT_SENT, cause) from None
+    ) -> Coroutine[Any, Any, bool | None]:
+        return self._context.__aexit__(kind, error, trace)
 
 
-def _note(call: Call, paying: Paying) -> Paying:
-    call.notes[NOTE] = paying
-    return paying
+class _Stranger:
+    """The first call of a key: the budgets are read before it counts anywhere."""
+
+    __slots__ = ("_call", "_context", "_definitions", "_handler", "_key_id")
+
+    def __init__(self, definitions: Definitions, handler: Handler, call: Call, key_id: str) -> None:
+        self._definitions = definitions
+        self._handler = handler
+        self._call = call
+        self._key_id = key_id
+
+    async def __aenter__(self) -> Reply:
+        await self._definitions.learn_key(self._key_id)
+        self._context = self._handler(self._call)
+        return await self._context.__aenter__()
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Coroutine[Any, Any, bool | None]:
+        return self._context.__aexit__(kind, error, trace)
 
 
 def _who(call: Call, caller: Caller) -> Who:
     user_id = call.user_id
     if user_id is not None and (len(user_id) > _MOST_ID_CHARS or "\0" in user_id):
         user_id = f"sha256:{hashlib.sha256(user_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
-    return Who(caller.workspace_id, caller.key_id, user_id or None, call.session_id, call.batch_id)
+    who = (caller.workspace_id, caller.key_id, user_id or None, call.session_id, call.batch_id)
+    return tuple.__new__(Who, who)  # as `Who(…)`, which passes through a frame of Python's own
 
 
-def _say(reply: Reply, found: Found) -> None:
+def _say(reply: Reply, purses: Purses) -> None:
     """What is left after this call's reservation, where it is least."""
-    money = tokens = None
-    for purse in found.purses:
-        if not purse.hard:
-            continue
-        left = purse.room + purse.free
-        if purse.in_tokens:
-            tokens = left if tokens is None else min(tokens, left)
-        else:
-            money = left if money is None else min(money, left)
-    if money is not None:
-        reply.headers.append((b"x-freehold-budget-remaining-nanodollars", b"%d" % money))
-    if tokens is not None:
-        reply.headers.append((b"x-freehold-budget-remaining-tokens", b"%d" % tokens))
+    if purses.hard_money:
+        reply.headers.append((b"x-freehold-budget-remaining-nanodollars", _least_left(purses.hard_money)))
+    if purses.hard_tokens:
+        reply.headers.append((b"x-freehold-budget-remaining-tokens", _least_left(purses.hard_tokens)))
+
+
+def _least_left(purses: tuple[Purse, ...]) -> bytes:
+    least = purses[0].room + purses[0].free
+    for purse in purses:
+        if purse.room + purse.free < least:
+            least = purse.room + purse.free
+    return b"%d" % least

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -192,8 +191,7 @@ def _size(call: Call, signals: Signals) -> tuple[int, int]:
     raw = call.fields.get("messages", b"")
     seen = Seen()
     try:
-        decoded: Any = msgspec.json.decode(raw)
-        seen.messages(decoded)
+        seen.messages(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return signals.prompt_bytes, 0
     return max(0, signals.prompt_bytes - seen.bytes), seen.tokens
