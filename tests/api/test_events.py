@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from anthropic import BadRequestError, NotFoundError, beta_async_tool
 
+from freehold.api.events import MOST_PAGE_BYTES, fitting
 from freehold.store.engine import Store
+from freehold.store.session_log import Event, Place
 from tests.agents.house import Script, calls, text
 from tests.api.session_house import SessionHouse, open_session_house
 from tests.contract.manifest import proves
@@ -385,3 +387,37 @@ async def test_a_cursor_of_another_list_is_refused(opens: Opens) -> None:
     assert page.next_page
     with pytest.raises(BadRequestError, match="another"):
         await house.client().beta.sessions.events.list(session, limit=2, page=page.next_page, order="desc")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "pages"),
+    [
+        ([10] * 20, 1000, [20]),
+        ([10] * 20, 5, [5, 5, 5, 5]),
+        ([10] * 21, 20, [20, 1]),
+        ([], 5, [0]),
+        ([MOST_PAGE_BYTES // 4] * 10, 1000, [8, 2]),
+        ([10] * 8 + [MOST_PAGE_BYTES] * 2 + [10] * 5, 10, [10, 5]),
+        ([10] * 8 + [MOST_PAGE_BYTES // 16] * 64, 1000, [40, 16, 16, 0]),
+    ],
+)
+async def test_a_page_holds_as_many_events_as_were_asked_for_or_as_fit(
+    sizes: list[int], limit: int, pages: list[int]
+) -> None:
+    log = [Event(f"sevt_{n}", "user.message", "x" * size, None, n, n, Place(False, n)) for n, size in enumerate(sizes)]
+    most = 0
+
+    async def read(wanted: int, behind: Place | None) -> list[Event]:
+        nonlocal most
+        most = max(most, wanted)
+        first = 0 if behind is None else behind.number + 1
+        return log[first : first + wanted]
+
+    found: list[Event] = []
+    got, more = [], True
+    while more:
+        page, more = await fitting(read, limit, found[-1].place if found else None)
+        found += page
+        got.append(len(page))
+    assert found == log and most <= limit + 1
+    assert got == pages

@@ -39,7 +39,9 @@ SOON_S = 0.25
 PING = frame("ping", b'{"type":"ping"}')
 KEPT = 256
 """Events of one session that its readers share; who is further behind reads the table."""
-_READ_AT_ONCE = 200
+KEPT_BYTES = 16 << 20
+"""Of these events together: one may hold megabytes of images."""
+_READ_AT_ONCE = 32
 _ENDS_PREVIEWS = frozenset({"agent.message", "span.model_request_end"})
 _AFTER_PREVIEWS = _ENDS_PREVIEWS | {"agent.thinking"}
 """The event itself is the last thing that a reader gets for its id."""
@@ -62,7 +64,9 @@ class _Tail:
         self.last = last
         self.gone = False
         self.readers = 0
-        self._kept: deque[_Row] = deque(maxlen=kept)
+        self._most_kept = kept
+        self._kept: deque[_Row] = deque()
+        self._kept_bytes = 0
         self._changed = asyncio.Event()
         self._was_told = False
         self.task = asyncio.create_task(self._follow(), name=f"tail of {session_id}")
@@ -134,6 +138,9 @@ class _Tail:
     def _take(self, rows: Sequence[_Row]) -> None:
         if rows:
             self._kept.extend(rows)
+            self._kept_bytes += sum(len(row.frame) for row in rows)
+            while len(self._kept) > self._most_kept or self._kept_bytes > KEPT_BYTES:
+                self._kept_bytes -= len(self._kept.popleft().frame)
             self.last = rows[-1].seq
 
     def _tell(self) -> None:

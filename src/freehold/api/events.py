@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +23,10 @@ from freehold.store.sessions import read_session
 from freehold.wire.pages import cursor_page
 
 MOST_LISTED = 1000
+MOST_PAGE_BYTES = 32 << 20
+"""Of the events on one page, about: each may hold megabytes of images. The page has fewer then than were asked for."""
+_READ_FIRST, _READ_MORE = 8, 4
+"""Events that are read at once, and how many times as many then: behind small ones large ones may come."""
 _OF_WORKERS = ("user.tool_result", "user.custom_tool_result")
 PREVIEWED = ("agent.message", "agent.thinking")
 _MOST_DELTAS = 100
@@ -119,21 +123,23 @@ class Events:
         filters = {"session": session_id, "newest_first": newest_first, "types": types, "processed": processed}
         window = query.window("events", filters, default=MOST_LISTED, most=MOST_LISTED, position=(bool, int))
 
-        async def op(connection: Connection) -> list[Event]:
+        async def op(connection: Connection) -> tuple[list[Event], bool]:
             await read_session(connection, request.workspace_id, session_id)
-            return await session_log.page(
-                connection,
-                session_id,
-                limit=window.limit + 1,
-                behind=None if window.after is None else Place(*window.after),
-                newest_first=newest_first,
-                types=types,
-                processed=_bounds(processed),
-            )
 
-        found = await self._store.look(op)
-        kept = found[: window.limit]
-        more = len(found) > window.limit
+            async def read(limit: int, behind: Place | None) -> list[Event]:
+                return await session_log.page(
+                    connection,
+                    session_id,
+                    limit=limit,
+                    behind=behind,
+                    newest_first=newest_first,
+                    types=types,
+                    processed=_bounds(processed),
+                )
+
+            return await fitting(read, window.limit, None if window.after is None else Place(*window.after))
+
+        kept, more = await self._store.look(op)
         next_page = window.cursor((kept[-1].place.waiting, kept[-1].place.number)) if more else None
         return answer(cursor_page([_shown(event) for event in kept], next_page))
 
@@ -146,6 +152,28 @@ class Events:
                 raise InvalidRequest(f"event_deltas[]: must be of {', '.join(PREVIEWED)}, not {kind[:40]!r}.")
         frames = await self._feed.open(request.workspace_id, request.path["session_id"], kinds)
         return _streamed(frames)
+
+
+async def fitting(
+    read: Callable[[int, Place | None], Awaitable[list[Event]]], limit: int, behind: Place | None
+) -> tuple[list[Event], bool]:
+    """At most `limit` events, and no more than a page may hold; whether others may follow. `read` gives so many behind
+    a place: few at first, then as many as are likely to fit."""
+    found: list[Event] = []
+    size, most = 0, _READ_FIRST
+    while True:
+        wanted = min(most, limit + 1 - len(found))
+        some = await read(wanted, behind)
+        found += some
+        size += sum(len(event.body) for event in some)
+        if len(found) > limit:
+            return found[:limit], True
+        if len(some) < wanted:
+            return found, False
+        if size >= MOST_PAGE_BYTES:
+            return found, True
+        behind = found[-1].place
+        most = max(1, min(_READ_MORE * most, (MOST_PAGE_BYTES - size) * len(found) // max(1, size)))
 
 
 def _streamed(frames: AsyncIterator[bytes]) -> Response:
