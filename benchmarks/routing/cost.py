@@ -1,41 +1,53 @@
 """What a routing decision costs a call: the gateway's harness, the small scenario, a named model against `auto`.
 
-`python -m benchmarks.routing.cost` writes `benchmarks/results/routing-cost.json`: CPU of the server process for each
-call, both ways in turn in one run, and the difference of the medians; besides, what the decision itself takes in a loop
-(signals, prices, rule, the look of a trained learner, and the text of the record), which the noise of a busy machine
-does not reach.
+`python -m benchmarks.routing.cost [ROUNDS]` writes `benchmarks/results/routing-cost.json`: CPU of the server process
+for each call, all ways in turn in one run, and the median of the differences. The server is one that has learned: calls
+of the key that taught it are decided by rules and learner, those of another key by rules alone. Besides, what the
+decision itself takes in a loop (signals, prices, rule, the look of a trained learner, and the text of the record),
+which the noise of a busy machine does not reach.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
 import datetime
 import json
 import platform
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gateway.run import SCENARIOS, Bench, Scenario
-from freehold.calls import Caller
+from benchmarks.gateway.run import ADMIN_KEY, SCENARIOS, Bench, Scenario, Target
+from freehold.calls import Call, Caller, Reply
 from freehold.clock import SystemClock
-from freehold.gateway.middleware.routing import Routing, asking_for
+from freehold.gateway.middleware.routing import Judging, Routing, asking_for
 from freehold.gateway.reading import read_call
+from freehold.gateway.routing.asking import Asking, Shadows
 from freehold.gateway.routing.estimate import Estimates
 from freehold.gateway.routing.learner import features_of
 from freehold.gateway.routing.learning import Learning, route_name, shape_of
 from freehold.gateway.routing.router import Router
 from freehold.gateway.routing.settings import RoutingSettings, rulebook
 from freehold.gateway.routing.signals import read_signals
+from freehold.ids import new_id
 from freehold.ledger.rates import Rates
+from freehold.store.route_samples import SampleRow
+from freehold.testing import server
 
 RESULTS = Path(__file__).parents[1] / "results" / "routing-cost.json"
 _ROUNDS = 7
 _LOOPS, _TIMES = 9, 3000
+_LESSONS = 300
 
 
 class Left(Scenario):
@@ -47,27 +59,83 @@ class Left(Scenario):
         return json.dumps({**request, "model": "auto"}).encode()
 
 
+async def taught(folder: Path) -> str:
+    """Make a data folder whose server has learned from the admin key's calls; gives a key that taught it nothing."""
+
+    @asynccontextmanager
+    async def agrees(call: Call) -> AsyncIterator[Reply]:
+        said = {"type": "text", "text": "yes"}
+        message = {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": call.model,
+            "content": [said],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 20, "output_tokens": 1},
+        }
+        yield Reply(200, [(b"content-type", b"application/json")], whole=json.dumps(message).encode())
+
+    settings = {"admin_key": ADMIN_KEY, "routing_shadow_share": 1.0}
+    async with server(upstream=agrees, data=folder, settings=settings) as running:
+        client = running.new_client(ADMIN_KEY)
+        for _ in range(_LESSONS):  # prompts that are not like these would close the gate
+            await client.messages.create(**json.loads(Left("auto", 1, 1.0).body()))
+        made = await client.post("/freehold/v1/keys", body={"name": "other", "role": "member"}, cast_to=object)
+        assert isinstance(made, dict)
+        return str(made["secret"])
+
+
 def through_the_gateway(rounds: int) -> dict[str, float]:
-    """Microseconds of CPU a call, named and left to the server."""
+    """Microseconds of CPU a call, named and left to the server, and what the latter two add."""
     small = SCENARIOS[0]
-    ways = {"named": small, "auto": Left("auto", small.connections, small.seconds)}
-    seen: dict[str, list[float]] = {name: [] for name in ways}
+    left = Left("auto", small.connections, small.seconds)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as on_exit:
+        other = asyncio.run(taught(Path(folder) / "data-learned"))
         bench = Bench(Path(folder), on_exit)
-        server = bench.freehold()
-        for scenario in ways.values():
-            bench.load(server, scenario, 1.0)
+        learned = bench.freehold("learned")
+        untaught = dataclasses.replace(learned, headers=(f"x-api-key: {other}",))
+        ways = {"named": (learned, small), "rules": (untaught, left), "rules_and_learner": (learned, left)}
+        seen: dict[str, list[float]] = {name: [] for name in ways}
+        for target, scenario in ways.values():
+            bench.load(target, scenario, 1.0)
+            assert scenario is small or _has_learned(target) == (target is learned), "the learner must have been asked"
         for _ in range(rounds):
-            for name, scenario in ways.items():
-                seen[name].append(bench.load(server, scenario, scenario.seconds)["cpu_s_per_1k"] * 1000)
+            for name, (target, scenario) in ways.items():
+                seen[name].append(bench.load(target, scenario, scenario.seconds)["cpu_s_per_1k"] * 1000)
     found = {name: round(statistics.median(values), 2) for name, values in seen.items()}
-    return {**found, "added": round(statistics.median(b - a for a, b in zip(*seen.values(), strict=True)), 2)}
+    added = {
+        f"{name}_add": round(statistics.median(b - a for a, b in zip(seen["named"], seen[name], strict=True)), 2)
+        for name in ("rules", "rules_and_learner")
+    }
+    return found | added
+
+
+def _has_learned(target: Target) -> bool:
+    """Whether what was learned stands in the record of the newest decision."""
+
+    def get(path: str) -> dict[str, Any]:
+        address = f"http://127.0.0.1:{target.port}/freehold/v1/routing/decisions{path}"
+        request = urllib.request.Request(address, headers={"x-api-key": ADMIN_KEY})
+        found: dict[str, Any] = json.loads(urllib.request.urlopen(request, timeout=30).read())
+        return found
+
+    inputs = get(f"/{get('')['data'][0]['call_id']}")["inputs"]
+    return "learned" in inputs and bool(inputs["learned"]["familiar"])
 
 
 class _Nowhere:
     async def last_about(self, conversation: str) -> str | None:
         """Nothing was kept."""
         return None
+
+    def add(self, row: SampleRow) -> None:
+        """Nothing is kept."""
+
+    async def newest(self, limit: int) -> list[SampleRow]:
+        """Nothing was kept."""
+        return []
 
 
 def in_a_loop() -> dict[str, float]:
@@ -85,14 +153,16 @@ def in_a_loop() -> dict[str, float]:
                 route.judge(features_of(text), shape_of(text), 0.0)
                 route.learner.see(features_of(b"another word %d" % number))
         router = Router(rulebook(RoutingSettings()), Estimates(Rates.load()), learning)
-        routing = Routing(router, _Nowhere(), SystemClock())
+        asking = Asking(SystemClock(), new_id)
+        judging = Judging(asking, Shadows(asking, learning, _Nowhere(), 0.0, random.random))
+        routing = Routing(router, _Nowhere(), SystemClock(), judging)
         least = float("inf")
         for _ in range(_LOOPS):
             began = time.process_time()
             for _ in range(_TIMES):
-                decision = routing.decide_plainly(call, read_signals(call))
-                assert decision is not None
-                asking_for(call, decision.model or "")
+                model = routing.decide_plainly(call, read_signals(call))
+                assert model is not None
+                asking_for(call, model)
             least = min(least, (time.process_time() - began) / _TIMES)
         known = learning.look(call, read_signals(call))
         assert (known is not None and known.familiar) == (name != "rules"), "the learner must have been asked"

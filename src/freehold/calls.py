@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -35,8 +34,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
     """A viewer reads what its workspace has, and changes nothing; a worker comes in where a route lets workers in."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One Messages request on its way through.
 
     `body` is the JSON exactly as it came; `fields` its top-level members, each still as raw JSON bytes (b'"auto"',
@@ -72,7 +70,7 @@ class Call:
     """Why this request cannot be made, found out while reading it; raised once its key is known."""
     first_byte_ns: int | None = None
     """On the monotonic clock: when the first byte of the answer's body was handed to the client."""
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: dict[str, object] = msgspec.field(default_factory=dict)
     """What a feature found out and the record or the answer's headers shall tell; keys are the feature's name."""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -304,7 +304,7 @@ async def test_an_attempt_at_a_dearer_model_reserves_what_is_missing(kit: Kit) -
         def __call__(self, call: Call) -> AbstractAsyncContextManager[Reply]:
             body = replace_fields(call.body, call.fields, {"model": b'"claude-opus-5-5"'})
             fields = {**call.fields, "model": b'"claude-opus-5-5"'}
-            return self.inner(dataclasses.replace(call, body=body, fields=fields, model="claude-opus-5-5"))
+            return self.inner(msgspec.structs.replace(call, body=body, fields=fields, model="claude-opus-5-5"))
 
     bounds = Bounds(kit.rates)
     budgets = BudgetsMiddleware(kit.ledger, bounds, kit.rates, kit.clock)

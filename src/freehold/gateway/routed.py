@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import cast
+
+import msgspec
 
 from freehold.calls import Call
 
@@ -10,7 +12,7 @@ ROUTE = b"x-freehold-route"
 _NOTE = "routed"
 
 
-class Routed(NamedTuple):
+class Routed(msgspec.Struct, frozen=True, gc=False):
     """`said` is the header's value; the rest goes into the row of the call, see `store/tables.py`."""
 
     said: bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -24,7 +24,7 @@ class SampleRow(NamedTuple):
     at_us: int
 
 
-def packed(features: Sequence[int]) -> bytes:
+def packed(features: Iterable[int]) -> bytes:
     """64-bit hashes as bytes, little end first."""
     return b"".join(feature.to_bytes(8, "little", signed=True) for feature in features)
 

@@ -7,10 +7,12 @@ bytes of its breakpoints; see `caching/plan.py` for where they go.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
+
+import msgspec
 
 from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock
@@ -40,7 +42,7 @@ class KeepsMisses(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Watching:
     """The doctor, and where what it finds is kept. `excerpts`: with a few bytes of the requests."""
 
@@ -187,7 +189,7 @@ class _Planned:
         self._planned = planned = cacher.plan(call, caching.clock.now_us())
         if planned is not None and planned.plan.marks:
             body, fields = cacher.marked(call, planned)
-            call = dataclasses.replace(call, body=body, fields=fields)
+            call = msgspec.structs.replace(call, body=body, fields=fields)
         self._call = call
         self._context = inner(call)
 
@@ -213,7 +215,7 @@ class _Planned:
 
 def _without(call: Call) -> Call:
     body = unmarked(call.body, call.fields)
-    return dataclasses.replace(call, body=body, fields=parse_fields(body))
+    return msgspec.structs.replace(call, body=body, fields=parse_fields(body))
 
 
 def _ping_of(call: Call, request_id: str, started_ns: int) -> Call:
@@ -221,7 +223,7 @@ def _ping_of(call: Call, request_id: str, started_ns: int) -> Call:
     body = replace_fields(call.body, call.fields, {"max_tokens": b"0", "stream": None})
     fields = {**call.fields, "max_tokens": b"0"}
     fields.pop("stream", None)
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         call,
         request_id=request_id,
         body=body,

@@ -6,7 +6,6 @@ tells of both as Claude's own does, whole or streamed. A request that asks for n
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -187,7 +186,7 @@ def _summary_of(call: Call, messages: Sequence[Json], request_id: str, started_n
         "tool_choice": b'{"type":"none"}' if "tools" in call.fields else None,
     }
     body = replace_fields(call.body, call.fields, changes)
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         call,
         request_id=request_id,
         body=body,
@@ -203,7 +202,7 @@ def _summary_of(call: Call, messages: Sequence[Json], request_id: str, started_n
 async def _exact(inner: Handler, call: Call) -> int | None:
     """The upstream's count of the prompt; `None`: it does not count."""
     body = replace_fields(call.body, call.fields, dict.fromkeys(("max_tokens", "stream", "stop_sequences")))
-    counting_call = dataclasses.replace(
+    counting_call = msgspec.structs.replace(
         call, route="count_tokens", body=body, fields=parse_fields(body), stream=False, notes={}
     )
     try:
@@ -254,7 +253,7 @@ def _answered(call: Call, message: Json) -> Reply:
 def _changed(call: Call, messages: Sequence[Json]) -> Call:
     changes: dict[str, bytes | None] = {_FIELD: None, "messages": msgspec.json.encode(messages)}
     body = replace_fields(call.body, call.fields, changes)
-    return dataclasses.replace(call, body=body, fields=parse_fields(body), headers=_without_betas(call))
+    return msgspec.structs.replace(call, body=body, fields=parse_fields(body), headers=_without_betas(call))
 
 
 def _without_betas(call: Call) -> list[tuple[bytes, bytes]]:

@@ -8,10 +8,10 @@ came.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from types import TracebackType
 
 import msgspec
@@ -27,7 +27,7 @@ from freehold.gateway.routes import FallbackSettings, Leg, Route, route_for
 from freehold.wire.envelopes import parse_fields, replace_fields
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Way:
     """The way to one upstream. `hasty` is taken where another leg follows: it does not wait long for a retry."""
 
@@ -137,7 +137,7 @@ def _asking_for(call: Call, model: str | None) -> Call:
     if model is None or model == call.model:
         return call
     body = replace_fields(call.body, call.fields, {"model": msgspec.json.encode(model)})
-    return dataclasses.replace(call, body=body, fields=parse_fields(body), model=model)
+    return msgspec.structs.replace(call, body=body, fields=parse_fields(body), model=model)
 
 
 def _say_route(reply: Reply, pattern: bytes) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock
@@ -60,7 +61,7 @@ class Routing:
         InvalidRequest: no model of the name takes the request, or none is cheap enough; the cheapest estimate is told.
     """
 
-    def __init__(self, router: Router, decisions: KnowsDecisions, clock: Clock, judging: Judging | None = None) -> None:
+    def __init__(self, router: Router, decisions: KnowsDecisions, clock: Clock, judging: Judging) -> None:
         self.router = router
         self.decisions = decisions
         self.clock = clock
@@ -81,30 +82,27 @@ class Routing:
         return handle
 
     def _begin(self, inner: Handler, call: Call) -> AbstractAsyncContextManager[Reply]:
-        signals = read_signals(call)
-        judging = self.judging
-        sampled = judging is not None and judging.shadows.draws()
-        if sampled or (judging is not None and judging.agreement) or self._must_ask(signals):
+        signals, judging = read_signals(call), self.judging
+        sampled, model = judging.shadows.draws(), None
+        if not (sampled or judging.agreement or self.router.has_forgotten(signals)):
+            model = self.decide_plainly(call, signals)
+        if model is None:
             return _Routed(self, inner, call, signals, sampled)
-        made = self.decide_plainly(call, signals)
-        if made is None:
-            return _Routed(self, inner, call, signals, sampled)
-        model = made.model or ""
         context = inner(asking_for(call, model))
         self._calls += 1
         if len(call.body) > LEARNED_FROM_BYTES or self._calls % _LOOKED_AT_EVERY == 0:
             return _Looked(self, context, call, signals, model)
         return context
 
-    def decide_plainly(self, call: Call, signals: Signals) -> Decision | None:
-        """The decision about a plain call, noted for its record; `None`: it is not plain."""
+    def decide_plainly(self, call: Call, signals: Signals) -> str | None:
+        """The model of a plain call, with the decision noted for its record; `None`: it is not plain."""
         found = self.router.plainly(call, signals, self.clock.now_us())
         if found is None:
             return None
         chosen, moved, text = found
         said = (chosen.said + call.request_id).encode()
         note_routed(call, Routed(said, signals.conversation if moved else None, text))
-        return chosen.decision
+        return chosen.model
 
     def learn(self, call: Call, signals: Signals, model: str) -> None:
         """The answer of that model is over: learn from it what requests come to."""
@@ -112,10 +110,6 @@ class Routing:
         usage = attempts[-1].facts.usage if attempts else None
         if usage is not None:
             self.router.estimates.answered(model, call, signals, usage, self.clock.now_us())
-
-    def _must_ask(self, signals: Signals) -> bool:
-        """Whether only the database may know the tier of that conversation."""
-        return signals.continued and not self.router.knows(signals.conversation)
 
     def check_cost(self, call: Call) -> None:
         """A call that names its model and what it may cost."""
@@ -165,7 +159,7 @@ class _Routed:
     async def __aenter__(self) -> Reply:
         routing, call, signals = self._routing, self._call, self._signals
         router = routing.router
-        if signals.continued and not router.knows(signals.conversation):
+        if router.has_forgotten(signals):
             last = await routing.decisions.last_about(signals.conversation)
             tier = read_record(last).decision.tier if last is not None else None
             if tier is not None:
@@ -174,9 +168,9 @@ class _Routed:
         inputs = router.inputs(call, signals, now_us)
         decision, moved = router.decide(inputs, signals)
         agreed = None
-        if routing.judging is not None and routing.judging.agreement and _is_closed(call, signals, inputs, decision):
+        if routing.judging.agreement and _is_closed(call, signals, inputs, decision):
             agreed = await routing.judging.asking.agreed(call, inputs.options[0].model)
-            inputs = msgspec.structs.replace(inputs, cheap_answers="agreed" if agreed else "differed")
+            inputs = replace(inputs, cheap_answers="agreed" if agreed else "differed")
             decision = decide(inputs)
         said = (said_of(call.model, decision) + call.request_id).encode()
         text = record(signals.conversation, inputs, decision)
@@ -203,7 +197,7 @@ class _Routed:
         finally:
             strong = _strong(self._inputs, self._decision)
             judging = self._routing.judging
-            if judging is not None and self._sampled and self._answer is not None and error is None and strong:
+            if self._sampled and self._answer is not None and error is None and strong:
                 models = (model, self._inputs.options[0].model, strong)
                 judging.shadows.judge(self._call, self._signals, self._answer, models)
 
@@ -219,7 +213,7 @@ def _is_closed(call: Call, signals: Signals, inputs: Inputs, decision: Decision)
     if inputs.options[0].refuses is not None or inputs.task_tier is not None or inputs.most_nanodollars is not None:
         return False
     formatted = b'"json_schema"' in call.fields.get("output_config", b"") or "output_format" in call.fields
-    return signals.forced or formatted or signals.most_output <= _CLOSED_TOKENS
+    return signals.besides.forced or formatted or signals.most_output <= _CLOSED_TOKENS
 
 
 def _taken(call: Call, agreed: list[Answered], said: bytes) -> Reply:
@@ -245,34 +239,10 @@ def _strong(inputs: Inputs, decision: Decision) -> str | None:
 
 def asking_for(call: Call, model: str) -> Call:
     """The same call for that model: only the bytes of `model` differ. The notes are shared."""
-    raw, new = call.fields["model"], _quoted(model)
-    body = call.body
-    at = body.find(raw)
-    if body.find(raw, at + 1) < 0:  # nearly always: it is there once, so there is nothing to search for
-        body = b"%b%b%b" % (body[:at], new, body[at + len(raw) :])
-    else:
-        body = replace_fields(body, call.fields, {"model": new})
-    return Call(
-        call.request_id,
-        call.route,
-        body,
-        {**call.fields, "model": new},
-        call.headers,
-        model,
-        call.stream,
-        call.started_ns,
-        call.caller,
-        call.user_id,
-        call.task_type,
-        call.source,
-        call.session_id,
-        call.batch_id,
-        call.deadline_ns,
-        call.query,
-        refused=call.refused,
-        first_byte_ns=call.first_byte_ns,
-        notes=call.notes,
-    )
+    raw, new, body = call.fields["model"], _quoted(model), call.body
+    once = body.count(raw) == 1  # nearly always: then there is nothing to search for
+    body = body.replace(raw, new) if once else replace_fields(body, call.fields, {"model": new})
+    return replace(call, body=body, fields={**call.fields, "model": new}, model=model)
 
 
 @lru_cache(maxsize=1024)

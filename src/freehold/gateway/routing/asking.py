@@ -8,7 +8,6 @@ twice before the strong one is asked at all.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -67,7 +66,7 @@ class Asking:
         body = replace_fields(call.body, call.fields, {"model": msgspec.json.encode(model), "stream": None})
         fields = {**call.fields, "model": msgspec.json.encode(model)}
         fields.pop("stream", None)
-        asked = dataclasses.replace(
+        asked = msgspec.structs.replace(
             call,
             request_id=self._ids("req"),
             body=body,

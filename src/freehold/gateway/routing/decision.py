@@ -38,6 +38,11 @@ class Learned(msgspec.Struct, frozen=True, gc=False):
     familiar: bool
     """False: the prompts of late are not like those it has learned from."""
 
+    @property
+    def says_down(self) -> bool:
+        """Whether the cheap tier is likely to do as well."""
+        return self.familiar and self.loss < self.threshold
+
 
 class Inputs(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """All that a decision is made of. Tiers are named by their place in `options`, the cheapest first."""
@@ -130,10 +135,9 @@ def _plain(inputs: Inputs) -> tuple[str, str]:
 
 
 def _may_go_down(inputs: Inputs) -> bool:
-    learned = inputs.learned
-    if learned is None or not learned.familiar or inputs.task_tier is not None or inputs.reasoning or inputs.least:
+    if inputs.task_tier is not None or inputs.reasoning or inputs.least:
         return False
-    return learned.loss < learned.threshold
+    return inputs.learned is not None and inputs.learned.says_down
 
 
 def _no_dearer(inputs: Inputs, takers: list[int], at: int) -> int:

@@ -8,6 +8,7 @@ compared: their moving average over the last fifty or so that are looked at, wit
 from __future__ import annotations
 
 import math
+from operator import lt
 
 _PACE = 1 / 50
 _FAR = 5.0
@@ -33,7 +34,7 @@ class Drift:
         self._mean = [0.0] * 5
         self._square = [0.0] * 5
         self._late: list[float] | None = None
-        self._limits: list[tuple[float, float]] | None = None
+        self._limits: tuple[list[float], list[float]] | None = None
 
     def judged(self, seen: Figures) -> None:
         """A prompt that is learned from: its shape, known part and rarity of its words, what the learner says."""
@@ -48,20 +49,15 @@ class Drift:
         """A prompt that is to be answered; whether those of late are familiar."""
         if self._count < _LEAST:
             return True
-        late, limits = self._late, self._limits
-        if late is None:
-            late = self._late = list(self._mean)
-        if limits is None:
-            limits = self._limits = self._near()
-        familiar = True
-        for place, value in enumerate(seen):
-            now = late[place] = late[place] + _PACE * (value - late[place])
-            low, high = limits[place]
-            familiar = familiar and low < now < high
-        return familiar
+        if self._limits is None:
+            self._limits = self._near()
+        low, high = self._limits
+        self._late = [now + _PACE * (value - now) for now, value in zip(self._late or self._mean, seen, strict=True)]
+        return all(map(lt, low, self._late)) and all(map(lt, self._late, high))
 
-    def _near(self) -> list[tuple[float, float]]:
+    def _near(self) -> tuple[list[float], list[float]]:
         """Between which values the moving average of each figure is familiar."""
         error = _FAR * math.sqrt(_PACE / (2 - _PACE))
         reach = [max(math.sqrt(square / self._count), _NARROWEST) * error for square in self._square]
-        return [(mean - far, mean + far) for mean, far in zip(self._mean, reach, strict=True)]
+        near = list(zip(self._mean, reach, strict=True))
+        return [mean - far for mean, far in near], [mean + far for mean, far in near]

@@ -23,7 +23,7 @@ from freehold.gateway.routing.prices import (
     Three,
     options_of,
 )
-from freehold.gateway.routing.signals import Signals
+from freehold.gateway.routing.signals import TEXT_ALONE, Signals
 from freehold.ledger.bounds import CONTEXT_TOKENS
 from freehold.ledger.media import Seen
 from freehold.ledger.rates import Card, Rate, Rates
@@ -90,9 +90,10 @@ class Estimates:
         size = signals.prompt_bytes
         if size >= prices.plain_bytes or signals.most_output == 0 or call.max_cost_nanodollars is not None:
             return False
-        if signals.forced or signals.thinking or (self._warm and size >= _NEVER_CACHED_BYTES):
+        besides = signals.besides
+        if besides is not TEXT_ALONE and (besides.forced or besides.thinking or besides.media):
             return False
-        return not signals.media
+        return not self._warm or size < _NEVER_CACHED_BYTES
 
     def options(self, tiers: tuple[tuple[str, str], ...], call: Call, signals: Signals, now_us: int) -> list[Option]:
         """The tiers for this call."""
@@ -103,8 +104,9 @@ class Estimates:
         if self._warm:
             start = _start_key(call)
             cached = [self._cached(signals.conversation, start, model, now_us) for _, model in tiers]
-        if signals.forced or signals.thinking:
-            refused = [refusal(model, signals.forced, signals.thinking) for _, model in tiers]
+        besides = signals.besides
+        if besides.forced or besides.thinking:
+            refused = [refusal(model, besides.forced, besides.thinking) for _, model in tiers]
         return options_of(prices, sized, cached, refused)
 
     def one(self, model: str, call: Call, signals: Signals, now_us: int) -> Option:
@@ -186,7 +188,7 @@ def first_guess(signals: Signals) -> float:
 
 def _size(call: Call, signals: Signals) -> tuple[int, int]:
     """(bytes of text, tokens of media): what an image is worth has nothing to do with its bytes."""
-    if not signals.media:
+    if not signals.besides.media:
         return signals.prompt_bytes, 0
     raw = call.fields.get("messages", b"")
     seen = Seen()

@@ -7,9 +7,9 @@ microseconds. Words are kept as hashes only.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import repeat
+from math import log, sqrt, tanh
 from zlib import crc32
 
 from freehold.gateway.routing.signals import TO_WORDS
@@ -24,7 +24,7 @@ _RATE = 0.2
 _DECAY = 1e-5
 
 
-def features_of(text: bytes, words: Sequence[bytes] | None = None) -> list[int]:
+def features_of(text: bytes, words: Sequence[bytes] | None = None) -> set[int]:
     """The hashed words of a text in small letters, each once, and its length by powers of two. Of text beyond ASCII the
     characters count, by twos.
 
@@ -36,7 +36,7 @@ def features_of(text: bytes, words: Sequence[bytes] | None = None) -> list[int]:
         signs = text.decode("utf-8", "ignore")[: 2 * MOST_WORDS]
         found.update(crc32(signs[at : at + 2].encode()) for at in range(len(signs) - 1) if signs[at] > "\x7f")
     found.add(len(text).bit_length())
-    return list(found)
+    return found
 
 
 class Learner:
@@ -55,22 +55,21 @@ class Learner:
 
     def settle(self) -> None:
         """Make `look` know what was learned by now; takes a while, so not after every request."""
-        log, count, weights = math.log, self.count + 1, self._weights
+        count, weights = self.count + 1, self._weights
         weighed = ((feature, log(count / (seen + 1)) + 1) for feature, seen in self._seen.items())
         # Two sums in one: the real parts are what pulls to one side, the imaginary ones the length of the vector.
         self._table = {feature: complex(weights.get(feature, 0.0) * idf, idf * idf) for feature, idf in weighed}
         self._rarest = complex(0.0, _NEW + (log(count) + 1) ** 2)
         self._table_bias = self._bias
 
-    def look(self, features: Sequence[int]) -> tuple[float, float, float]:
-        """(`chance`, which part of the features was seen before, how rare they are) as of the last `settle`."""
+    def look(self, features: Collection[int]) -> tuple[float, float, float]:
+        """(`chance`, how many of the features are new, how rare all together are) as of the last `settle`."""
         total = sum(map(self._table.get, features, repeat(self._rarest)), 0j)
         new = total.imag // _NEW
-        length, count = total.imag - new * _NEW, len(features) or 1
-        chance = _logistic(self._table_bias + total.real / math.sqrt(length or 1.0))
-        return chance, 1 - new / count, length / count
+        rarity = total.imag - new * _NEW
+        return _logistic(self._table_bias + total.real / sqrt(rarity or 1.0)), new, rarity
 
-    def chance(self, features: Sequence[int]) -> float:
+    def chance(self, features: Collection[int]) -> float:
         """How likely the cheap answer is worse, from 0 to 1."""
         weights = self._weights
         return _logistic(
@@ -83,7 +82,7 @@ class Learner:
         """How many features are known."""
         return len(self._seen)
 
-    def see(self, features: Sequence[int]) -> None:
+    def see(self, features: Collection[int]) -> None:
         """Count how usual features are."""
         seen = self._seen
         self.count += 1
@@ -93,7 +92,7 @@ class Learner:
             elif len(seen) < MOST_FEATURES:
                 seen[feature] = 1
 
-    def learn(self, features: Sequence[int], worse: float) -> None:
+    def learn(self, features: Collection[int], worse: float) -> None:
         """One judged request: `worse` is 1 where the cheap answer was worse, else 0."""
         vector = [(feature, value) for feature, value in self._vector(features) if feature in self._seen]
         weights, steps = self._weights, self._steps
@@ -102,17 +101,17 @@ class Learner:
             weight = weights.get(feature, 0.0)
             gradient = off * value + _DECAY * weight
             step = steps[feature] = steps.get(feature, 0.01) + gradient * gradient
-            weights[feature] = weight - _RATE * gradient / math.sqrt(step)
+            weights[feature] = weight - _RATE * gradient / sqrt(step)
         self._bias_step += off * off
-        self._bias -= _RATE * off / math.sqrt(self._bias_step)
+        self._bias -= _RATE * off / sqrt(self._bias_step)
 
-    def _vector(self, features: Sequence[int]) -> list[tuple[int, float]]:
+    def _vector(self, features: Collection[int]) -> list[tuple[int, float]]:
         """Rare features weigh more; the length of the vector is one."""
-        seen, count, log = self._seen.get, self.count + 1, math.log
+        seen, count = self._seen.get, self.count + 1
         weighed = [log(count / (seen(feature, 0) + 1)) + 1 for feature in features]
-        length = math.sqrt(sum([weight * weight for weight in weighed])) or 1.0
+        length = sqrt(sum([weight * weight for weight in weighed])) or 1.0
         return [(feature, weight / length) for feature, weight in zip(features, weighed, strict=True)]
 
 
 def _logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-max(-30.0, min(30.0, x))))
+    return 0.5 + 0.5 * tanh(0.5 * x)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from freehold.calls import Call
 from freehold.gateway.routing.bound import CLOSED, Gate, Judged, gate
 from freehold.gateway.routing.decision import Learned
-from freehold.gateway.routing.drift import Drift, shape_of
+from freehold.gateway.routing.drift import Drift, Figures, shape_of
 from freehold.gateway.routing.learner import Learner, features_of
 from freehold.gateway.routing.signals import Signals
 
@@ -42,12 +42,13 @@ class Route:
     def look(self, text: bytes, words: Sequence[bytes] | None = None) -> Learned:
         """What is known of a request with that text. When prompts have changed, the gate must be earned anew."""
         features = features_of(text, words)
-        chance, known, rarity = self.learner.look(features)
+        seen = self.learner.look(features)
         self._looks += 1
-        if self._looks % _WATCHED_EVERY == 0 and not self._drift.served((*shape_of(text), known, rarity, chance)):
+        watched = self._looks % _WATCHED_EVERY == 0
+        if watched and not self._drift.served(_figures(shape_of(text), len(features), seen)):
             self.forget_judged()
-            return Learned(chance, 0.0, False)
-        return Learned(chance, self.gate.threshold, True)
+            return Learned(seen[0], 0.0, False)
+        return Learned(seen[0], self.gate.threshold, True)
 
     def forget_judged(self) -> None:
         """Close the gate: what was measured is not true of these prompts."""
@@ -55,11 +56,10 @@ class Route:
         self._drift = Drift()
         self.gate = CLOSED
 
-    def judge(self, features: Sequence[int], shape: tuple[float, float], loss: float) -> None:
+    def judge(self, features: Collection[int], shape: tuple[float, float], loss: float) -> None:
         """Both models have answered a request; what was said of it before counts, then it is learned."""
         chance = self.learner.chance(features)
-        settled, known, rarity = self.learner.look(features)
-        self._drift.judged((*shape, known, rarity, settled))
+        self._drift.judged(_figures(shape, len(features), self.learner.look(features)))
         self._judged.append(Judged(chance, loss))
         self.learner.see(features)
         self.learner.learn(features, 1.0 if loss > 0 else 0.0)
@@ -68,6 +68,12 @@ class Route:
             self._since = 0
             self.gate = gate(self._judged, self.most_loss)
             self.learner.settle()
+
+
+def _figures(shape: tuple[float, float], features: int, seen: tuple[float, float, float]) -> Figures:
+    """What drift is told of a prompt with so many features."""
+    chance, new, rarity = seen
+    return *shape, 1 - new / features, rarity / features, chance
 
 
 class Learning:

@@ -1,7 +1,7 @@
 """The prices of the tiers behind a name, as they stand for a while, and what a request costs with each. Pure.
 
 Most requests are so small, and prices so far apart, that no option has to be worked out to choose one (`plain_bytes`):
-the record keeps prices and size then, and the options follow from them when somebody reads it.
+the record keeps size and prices then (`Plain`), and the options follow from them when somebody reads it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,25 @@ class Price(msgspec.Struct, frozen=True, gc=False, array_like=True):
     rates: tuple[Three, Three] | None
 
 
+class Plain(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A price as far as it matters to a plain request, which stays below every step and is in no cache."""
+
+    tier: str
+    model: str
+    bytes_per_token: float
+    rates: tuple[int, int] | None
+    """Picodollars a token of input and of output."""
+
+    def price(self) -> Price:
+        """The whole price, as far as it is known."""
+        three = None if self.rates is None else (*self.rates, 0)
+        return Price(self.tier, self.model, self.bytes_per_token, _NO_STEP, None if three is None else (three, three))
+
+
+_NO_STEP = 1 << 40
+"""Tokens; no prompt is so long."""
+
+
 class Sized(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A request: bytes of text, tokens of media, bytes of a token where nothing is known, likely and longest output."""
 
@@ -43,8 +62,8 @@ class Sized(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Prices:
-    """Those of all tiers of a name. `text` is their JSON. `plain_bytes`: a request of fewer bytes, of text only, stays
-    below every step, and each tier costs more than the one before it; 0: that cannot be said.
+    """Those of all tiers of a name. `text` is their JSON as `Plain`. `plain_bytes`: a request of fewer bytes, of text
+    only, stays below every step, and each tier costs more than the one before it; 0: that cannot be said.
     """
 
     __slots__ = ("plain_bytes", "text", "tiers", "until_us")
@@ -52,11 +71,16 @@ class Prices:
     def __init__(self, tiers: Sequence[Price], until_us: int) -> None:
         self.tiers = tuple(tiers)
         self.until_us = until_us
-        self.text = msgspec.json.encode(self.tiers).decode()
+        self.text = msgspec.json.encode([_plain(tier) for tier in tiers]).decode()
         priced = [(tier, tier.rates[0]) for tier in tiers if tier.rates is not None]
         rising = all(_is_dearer(above, below) for at, above in enumerate(priced) for below in priced[:at])
         reach = [tier.step * min(tier.bytes_per_token or 9.0, BYTES_PER_TOKEN_BEYOND_ASCII) for tier, _ in priced]
         self.plain_bytes = int(min(reach, default=0.0) / MARGIN) if rising else 0
+
+
+def _plain(price: Price) -> Plain:
+    rates = price.rates
+    return Plain(price.tier, price.model, price.bytes_per_token, None if rates is None else rates[0][:2])
 
 
 def _is_dearer(above: tuple[Price, Three], below: tuple[Price, Three]) -> bool:

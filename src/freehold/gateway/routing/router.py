@@ -16,7 +16,7 @@ from freehold.gateway.routing.estimate import Estimates, first_guess
 from freehold.gateway.routing.kept import beginning, plain_record
 from freehold.gateway.routing.prices import unpriced
 from freehold.gateway.routing.settings import Phrases, Rulebook
-from freehold.gateway.routing.signals import Signals
+from freehold.gateway.routing.signals import TEXT_ALONE, Signals
 
 _KEPT = 50_000
 _FORMS = 2_000
@@ -31,9 +31,11 @@ class Learns(Protocol):
 
 
 class Chosen(msgspec.Struct, frozen=True, gc=False):
-    """A decision with what is said of it, as far as that is the same for all calls of its form."""
+    """A decision about plain calls, with what is said of it as far as that is the same for all calls of its form."""
 
     decision: Decision
+    tier: str
+    model: str
     said: str
     """The header, up to the call's id."""
     begin: str
@@ -58,12 +60,12 @@ class Router:
         hard, easy = rules.complex_phrases, rules.simple_phrases
         self._phrases = Phrases(hard.all + easy.all, hard.ascii + easy.ascii)
         self._long_bytes = 3 * rules.long_prompt_tokens
-        self._bare: dict[str, Chosen] = {}
+        self._bare: dict[tuple[str, bool], Chosen] = {}
         self._forms: dict[tuple[object, ...], Chosen] = {}
 
-    def knows(self, conversation: str) -> bool:
-        """Whether the tier of that conversation is remembered here."""
-        return conversation in self._tiers
+    def has_forgotten(self, signals: Signals) -> bool:
+        """Whether a conversation is under way whose tier only the database may know."""
+        return signals.continued and signals.conversation not in self._tiers
 
     def remember(self, conversation: str, tier: str) -> bool:
         """Keep the tier of a conversation; whether it was on another, or on none that is known."""
@@ -96,23 +98,22 @@ class Router:
         if not estimates.is_plain(prices, call, signals):
             return None
         learned = self._learner.look(call, signals) if self._learner is not None else None
-        if learned is None and self._is_bare(call, signals):
-            chosen = self._bare.get(call.model) or self._choose_bare(call.model)
+        down = learned is not None and learned.says_down
+        if self._is_bare(call, signals):
+            chosen = self._bare.get((call.model, down)) or self._choose_bare(call.model, down)
             begin = chosen.begin
         else:
-            inputs = self._inputs(call, signals, [], learned)
-            chosen = self._by_form(inputs)
+            inputs = self._inputs(call, signals, [], None)
+            chosen = self._by_form(inputs, down)
             begin = beginning(inputs, chosen.decision)
-        conversation = signals.conversation
-        sized = signals.prompt_bytes, first_guess(signals), estimates.likely_output(signals), signals.most_output
-        text = plain_record(conversation, begin, sized, prices)
-        return chosen, self.remember(conversation, chosen.decision.tier or ""), text
+        text = plain_record(begin, signals, first_guess(signals), estimates.likely_output(signals), prices, learned)
+        return chosen, self.remember(signals.conversation, chosen.tier), text
 
     def _is_bare(self, call: Call, signals: Signals) -> bool:
         """Nothing in it speaks for any tier."""
-        if signals.continued or call.task_type or call.requires_reasoning or signals.hard_thinking or signals.images:
+        if signals.continued or call.task_type or call.requires_reasoning or signals.besides is not TEXT_ALONE:
             return False
-        if not self._words.isdisjoint(signals.words) or signals.tools >= self.rules.many_tools:
+        if not self._words.isdisjoint(signals.words):
             return False
         text = signals.text
         phrases = self._phrases.ascii if text.isascii() else self._phrases.all
@@ -120,13 +121,12 @@ class Router:
             return False
         return signals.prompt_bytes <= self._long_bytes
 
-    def _choose_bare(self, alias: str) -> Chosen:
-        inputs = Inputs(alias, [], self.rules.dearest)
-        chosen = self._bare[alias] = self._chosen(inputs)
+    def _choose_bare(self, alias: str, down: bool) -> Chosen:
+        chosen = self._bare[alias, down] = self._chosen(Inputs(alias, [], self.rules.dearest), down)
         return chosen
 
-    def _by_form(self, inputs: Inputs) -> Chosen:
-        """Of all that is in `inputs` of a plain call so much decides."""
+    def _by_form(self, inputs: Inputs, down: bool) -> Chosen:
+        """Of all that is in `inputs` of a plain call so much decides, and whether what was learned says `down`."""
         form = (
             inputs.alias,
             inputs.task_tier,
@@ -135,19 +135,20 @@ class Router:
             inputs.reasoning,
             tuple(inputs.least),
             inputs.before,
-            inputs.learned is not None and inputs.learned.familiar and inputs.learned.loss < inputs.learned.threshold,
+            down,
         )
         chosen = self._forms.get(form)
         if chosen is None:
             if len(self._forms) >= _FORMS:
                 self._forms.clear()
-            chosen = self._forms[form] = self._chosen(inputs)
+            chosen = self._forms[form] = self._chosen(inputs, down)
         return chosen
 
-    def _chosen(self, inputs: Inputs) -> Chosen:
-        options = unpriced(self._aliases[inputs.alias])
-        decision = decide(msgspec.structs.replace(inputs, options=options))
-        return Chosen(decision, said_of(inputs.alias, decision), beginning(inputs, decision))
+    def _chosen(self, inputs: Inputs, down: bool) -> Chosen:
+        options, learned = unpriced(self._aliases[inputs.alias]), _SAYS_DOWN if down else None
+        decision = decide(msgspec.structs.replace(inputs, options=options, learned=learned))
+        said, begin = said_of(inputs.alias, decision), beginning(inputs, decision)
+        return Chosen(decision, decision.tier or "", decision.model or "", said, begin)
 
     def _inputs(self, call: Call, signals: Signals, options: list[Option], learned: Learned | None) -> Inputs:
         rules = self.rules
@@ -159,7 +160,7 @@ class Router:
             rules.task_types.get(call.task_type.strip().lower()) if call.task_type else None,
             _seen(signals, rules.complex_words, rules.complex_phrases),
             _seen(signals, rules.simple_words, rules.simple_phrases),
-            call.requires_reasoning or signals.hard_thinking,
+            call.requires_reasoning or signals.besides.hard_thinking,
             self._least(signals),
             self._tiers.get(signals.conversation) if signals.continued else None,
             learned,
@@ -168,11 +169,11 @@ class Router:
 
     def _least(self, signals: Signals) -> list[tuple[str, str]]:
         rules, least = self.rules, []
-        if signals.prompt_bytes > self._long_bytes and not signals.media:
+        if signals.prompt_bytes > self._long_bytes and not signals.besides.media:
             least.append(("balanced", "long_prompt"))
-        if signals.tools >= rules.many_tools:
+        if signals.besides.tools >= rules.many_tools:
             least.append(("balanced", "many_tools"))
-        if signals.images:
+        if signals.besides.images:
             least.append((rules.image_tier, "images"))
         return least
 
@@ -183,6 +184,7 @@ def said_of(alias: str, decision: Decision) -> str:
     return "".join(char if " " <= char <= "~" else "?" for char in told)
 
 
+_SAYS_DOWN = Learned(0.0, 1.0, True)
 _NONE: list[str] = []
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -23,6 +24,24 @@ TO_WORDS = bytes(
 )  # small letters; what is neither letter nor digit parts words
 
 
+class Besides(msgspec.Struct, frozen=True, gc=False):
+    """What a request has besides the text of its messages."""
+
+    tools: int = 0
+    images: bool = False
+    media: bool = False
+    """Something is in the messages as base64."""
+    forced: bool = False
+    thinking: str = ""
+    """`thinking.type`, or empty."""
+    hard_thinking: bool = False
+    """Thinking is ordered with a budget, or with the highest efforts."""
+
+
+TEXT_ALONE = Besides()
+"""Nothing, as with most requests."""
+
+
 class Signals(msgspec.Struct, frozen=True, gc=False):
     """What was seen. `text` is the last thing that a user said, in lower case, as far as it was read."""
 
@@ -30,24 +49,14 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     words: list[bytes]
     continued: bool
     """An answer of a model is in the messages: the conversation is under way."""
-    tool_result: bool
     conversation: str
     """A name for the conversation: of its first message, and of who asks."""
-    tools: int
-    images: bool
-    media: bool
-    """Something is in the messages as base64."""
-    forced: bool
-    thinking: str
-    """`thinking.type`, or empty."""
-    hard_thinking: bool
-    """Thinking is ordered with a budget, or with the highest efforts."""
+    besides: Besides
     prompt_bytes: int
     most_output: int
 
 
 class _Block(msgspec.Struct, gc=False):
-    type: str = ""
     text: str = ""
 
 
@@ -67,41 +76,44 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NOTHING = _Typed()
 
 
+_MORE = frozenset(("tools", "thinking", "tool_choice", "output_config"))
+"""Members of a request that tell more than its messages."""
+
+
 def read_signals(call: Call) -> Signals:
     """The signals of a call."""
     fields = call.fields
     raw = fields.get("messages", b"")
-    text, first, continued, result = _short(raw) if len(raw) <= READ_BYTES else _long(raw)
+    text, first, continued, blocks = _short(raw) if len(raw) <= READ_BYTES else _long(raw)
     text = text.lower()
-    most = fields.get("max_tokens", b"")
-    forced, thinking, hard = (False, "", False) if fields.keys().isdisjoint(_ODD) else _odd(fields)
     return Signals(
         text,
         text.translate(TO_WORDS).split(),
         continued,
-        result,
         _conversation(call, first),
-        _count(fields["tools"]) if "tools" in fields else 0,
-        b'"image"' in raw,
-        b'"base64"' in raw,
-        forced,
-        thinking,
-        hard,
+        TEXT_ALONE if not blocks and fields.keys().isdisjoint(_MORE) else _besides(fields, raw),
         len(call.body),
-        int(most) if most.isdigit() and len(most) < 8 else 4096,
+        _most_output(fields.get("max_tokens", b"")),
     )
 
 
-_ODD = frozenset(("thinking", "tool_choice", "output_config"))
+@lru_cache(maxsize=1024)
+def _most_output(raw: bytes) -> int:
+    return int(raw) if raw.isdigit() and len(raw) < 8 else 4096
 
 
-def _odd(fields: Mapping[str, bytes]) -> tuple[bool, str, bool]:
-    """(a tool call is forced, `thinking.type`, thinking is hard), where a request says something of them."""
+def _besides(fields: Mapping[str, bytes], messages: bytes) -> Besides:
     thinking = _member(fields, "thinking") if "thinking" in fields else _NOTHING
     choice = _member(fields, "tool_choice").type if "tool_choice" in fields else ""
     effort = _member(fields, "output_config").effort if "output_config" in fields else ""
-    hard = thinking.type == "enabled" or effort in ("xhigh", "max")
-    return choice in ("any", "tool"), thinking.type, hard
+    return Besides(
+        _count(fields["tools"]) if "tools" in fields else 0,
+        b'"image"' in messages,
+        b'"base64"' in messages,
+        choice in ("any", "tool"),
+        thinking.type,
+        thinking.type == "enabled" or effort in ("xhigh", "max"),
+    )
 
 
 def _member(fields: Mapping[str, bytes], name: str) -> _Typed:
@@ -111,8 +123,11 @@ def _member(fields: Mapping[str, bytes], name: str) -> _Typed:
         return _NOTHING
 
 
-def _short(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
-    """(text of the last user message, what begins the conversation, continued, it is a tool's result)."""
+_Said = tuple[bytes, bytes, bool, bool]
+"""(what the user said last, what begins the conversation, continued, there may be blocks that are no text)"""
+
+
+def _short(raw: bytes) -> _Said:
     try:
         messages = _messages(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -122,16 +137,15 @@ def _short(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
         return alone, alone[:_HALF], False, False
     users = [message for message in messages if message.role == "user"]
     if not users:
-        return b"", raw, False, False
+        return b"", raw, False, True
     last = users[-1].content
     first = users[0].content
     said = last if isinstance(last, str) else " ".join([block.text for block in last if block.text])
-    result = not isinstance(last, str) and any(block.type == "tool_result" for block in last)
     begin = first if isinstance(first, str) else " ".join([block.text for block in first])
-    return said.encode(), begin.encode()[:_HALF], len(messages) > len(users), result
+    return said.encode(), begin.encode()[:_HALF], len(messages) > len(users), True
 
 
-def _long(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
+def _long(raw: bytes) -> _Said:
     head, tail = raw[:_HALF], raw[-_HALF:]
     roles = list(_ROLE.finditer(tail))
     since = roles[-1].start() if roles else 0
@@ -141,7 +155,7 @@ def _long(raw: bytes) -> tuple[bytes, bytes, bool, bool]:
     begin = _STRING.search(head)
     first = begin[1] if begin else head[head.find(b'"content"') :]
     continued = b'"assistant"' in raw  # a search for bytes; nothing of it is read
-    return b" ".join(map(_plain, said)), _plain(first)[:_HALF], continued, b'"tool_result"' in tail[since:]
+    return b" ".join(map(_plain, said)), _plain(first)[:_HALF], continued, True
 
 
 def _plain(inside: bytes) -> bytes:
@@ -155,10 +169,9 @@ def _plain(inside: bytes) -> bytes:
 
 
 def _conversation(call: Call, first: bytes) -> str:
-    caller = call.caller
     if call.session_id:
         first = call.session_id.encode()
-    who = caller.key_id + call.model if caller is not None else call.model
+    who = call.caller.key_id + call.model if call.caller is not None else call.model
     return blake2b(first + who.encode(), digest_size=12).hexdigest()
 
 
