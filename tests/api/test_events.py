@@ -334,6 +334,23 @@ async def test_what_cannot_be_taken_is_a_400_that_names_it(opens: Opens) -> None
             },
             "events.0.content.1.source.data: is no image/png",
         ),
+        (
+            {
+                "events": [
+                    {
+                        "type": "user.custom_tool_result",
+                        "custom_tool_use_id": "x",
+                        "content": [
+                            {
+                                "type": "document",
+                                "source": {"type": "base64", "media_type": "application/pdf", "data": "R0lGODlh"},
+                            }
+                        ],
+                    }
+                ]
+            },
+            "events.0.content.0.source.data: is no application/pdf",
+        ),
         ({"events": [{"type": "user.tool_result", "tool_use_id": "x"}]}, "no agent.tool_use event"),
         (
             {

@@ -14,7 +14,7 @@ from typing import Any
 
 from freehold.agents.session import Json
 from freehold.errors import InvalidRequest, NotBuilt
-from freehold.toolboxes.results import begins_as
+from freehold.toolboxes.results import begins_as, shown
 
 MOST_EVENTS = 1000
 """In one request."""
@@ -52,15 +52,18 @@ def _message(place: str, event: Mapping[str, Any]) -> Json:
     if not event["content"]:
         raise InvalidRequest(f"{place}.content: must hold at least one block.")
     content = _blocks(f"{place}.content", event["content"], _SAID)
-    for index, block in enumerate(content):
-        _refuse_broken(f"{place}.content.{index}.source", block.get("source") or {})
+    _refuse_broken(place, content)
     return {"content": content}
 
 
-def _refuse_broken(place: str, source: Mapping[str, Any]) -> None:
+def _refuse_broken(place: str, content: Sequence[Json]) -> None:
     """Media that are not what they are said to be: the model would refuse them now, and in every later request."""
-    if source.get("type") == "base64" and not begins_as(source["media_type"], base64.b64decode(source["data"])):
-        raise InvalidRequest(f"{place}.data: is no {source['media_type']}.")
+    for index, block in enumerate(content):
+        source = block.get("source")
+        if not isinstance(source, dict) or source["type"] != "base64":
+            continue
+        if not begins_as(source["media_type"], base64.b64decode(source["data"])):
+            raise InvalidRequest(f"{place}.content.{index}.source.data: is no {source['media_type']}.")
 
 
 def _interrupt(place: str, event: Mapping[str, Any]) -> Json:
@@ -118,12 +121,14 @@ def refuse_without_system(model: str, place: str) -> None:
 
 def _custom_result(place: str, event: Mapping[str, Any]) -> Json:
     content = _blocks(f"{place}.content", event.get("content") or (), _ANSWERED)
+    _refuse_broken(place, content)
     is_error = bool(event.get("is_error"))
     return {"custom_tool_use_id": event["custom_tool_use_id"], "content": content, "is_error": is_error}
 
 
 def _tool_result(place: str, event: Mapping[str, Any]) -> Json:
-    content = _blocks(f"{place}.content", event.get("content") or (), _ANSWERED)
+    """What a worker's tool has brought: it cannot do better when asked again, so the model is told of broken media."""
+    content = [shown(block) for block in _blocks(f"{place}.content", event.get("content") or (), _ANSWERED)]
     return {"tool_use_id": event["tool_use_id"], "content": content, "is_error": bool(event.get("is_error"))}
 
 

@@ -125,9 +125,16 @@ def _fit_text(text: str, left_bytes: int) -> tuple[str, int]:
 def _fit_media(block: Block, most_bytes: int) -> Block:
     size = len(_json(block).encode("utf-8"))
     if size <= most_bytes:
-        wrong = _wrong(block["source"])
-        return block if wrong is None else text_block(f"[{block['type']} that cannot be shown: {wrong}]")
+        return shown(block)
     return text_block(f"[cut: a {block['type']} of {size} bytes; at most {most_bytes} bytes are shown]")
+
+
+def shown(block: Block) -> Block:
+    """The block, or in words why its media cannot be shown: the model would refuse them now and in every later
+    request.
+    """
+    wrong = _wrong(block.get("source"))
+    return block if wrong is None else text_block(f"[{block['type']} that cannot be shown: {wrong}]")
 
 
 def begins_as(media_type: str, data: bytes) -> bool:
