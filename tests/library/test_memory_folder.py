@@ -17,6 +17,7 @@ from freehold.store.engine import Store
 from freehold.store.memories import MOST_MEMORIES, Actor, MemoryRows
 from freehold.store.memory_stores import MemoryStoreRows
 from freehold.store.memory_versions import MemoryVersionRows
+from tests.databases import slice_on
 
 CLIENT = Actor("api_actor", "apikey_1")
 
@@ -201,6 +202,7 @@ async def test_what_a_box_has_hidden_is_not_taken_for_deleted(desk: Desk) -> Non
     assert await sync.sync() == Synced()
 
 
+@slice_on("sqlite")
 async def test_a_box_with_too_many_files_deletes_nothing_by_that(desk: Desk) -> None:
     for number in range(3):
         await desk.put(f"/memory-{number}", "kept")

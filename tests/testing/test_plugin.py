@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests import programs
+
 pytest_plugins = ["pytester"]
 
 _INI = """
@@ -107,10 +109,15 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+def run(project: pytest.Pytester) -> pytest.RunResult:
+    done = programs.run("-m", "pytest", cwd=project.path)
+    return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
+
+
 def test_clients_scenarios_seeds_clocks_and_faults_work_in_one_run(project: pytest.Pytester) -> None:
     project.makefile(".yaml", refund="steps:\n  - on: {text: refund}\n    say: Done.\n")
     project.makepyfile(test_clients=CLIENTS, test_markers=MARKERS, test_faults=FAULTS)
-    project.runpytest_subprocess().assert_outcomes(passed=3 + 5 + 2)
+    run(project).assert_outcomes(passed=3 + 5 + 2)
 
 
 def test_a_wrong_marker_and_a_broken_scenario_are_told_plainly(project: pytest.Pytester) -> None:
@@ -126,7 +133,7 @@ def test_a_wrong_marker_and_a_broken_scenario_are_told_plainly(project: pytest.P
         def test_b(claude): ...
         """
     )
-    result = project.runpytest_subprocess()
+    result = run(project)
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*broken.yaml:2: a step has no 'says'*"])
     result.stdout.fnmatch_lines(["*claude_scenario takes no sed*"])
