@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 from freehold.ledger.periods import FOREVER, span
@@ -47,6 +48,7 @@ class Definitions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._refreshing = asyncio.Lock()
         self._seen: rows.Fingerprint | None = None
         self._known: dict[tuple[str | None, str, str | None], list[BudgetRow]] = {}
         self.known_keys: set[str] = set()
@@ -59,6 +61,10 @@ class Definitions:
 
     async def refresh(self) -> bool:
         """Read the budgets if anything about them has changed; true if so."""
+        async with self._refreshing:  # who has read earlier must not come later with it
+            return await self._refresh()
+
+    async def _refresh(self) -> bool:
         async with self._store.read() as conn:
             seen = await rows.fingerprint(conn)
             if seen == self._seen:
@@ -73,11 +79,14 @@ class Definitions:
         return True
 
     async def learn_key(self, key_id: str) -> None:
-        """Read the budgets, then count the key among those known."""
-        await self.refresh()
-        if len(self.known_keys) > _MOST_KEYS:
-            self.known_keys.clear()
-        self.known_keys.add(key_id)
+        """Read the budgets, then count the key among those known; once for all that wait for it."""
+        async with self._refreshing:
+            if key_id in self.known_keys:
+                return
+            await self._refresh()
+            if len(self.known_keys) > _MOST_KEYS:
+                self.known_keys.clear()
+            self.known_keys.add(key_id)
 
     def apply(self, who: Who) -> list[BudgetRow]:
         """The budgets that a call of `who` counts against."""

@@ -85,8 +85,10 @@ class Journal:
             self._grow()
         slot = self._free.pop()
         mapped, count = self._map, len(marked) // 4
-        head = (_FREE, count, 0, at_us, request_id.encode(), model.encode())
-        _WHOLE[count].pack_into(mapped, slot, *head, nanodollars, tokens, 0, 0, 0, 0, marked)
+        request, named = request_id.encode(), model.encode()
+        _WHOLE[count].pack_into(
+            mapped, slot, _FREE, count, 0, at_us, request, named, nanodollars, tokens, 0, 0, 0, 0, marked
+        )
         mapped[slot] = _OPEN  # one byte, last: before it there is nothing, after it there is all
         return slot
 

@@ -73,18 +73,15 @@ class Budgets:
 
         return handle
 
-    def bound(self, call: Call, purses: Purses, now_us: int, *, exactly: bool = False) -> Bound | None:
-        """The bound of one attempt; `None` where only soft budgets apply. Not always the lowest one, unless `exactly`:
-        a long call is not read for it where the bound of any call is at hand and a small part of what is left.
+    def exact(self, call: Call, purses: Purses, now_us: int) -> Bound | None:
+        """The lowest bound that is known of one attempt; `None` where only soft budgets apply.
 
         Raises:
             InvalidRequest: it has none, and a hard budget applies.
         """
         if not purses.hard:
             return None
-        bound = self.bounds.of(call, now_us, roughly=not exactly)
-        if bound.rough and not is_ample(purses, bound.nanodollars or 0, bound.tokens):
-            bound = self.bounds.of(call, now_us)
+        bound = self.bounds.of(call, now_us)
         if bound.nanodollars is None and purses.hard_money:
             raise InvalidRequest(
                 f"model: no price is known for {call.model[:100]!r}, so a hard budget in money cannot admit it. Use "
@@ -122,7 +119,10 @@ class _Paying:
 
     async def __aenter__(self) -> Reply:
         call, purses, budgets, now_us = self._call, self._purses, self._budgets, self._now_us
-        self.bound = bound = budgets.bound(call, purses, now_us)
+        bound = budgets.bounds.of(call, now_us, roughly=True) if purses.hard else None
+        if bound is not None and (bound.rough or bound.nanodollars is None) and not _will_do(bound, purses):
+            bound = budgets.exact(call, purses, now_us)
+        self.bound = bound
         nanodollars, tokens = (bound.nanodollars or 0, bound.tokens) if bound is not None else (0, 0)
         reserved = budgets.ledger.bank.reserve(purses, nanodollars, tokens, call.request_id, call.model, now_us)
         self._reservation = reserved or await self._draw(nanodollars, tokens)
@@ -204,7 +204,7 @@ class _Paying:
         return True
 
     def _exactly(self, call: Call) -> Bound | None:
-        return self._budgets.bound(call, self._purses, self._budgets.clock.now_us(), exactly=True)
+        return self._budgets.exact(call, self._purses, self._budgets.clock.now_us())
 
 
 class _Further:
@@ -248,6 +248,11 @@ class _Stranger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Coroutine[Any, Any, bool | None]:
         return self._context.__aexit__(kind, error, trace)
+
+
+def _will_do(bound: Bound, purses: Purses) -> bool:
+    """Whether a call need not be read for a lower bound: there is plenty."""
+    return bound.nanodollars is not None and is_ample(purses, bound.nanodollars, bound.tokens)
 
 
 def _who(call: Call, caller: Caller) -> Who:
