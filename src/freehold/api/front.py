@@ -356,18 +356,14 @@ class Direct:
 
     async def pour(self, reads: AsyncIterator[Read], first: Callable[[], None]) -> None:
         """See `Out`."""
-        flow, flows = self._protocol.flow, False
-        send, write = self._protocol.transport.send, self._protocol.transport.write  # type: ignore[attr-defined]
+        flow, write, flows = self._protocol.flow, self._protocol.transport.write, False
 
         def take(data: bytes) -> bool:
             nonlocal flows
-            chunk = b"%x\r\n%b\r\n" % (len(data), data)
-            if flows:
-                send(chunk)
-            else:  # with the head, and with the end if that has come too
+            if not flows:
                 flows = True
                 first()
-                write(chunk)
+            write(b"%x\r\n%b\r\n" % (len(data), data))
             return not flow.write_paused
 
         while not await pour(reads, take):
