@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from freehold.console.batches import HandedOn
+from freehold.console.downloads import HandedOn
 from freehold.console.entries import Entry, entries, entry
 from freehold.console.frames import events_of
 from freehold.console.turns import turns
