@@ -1,5 +1,6 @@
 # One command each. Everything is installed into .venv in this checkout; nothing outside it is touched except bubblewrap
-# (the sandbox) from the system's packages, and for `make test` the few programs that its tests compare with.
+# (the sandbox) from the system's packages, for `make compiled` a C compiler, and for `make test` the few programs that
+# its tests compare with.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo test check bench soak chaos docs site lock clean
+.PHONY: help install demo compiled static test check bench soak chaos docs site lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -18,20 +19,27 @@ install: .venv/run.stamp  ## what running Freehold needs (Python packages, bubbl
 demo: install  ## the main job, live: an agent, a real box, your own tools, the bill (LIVE=1 for Claude itself)
 	@$(BIN)/freehold demo $(if $(LIVE),--live)
 
+compiled: .venv/dev.stamp  ## Freehold with its hot path compiled to C, in .venv/compiled
+	@scripts/programs.sh compile
+	@scripts/compiled.sh
+
+static: .venv/dev.stamp
+	@scripts/static.sh
+
 test: .venv/dev.stamp  ## everything that must hold: static checks, then every test
 	@scripts/programs.sh test
 	@scripts/conformance.sh
-	@scripts/static.sh
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target static compiled
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev.stamp  ## the fast half of `test`: format, lint, types, layers, and the tests that need no process
 	@scripts/static.sh
 	$(BIN)/python -m pytest -m "not soak" tests/wire tests/gateway tests/agents tests/api -x
 
-bench: .venv/dev.stamp  ## measure against nginx and the disk; results go to benchmarks/results/
+bench: compiled  ## measure against nginx and the disk; results go to benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
-soak: .venv/dev.stamp  ## the long runs whole; results go to benchmarks/results/
+soak: compiled  ## the long runs whole; results go to benchmarks/results/
 	$(BIN)/python -m pytest -m soak --timeout 0
 
 chaos: .venv/dev.stamp  ## watch sessions survive: real servers, killed at every named point, started again
