@@ -30,6 +30,7 @@ test: .venv/dev.stamp  ## everything that must hold: static checks, then every t
 	@scripts/programs.sh test
 	@scripts/conformance.sh
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target static compiled
+	@scripts/test_compiled.sh
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev.stamp  ## the fast half of `test`: format, lint, types, layers, and the tests that need no process

@@ -18,6 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import compiled
+from freehold import is_compiled
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PRINTING = {
@@ -39,6 +43,7 @@ SHOWN = ("anthropic", "uvicorn", "uvloop", "httptools", "sqlalchemy", "aiosqlite
 
 def main() -> int:
     """Run them; the exit code is that of the worst."""
+    compiled.run_compiled()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="shorter runs")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*PRINTING, 'gateway'])}")
@@ -78,11 +83,12 @@ def gateway() -> int:
 
 
 def about() -> dict[str, Any]:
-    """Commit, machine, date, versions."""
+    """Commit, machine, date, build, versions."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "commit": commit.stdout.strip(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "compiled": is_compiled(),
         "machine": f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, {platform.machine()}",
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts Freehold with its hot path compiled into .venv/compiled, unless what is there was made of these very files.
 # It is used by PYTHONPATH=.venv/compiled, which goes before the editable install; that stays interpreted.
+# Usage: compiled.sh [check]     `check` makes nothing: 1 says that what is there is not of these files, or nothing is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 made_of() {
@@ -11,6 +12,7 @@ made_of() {
 }
 now=$(made_of)
 [ "$now" != "$(cat .venv/compiled/made-of 2>/dev/null)" ] || exit 0
+[ "${1:-}" != check ] || exit 1
 echo "Compiling the hot path into .venv/compiled"
 rm -rf .venv/compiled .venv/compiled.new
 options=(--quiet --disable-pip-version-check --no-input --no-deps --no-index --no-build-isolation)

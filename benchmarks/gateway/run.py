@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks import compiled
 from benchmarks.gateway import peers
+from freehold import is_compiled
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
@@ -142,12 +144,12 @@ class Bench:
         return _wait_for(Target("nginx", port, process))
 
     def freehold(self, name: str = "freehold", more: Mapping[str, str] | None = None) -> Target:
-        """The real server, as users start it; with `more` in its environment."""
+        """The real server, as users start it, compiled where that was made; with `more` in its environment."""
         data, port = self._folder / f"data-{name}", _free_port()
         upstream = f"http://127.0.0.1:{self.direct.port}"
         command = [sys.executable, "-m", "freehold", "serve", "--port", str(port), "--data", str(data)]
         environment = {"FREEHOLD_ADMIN_KEY": ADMIN_KEY, "FREEHOLD_UPSTREAM": upstream, **(more or {})}
-        process = self._start(command, GATEWAY_CORE, {**os.environ, **environment})
+        process = self._start(command, GATEWAY_CORE, {**compiled.environment(), **environment})
         return _wait_for(Target(name, port, process, (f"x-api-key: {ADMIN_KEY}",)))
 
     def litellm(self) -> Target | None:
@@ -289,10 +291,11 @@ def _machine() -> dict[str, Any]:
 
 
 def about() -> dict[str, Any]:
-    """Commit, date, machine and versions of a result."""
+    """Commit, date, build, machine and versions of a result."""
     return {
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "compiled": is_compiled(),
         "machine": _machine(),
         "versions": _versions(),
     }
@@ -359,6 +362,7 @@ def _bench() -> Iterator[Bench]:
 
 def main() -> int:
     """Measure, print, and write `benchmarks/results/gateway.json`."""
+    compiled.run_compiled()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=",".join(scenario.name for scenario in SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)

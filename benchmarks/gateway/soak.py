@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks import compiled
 from benchmarks.gateway.run import RESULTS, SCENARIOS, Bench, Target, about
 
 SMALL = next(one for one in SCENARIOS if one.name == "small")
@@ -59,6 +60,7 @@ def _rested_mb(target: Target) -> float:
 
 def main() -> int:
     """Soak, print, write."""
+    compiled.run_compiled()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--streams", type=int, default=100_000)

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import compiled
 from benchmarks.gateway import run
 from benchmarks.gateway.run import ADMIN_KEY, GATEWAY_CORE, RESULTS, Bench, Scenario, Target, about
 
@@ -39,7 +40,7 @@ class Gateway(Bench):
         given = {"FREEHOLD_ADMIN_KEY": ADMIN_KEY, "FREEHOLD_UPSTREAM": f"http://127.0.0.1:{self.direct.port}"}
         if hold_ms is not None:
             given["FREEHOLD_HOLD_MS"] = hold_ms
-        process = self._start(command, GATEWAY_CORE, {**os.environ, **given})
+        process = self._start(command, GATEWAY_CORE, {**compiled.environment(), **given})
         return run._wait_for(Target(name, port, process, (f"x-api-key: {ADMIN_KEY}",)))
 
 
@@ -101,6 +102,7 @@ async def lag(target: Target, over: threading.Event) -> list[tuple[float, float]
 
 def main() -> None:
     """Measure, print, write."""
+    compiled.run_compiled()
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     result: dict[str, Any] = about()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as on_exit:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks import compiled
 from benchmarks.gateway.run import RESULTS, SCENARIOS, Bench, Target, about
 
 SMALL = next(one for one in SCENARIOS if one.name == "small")
@@ -114,6 +115,7 @@ def _server(bench: Bench, name: str, collector: str, more: Mapping[str, str]) ->
 
 def main() -> int:
     """Measure, print, write; 1 where a bar is passed."""
+    compiled.run_compiled()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=2.0)

@@ -27,7 +27,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import compiled
 from benchmarks.gateway.run import ADMIN_KEY, SCENARIOS, Bench, Scenario, Target
+from freehold import is_compiled
 from freehold.calls import Call, Caller, Reply
 from freehold.clock import SystemClock
 from freehold.gateway.middleware.routing import Judging, Routing, asking_for
@@ -171,11 +173,13 @@ def in_a_loop() -> dict[str, float]:
 
 
 def main() -> None:
+    compiled.run_compiled()
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else _ROUNDS
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     result: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "commit": commit.stdout.strip(),
+        "compiled": is_compiled(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "unit": "microseconds of CPU a call",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from freehold import __version__
+from freehold import __version__, is_compiled
 from freehold.cli.commands import commands
 from freehold.launch import ServerProcess
 from tests.cli.commands import freehold
@@ -71,7 +71,8 @@ def test_help_loads_no_server_and_no_sdk() -> None:
 
 def test_the_version_is_told() -> None:
     done = freehold("--version")
-    assert (done.returncode, done.stdout) == (0, f"freehold {__version__}\n")
+    built = "compiled" if is_compiled() else "interpreted"
+    assert (done.returncode, done.stdout) == (0, f"freehold {__version__}, hot path {built}\n")
 
 
 def test_every_command_is_named_in_the_help() -> None:

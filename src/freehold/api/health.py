@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from freehold import __version__
+from freehold import __version__, is_compiled
 from freehold.api.base import Request, answer, route
 
 Ready = Callable[[], Awaitable[str | None]]
@@ -17,8 +17,10 @@ Ready = Callable[[], Awaitable[str | None]]
 def routes(ready: Ready) -> list[BaseRoute]:
     """All of them; `ready` is asked on every `/readyz`."""
 
+    compiled = is_compiled()
+
     async def here(request: Request) -> Response:
-        return answer({"type": "freehold", "version": __version__})
+        return answer({"type": "freehold", "version": __version__, "compiled": compiled})
 
     async def healthz(request: Request) -> Response:
         return answer({"status": "ok", "version": __version__})

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import ASGIApp
 
+from freehold import is_compiled
 from freehold.access.first_start import FirstStart
 from freehold.app.parts import Parts
 from freehold.app.reloading import Reloaded
@@ -106,6 +107,8 @@ class Application:
         lines = [f"answers come from {self._parts.answered_by}", self._parts.sessions.boxes.described]
         if loaded := sorted(name for name, one in self._parts.toolboxes.items() if not isinstance(one, Shared)):
             lines.append(f"toolboxes: {', '.join(loaded)}")
+        if is_compiled():
+            lines.append("hot path compiled")
         return lines
 
 

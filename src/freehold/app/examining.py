@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Sequence
 
-from freehold import __version__
+from freehold import build
 from freehold.api.doctor import Finding
 from freehold.app.parts import Parts
 
@@ -54,5 +54,5 @@ def _parts(parts: Parts) -> Sequence[Finding]:
         Finding("upstreams", "ok", f"answers come from {parts.answered_by}"),
         Finding("toolboxes", "ok", toolboxes),
         Finding("telemetry", "ok", told),
-        Finding("version", "ok", __version__),
+        Finding("version", "ok", build()),
     ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freehold import __version__
+from freehold import build
 from freehold.cli import (
     agents,
     alerts,
@@ -81,13 +81,14 @@ def commands() -> typer.Typer:
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"freehold {__version__}")
+        print(f"freehold {build()}")
         raise typer.Exit
 
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and the build, and stop.", callback=_version, is_eager=True),
     ] = False,
 ) -> None:
     """What stands before the command; there is nothing to do for it."""
