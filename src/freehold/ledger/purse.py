@@ -6,8 +6,6 @@ go on reserving and settling against `free`.
 
 from __future__ import annotations
 
-import msgspec
-
 from freehold.ledger.journal import marks
 from freehold.ledger.periods import FOREVER
 from freehold.ledger.protocol import Change, is_tight
@@ -108,16 +106,19 @@ class Purses:
         """What the journal writes of them."""
 
 
-class Reservation(msgspec.Struct, eq=False):
+class Reservation:
     """The bound of one call: `nanodollars` set aside at each hard purse in money, `tokens` at each hard one in tokens.
     At soft ones nothing is.
     """
 
-    purses: Purses
-    nanodollars: int
-    tokens: int
-    slot: int = -1
-    """Where the journal has it."""
+    __slots__ = ("nanodollars", "purses", "slot", "tokens")
+
+    def __init__(self, purses: Purses, nanodollars: int, tokens: int) -> None:
+        self.purses = purses
+        self.nanodollars = nanodollars
+        self.tokens = tokens
+        self.slot = -1
+        """Where the journal has it."""
 
     def at(self, purse: Purse) -> int:
         """How much of it is set aside there."""
