@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from freehold.calls import Call
 from freehold.errors import FreeholdError
 from freehold.wire.facts import Facts, Tap
@@ -16,27 +14,47 @@ from freehold.wire.facts import Facts, Tap
 _NOTE = "attempts"
 
 
-class Attempt(msgspec.Struct):
+class Attempt:
     """One try at one upstream."""
 
-    upstream: str
-    model: str
-    """What the upstream was asked for."""
-    started_ns: int
-    status: int | None = None
-    """`None`: it gave no reply."""
-    lost: bool = False
-    """It gave no reply, and may have been billed all the same: it was on its way when it failed, or the client left."""
-    upstream_request_id: str | None = None
-    first_read_ns: int | None = None
-    """When the first bytes of its answer's body were here."""
-    whole: Facts | None = None
-    tap: Tap | None = None
-    early_failure: FreeholdError | None = None
-    """Why its stream failed before any content, though it had begun; nothing of it was handed on then."""
-    cost_nanodollars: int | None = None
-    """`None`: it used nothing that is known, or no price is known."""
-    price_version: str | None = None
+    __slots__ = (
+        "cost_nanodollars",
+        "early_failure",
+        "first_read_ns",
+        "lost",
+        "model",
+        "price_version",
+        "started_ns",
+        "status",
+        "tap",
+        "upstream",
+        "upstream_request_id",
+        "whole",
+    )
+
+    def __init__(
+        self, upstream: str, model: str, started_ns: int, status: int | None = None, whole: Facts | None = None
+    ) -> None:
+        self.upstream = upstream
+        self.model = model
+        """What the upstream was asked for."""
+        self.started_ns = started_ns
+        self.status = status
+        """`None`: it gave no reply."""
+        self.lost = False
+        """It gave no reply, and may have been billed all the same: it was on its way when it failed, or the client
+        left.
+        """
+        self.upstream_request_id: str | None = None
+        self.first_read_ns: int | None = None
+        """When the first bytes of its answer's body were here."""
+        self.whole = whole
+        self.tap: Tap | None = None
+        self.early_failure: FreeholdError | None = None
+        """Why its stream failed before any content, though it had begun; nothing of it was handed on then."""
+        self.cost_nanodollars: int | None = None
+        """`None`: it used nothing that is known, or no price is known."""
+        self.price_version: str | None = None
 
     @property
     def facts(self) -> Facts:

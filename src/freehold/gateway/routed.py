@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import cast
 
-import msgspec
-
 from freehold.calls import Call
 
 ROUTE = b"x-freehold-route"
 _NOTE = "routed"
 
 
-class Routed(msgspec.Struct, frozen=True, gc=False):
+class Routed:
     """`said` is the header's value; the rest goes into the row of the call, see `store/tables.py`."""
 
-    said: bytes
-    conversation: str | None
-    decided: str
+    __slots__ = ("conversation", "decided", "said")
+
+    def __init__(self, said: bytes, conversation: str | None, decided: str) -> None:
+        self.said = said
+        self.conversation = conversation
+        self.decided = decided
 
 
 _NOT = (None, None)

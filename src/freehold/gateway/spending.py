@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from freehold.calls import Call
@@ -39,15 +38,18 @@ def paid_of(call: Call) -> Paid:
     return paid
 
 
-class Spending(msgspec.Struct):
+class Spending:
     """The attempts of a call so far, added up. `kept` is what may have been billed though nobody knows."""
 
-    nanodollars: int = 0
-    tokens: int = 0
-    kept_nanodollars: int = 0
-    kept_tokens: int = 0
-    settlement: str = EXACT
-    """How sure it is, by its least sure attempt."""
+    __slots__ = ("kept_nanodollars", "kept_tokens", "nanodollars", "settlement", "tokens")
+
+    def __init__(self) -> None:
+        self.nanodollars = 0
+        self.tokens = 0
+        self.kept_nanodollars = 0
+        self.kept_tokens = 0
+        self.settlement = EXACT
+        """How sure it is, by its least sure attempt."""
 
     def add(self, attempt: Attempt, bound: Bound | None, rates: Rates, clock: Clock) -> None:
         """One attempt that is over, or was lost. `bound` is `None` where only soft budgets apply."""

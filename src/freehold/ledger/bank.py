@@ -40,13 +40,14 @@ WAKE = "~escrow"
 """The key of our commits. It sorts behind the ids of sessions: accounts are locked last."""
 
 
-@dataclass(slots=True, eq=False)
 class Refusal(Exception):
     """A call does not fit: at which account, as it stood, and what the process held of it free."""
 
-    account: AccountRow
-    need: int
-    free: int
+    def __init__(self, account: AccountRow, need: int, free: int) -> None:
+        super().__init__(account, need, free)
+        self.account = account
+        self.need = need
+        self.free = free
 
 
 @dataclass(slots=True, eq=False)

@@ -63,15 +63,18 @@ _TALK = frozenset(
 _decode = msgspec.json.Decoder().decode
 
 
-class Bound(msgspec.Struct, frozen=True, gc=False):
+class Bound:
     """At most so much. `nanodollars` is `None` where the model has no price."""
 
-    nanodollars: int | None
-    tokens: int
-    output_tokens: int
-    """Of `tokens`, at most so many of output."""
-    rough: bool = False
-    """A lower one would be found by looking into the messages."""
+    __slots__ = ("nanodollars", "output_tokens", "rough", "tokens")
+
+    def __init__(self, nanodollars: int | None, tokens: int, output_tokens: int, rough: bool = False) -> None:
+        self.nanodollars = nanodollars
+        self.tokens = tokens
+        self.output_tokens = output_tokens
+        """Of `tokens`, at most so many of output."""
+        self.rough = rough
+        """A lower one would be found by looking into the messages."""
 
 
 class Bounds:

@@ -25,25 +25,21 @@ class Answer:
         self.status: int = connection.status
         self.headers: Headers = connection.headers
 
-    @property
-    def read(self) -> Callable[[], Coroutine[Any, Any, bytes]]:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """`await read()`: the body's next bytes, all that have come; empty at its end."""
-        return self._connection.read
+        return self._connection.read()
 
-    @property
-    def pour(self) -> Callable[[Callable[[bytes], bool]], Coroutine[Any, Any, bool]]:
+    def pour(self, sink: Callable[[bytes], bool]) -> Coroutine[Any, Any, bool]:
         """`await pour(sink)`: the body's bytes to `sink` as they come. See `Connection.pour`."""
-        return self._connection.pour
+        return self._connection.pour(sink)
 
-    @property
-    def read_all(self) -> Callable[[], Coroutine[Any, Any, bytes]]:
+    def read_all(self) -> Coroutine[Any, Any, bytes]:
         """`await read_all()`: the rest of the body at once."""
-        return self._connection.read_all
+        return self._connection.read_all()
 
-    @property
-    def rest_of_body(self) -> Callable[[], bytes | None]:
-        """`rest_of_body()`: the same without waiting, if it is all here already; else `None`."""
-        return self._connection.rest_of_body
+    def rest_of_body(self) -> bytes | None:
+        """The same without waiting, if it is all here already; else `None`."""
+        return self._connection.rest_of_body()
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of that header (name in lower case)."""

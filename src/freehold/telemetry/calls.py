@@ -8,9 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -22,7 +21,7 @@ _BOUNDS_US = tuple(round(bound * 1e6) for bound in BOUNDS_S)
 TOKENS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 
 
-class Ended(msgspec.Struct, frozen=True, gc=False):
+class Ended(NamedTuple):
     """One call that is over. `tokens` in the order of `TOKENS`; `None` of anything: not known."""
 
     route: str

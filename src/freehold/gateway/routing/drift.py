@@ -8,7 +8,6 @@ compared: their moving average over the last fifty or so that are looked at, wit
 from __future__ import annotations
 
 import math
-from operator import lt
 
 _PACE = 1 / 50
 _FAR = 5.0
@@ -52,8 +51,16 @@ class Drift:
         if self._limits is None:
             self._limits = self._near()
         low, high = self._limits
-        self._late = [now + _PACE * (value - now) for now, value in zip(self._late or self._mean, seen, strict=True)]
-        return all(map(lt, low, self._late)) and all(map(lt, self._late, high))
+        if self._late is None:
+            self._late = list(self._mean)
+        late, familiar = self._late, True
+        for place, value in enumerate(seen):
+            now = late[place]
+            now += _PACE * (value - now)
+            late[place] = now
+            if not low[place] < now < high[place]:
+                familiar = False
+        return familiar
 
     def _near(self) -> tuple[list[float], list[float]]:
         """Between which values the moving average of each figure is familiar."""

@@ -42,13 +42,13 @@ _TOKENS_KEPT_US = 1_000_000
 _TTL_US = {False: 300_000_000, True: 3_600_000_000}
 
 
-@dataclass(slots=True)
+@dataclass
 class _Warm:
     until_us: int
     tokens: int
 
 
-@dataclass(slots=True)
+@dataclass
 class _Known:
     """What is known of a model: its size of tokens from what it answered, its prices of now."""
 

@@ -30,16 +30,19 @@ class Learns(Protocol):
         ...
 
 
-class Chosen(msgspec.Struct, frozen=True, gc=False):
+class Chosen:
     """A decision about plain calls, with what is said of it as far as that is the same for all calls of its form."""
 
-    decision: Decision
-    tier: str
-    model: str
-    said: str
-    """The header, up to the call's id."""
-    begin: str
-    """The beginning of the record."""
+    __slots__ = ("begin", "decision", "model", "said", "tier")
+
+    def __init__(self, decision: Decision, said: str, begin: str) -> None:
+        self.decision = decision
+        self.tier = decision.tier or ""
+        self.model = decision.model or ""
+        self.said = said
+        """The header, up to the call's id."""
+        self.begin = begin
+        """The beginning of the record."""
 
 
 class Router:
@@ -148,7 +151,7 @@ class Router:
         options, learned = unpriced(self._aliases[inputs.alias]), _SAYS_DOWN if down else None
         decision = decide(msgspec.structs.replace(inputs, options=options, learned=learned))
         said, begin = said_of(inputs.alias, decision), beginning(inputs, decision)
-        return Chosen(decision, decision.tier or "", decision.model or "", said, begin)
+        return Chosen(decision, said, begin)
 
     def _inputs(self, call: Call, signals: Signals, options: list[Option], learned: Learned | None) -> Inputs:
         rules = self.rules

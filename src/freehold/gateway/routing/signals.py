@@ -9,10 +9,12 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
 from freehold.calls import Call
+from freehold.gateway.routing.shapes import Typed, decode_messages, decode_raws, decode_typed
 
 READ_BYTES = 4096
 """Of the messages, so much is looked at."""
@@ -24,7 +26,7 @@ TO_WORDS = bytes(
 )  # small letters; what is neither letter nor digit parts words
 
 
-class Besides(msgspec.Struct, frozen=True, gc=False):
+class Besides(NamedTuple):
     """What a request has besides the text of its messages."""
 
     tools: int = 0
@@ -42,38 +44,33 @@ TEXT_ALONE = Besides()
 """Nothing, as with most requests."""
 
 
-class Signals(msgspec.Struct, frozen=True, gc=False):
+class Signals:
     """What was seen. `text` is the last thing that a user said, in lower case, as far as it was read."""
 
-    text: bytes
-    words: list[bytes]
-    continued: bool
-    """An answer of a model is in the messages: the conversation is under way."""
-    conversation: str
-    """A name for the conversation: of its first message, and of who asks."""
-    besides: Besides
-    prompt_bytes: int
-    most_output: int
+    __slots__ = ("besides", "continued", "conversation", "most_output", "prompt_bytes", "text", "words")
+
+    def __init__(
+        self,
+        text: bytes,
+        words: list[bytes],
+        continued: bool,
+        conversation: str,
+        besides: Besides,
+        prompt_bytes: int,
+        most_output: int,
+    ) -> None:
+        self.text = text
+        self.words = words
+        self.continued = continued
+        """An answer of a model is in the messages: the conversation is under way."""
+        self.conversation = conversation
+        """A name for the conversation: of its first message, and of who asks."""
+        self.besides = besides
+        self.prompt_bytes = prompt_bytes
+        self.most_output = most_output
 
 
-class _Block(msgspec.Struct, gc=False):
-    text: str = ""
-
-
-class _Message(msgspec.Struct, gc=False):
-    role: str = ""
-    content: str | list[_Block] = ""
-
-
-class _Typed(msgspec.Struct, gc=False):
-    type: str = ""
-    effort: str = ""
-
-
-_messages = msgspec.json.Decoder(list[_Message]).decode
-_typed = msgspec.json.Decoder(_Typed).decode
-_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_NOTHING = _Typed()
+_NOTHING = Typed()
 
 
 _MORE = frozenset(("tools", "thinking", "tool_choice", "output_config"))
@@ -116,9 +113,9 @@ def _besides(fields: Mapping[str, bytes], messages: bytes) -> Besides:
     )
 
 
-def _member(fields: Mapping[str, bytes], name: str) -> _Typed:
+def _member(fields: Mapping[str, bytes], name: str) -> Typed:
     try:
-        return _typed(fields[name])
+        return decode_typed(fields[name])
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _NOTHING
 
@@ -129,7 +126,7 @@ _Said = tuple[bytes, bytes, bool, bool]
 
 def _short(raw: bytes) -> _Said:
     try:
-        messages = _messages(raw)
+        messages = decode_messages(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _long(raw)
     if len(messages) == 1 and messages[0].role == "user" and type(only := messages[0].content) is str:
@@ -179,6 +176,6 @@ def _count(tools: bytes) -> int:
     if len(tools) < 3:
         return 0
     try:
-        return len(_raws(tools))
+        return len(decode_raws(tools))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return 0
