@@ -1,16 +1,14 @@
 #!/usr/bin/env bash
-# Runs tests against .venv/compiled: the quick ones of the rooms whose modules are compiled, or those that are named.
+# Runs tests against .venv/compiled: a slice that goes through all that is compiled, or those that are named.
 # Usage: test_compiled.sh [PYTEST OPTION | FILE | FOLDER …]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests=(tests/test_compiled.py tests/wire tests/outbound tests/upstreams tests/ledger tests/gateway
-  tests/api/test_messages.py tests/api/test_budgets.py tests/api/test_keys.py
-  # Long, and of code that `make test` runs interpreted as well.
-  --ignore=tests/ledger/test_chaos.py --ignore=tests/ledger/test_reports.py
-  --ignore=tests/gateway/caching --ignore=tests/gateway/routing
-  --ignore-glob='*/gateway/middleware/test_*cach*' --ignore=tests/gateway/middleware/test_context_edits.py
-  --ignore=tests/gateway/middleware/test_fallbacks.py --ignore=tests/gateway/middleware/test_routing_learns.py
-  --ignore=tests/gateway/test_departures.py --ignore=tests/gateway/test_recordings.py)
+# The quickest that go through every module of the list; what else these modules do, `make test` tries interpreted.
+tests=(tests/api/test_messages.py tests/gateway/middleware/test_retries.py tests/gateway/test_budgets.py
+  tests/ledger/test_{bounds,journal,periods,protocol,rates}.py tests/gateway/routing tests/gateway/test_buckets.py
+  tests/gateway/middleware/test_{deadlines,limits,routing,routing_learns}.py tests/api/test_{budgets,keys}.py
+  tests/outbound tests/upstreams/test_{claude,network}.py tests/telemetry/test_calls.py tests/store/test_rows.py
+  tests/wire/test_{cuts,frames,headers}.py tests/test_compiled.py)
 for word in "$@"; do [[ $word == -* ]] || tests=(); done
 export PYTHONPATH=$PWD/.venv/compiled
 exec .venv/bin/python -m pytest --compiled -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder "${tests[@]}" "$@"
