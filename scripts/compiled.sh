@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 made_of() {
   { .venv/bin/python -VV
-    find src/freehold -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |
+    find src/freehold examples -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |
       xargs -0 sha256sum pyproject.toml requirements/dev.lock scripts/hot_path.py scripts/compiled.sh
   } | sha256sum
 }

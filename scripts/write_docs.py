@@ -48,7 +48,7 @@ def inside(folder: Path, indent: str) -> list[str]:
     """The files below a room."""
     lines = []
     for path in sorted(folder.iterdir(), key=lambda p: (p.is_dir(), p.name)):
-        if path.name in {"__init__.py", "__pycache__"}:
+        if path.name in {"__init__.py", "__pycache__"} or path.is_symlink():
             continue
         if path.suffix == ".py":
             lines.append(f"{indent}{path.name:<{28 - len(indent)}}{caption(path)}".rstrip())

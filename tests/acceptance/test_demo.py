@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from freehold.cli.demo import FILES
 from freehold.cli.story.bill import OverBudget
 from freehold.cli.story.tell import Plan, tell
 
@@ -117,14 +118,13 @@ def test_on_a_paid_upstream_it_stops_by_its_own_bill(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "for-the-simulator")
-    files = Path(__file__).resolve().parents[2] / "examples" / "demo"
     command = [sys.executable, "-m", "freehold", "simulate", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator, ExitStack() as at_end:
         at_end.callback(simulator.terminate)
         assert simulator.stdout is not None
         address = simulator.stdout.readline().split()[-1]
         with pytest.raises(OverBudget, match="the demo may spend"):
-            tell(Plan(files, tmp_path, upstream=address, most_nanodollars=1))
+            tell(Plan(FILES, tmp_path, upstream=address, most_nanodollars=1))
     told = capsys.readouterr().out
     assert told.count("   you  ") == 1, "it stopped before the second question"
     assert re.search(r"all +1 ", told), "the bill is shown all the same"

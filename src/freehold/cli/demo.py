@@ -11,6 +11,9 @@ import typer
 
 from freehold.money import NANODOLLARS_PER_CENT
 
+FILES = Path(__file__).with_name("story").joinpath("examples", "demo").resolve()
+"""The toolbox and scripts. A checkout has a link there to its `examples/`, an installed wheel the files themselves."""
+
 
 def demo(
     live: Annotated[bool, typer.Option("--live", help="On Claude, with ANTHROPIC_API_KEY; stops at $0.25.")] = False,
@@ -24,21 +27,12 @@ def demo(
         raise Misconfigured("the demo on Claude needs a key: export ANTHROPIC_API_KEY=…")
     folder = data or _new_folder()
     if live:
-        tell(Plan(_files(), folder, upstream="claude", most_nanodollars=25 * NANODOLLARS_PER_CENT))
+        tell(Plan(FILES, folder, upstream="claude", most_nanodollars=25 * NANODOLLARS_PER_CENT))
     else:
-        tell(Plan(_files(), folder))
+        tell(Plan(FILES, folder))
 
 
 def _new_folder() -> Path:
     """Short, because it is named in commands to copy; a new one each time, so that nothing of the user's is touched."""
     numbers = itertools.count(1)
     return next(path for number in numbers if not (path := Path("freehold-data") / f"demo-{number}").exists())
-
-
-def _files() -> Path:
-    from freehold.errors import Misconfigured
-
-    folder = Path(__file__).resolve().parents[3] / "examples" / "demo"
-    if not (folder / "company.py").is_file():
-        raise Misconfigured("the demo's files are not installed; run it from a checkout of the repository: make demo")
-    return folder

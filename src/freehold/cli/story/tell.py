@@ -187,7 +187,7 @@ class _Story:
             ]
         )
         screen.fact("3", "The same story on Claude itself, for less than $0.25:")
-        screen.commands(["ANTHROPIC_API_KEY=… make demo LIVE=1"])
+        screen.commands([f"ANTHROPIC_API_KEY=… {_command('freehold')} demo --live"])
 
     def _expect(self, turn: Turn, tools: set[str]) -> None:
         """What must have happened. A real model may choose other tools, and mend what failed by itself."""
