@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any, get_origin
 
 import pytest
 
@@ -37,12 +42,44 @@ def test_every_module_that_is_listed_runs_compiled() -> None:
         assert file.name.removeprefix(name.rpartition(".")[2]) in EXTENSION_SUFFIXES
 
 
-def test_no_class_in_the_list_has_words_behind_its_bases() -> None:
-    """mypyc drops them without a message: what is `frozen=True` for msgspec would not be frozen."""
+def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    """Those of the list, each with its module's name."""
     for name in compiled.modules():
         text = compiled.ROOT.joinpath("src", *name.split(".")).with_suffix(".py").read_text("utf-8")
-        classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
-        assert not [(name, node.name) for node in classes if node.keywords]
+        yield from ((name, node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef))
+
+
+def methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [part for part in node.body if isinstance(part, ast.FunctionDef)]
+
+
+def test_no_class_in_the_list_has_words_behind_its_bases() -> None:
+    """mypyc drops them without a message: what is `frozen=True` for msgspec would not be frozen."""
+    assert not [(name, node.name) for name, node in classes() if node.keywords]
+
+
+def test_no_property_in_the_list_gives_what_is_called() -> None:
+    """mypyc takes `answer.read()` for a call of a method: it has what the property gives, and does not call that."""
+    for name, node in classes():
+        known = {"None": None, **vars(builtins), **vars(importlib.import_module(name))}
+        for method in methods(node):
+            if any("property" in ast.unparse(decorator) for decorator in method.decorator_list):
+                assert method.returns is not None
+                words = re.findall(r"\w+", ast.unparse(method.returns))
+                assert not [word for word in words if _is_called(known[word])], f"{name}.{node.name}.{method.name}"
+
+
+def _is_called(kind: Any) -> bool:
+    """Whether a type is that of functions: `Callable`, a name for one, or a class or protocol with `__call__`."""
+    kind = get_origin(kind) or kind
+    return kind is Callable or any("__call__" in vars(base) for base in getattr(kind, "__mro__", ()))
+
+
+def test_every_class_in_the_list_that_has_a_length_says_when_it_is_true() -> None:
+    """`if found:` of a `Found | None` is true for mypyc also when `len(found)` is 0."""
+    for name, node in classes():
+        has = {method.name for method in methods(node)}
+        assert "__len__" not in has or "__bool__" in has, f"{name}.{node.name}"
 
 
 def test_nothing_else_is_compiled() -> None:
@@ -54,6 +91,13 @@ def test_nothing_else_is_compiled() -> None:
 
 def test_the_development_install_stays_interpreted() -> None:
     assert not list((compiled.ROOT / "src").rglob("*.so"))
+
+
+def test_an_installation_brings_the_files_of_the_demo() -> None:
+    files = Path(told("-c", "from freehold.cli.demo import FILES; print(FILES)").strip())
+    assert files.is_relative_to(compiled.PLACE)
+    assert sorted(files.glob("*.py")) == [files / f"{name}.py" for name in ("analyse", "company", "make_orders")]
+    assert (files.parent / "hello_messages.py").is_file()
 
 
 def test_the_build_is_told() -> None:
