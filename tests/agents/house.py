@@ -21,7 +21,7 @@ from freehold.agents.runner import Runner
 from freehold.agents.sessions import NewFile, NewSession, Sessions
 from freehold.agents.tools.catalog import Spec
 from freehold.agents.tools.execution import Execution, Place
-from freehold.calls import Call, Caller, Read, Reply
+from freehold.calls import Call, Caller, Reply
 from freehold.clock import Clock, SystemClock
 from freehold.environments.base import ToolOutcome
 from freehold.ids import new_id
@@ -38,6 +38,7 @@ from freehold.toolboxes.current import NOBODY, Asker
 from freehold.wire.envelopes import error_body
 from freehold.wire.frames import frame
 from freehold.wire.grammar import unfold
+from freehold.wire.reads import Read
 
 Json = dict[str, Any]
 WORKSPACE = "wrkspc_test"

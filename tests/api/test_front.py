@@ -11,7 +11,7 @@ import pytest
 
 from freehold.api.front import FrontProtocol
 from freehold.api.messages import MessagesRoute
-from freehold.api.transport import GatheringProtocol
+from freehold.api.strict_http import GatheringProtocol
 from freehold.clock import SystemClock
 from tests.gateway.house import BODY, KEY, House, RawClient, gateway, served, until, whole
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from freehold.simulator.faults import KINDS
-from freehold.wire.facts import Facts, Tap, of_whole
+from freehold.wire.facts import Facts
 from freehold.wire.frames import Frames
+from freehold.wire.tap import Tap, of_whole
 from tests.gateway.house import until
 from tests.gateway.over_simulator import STALL_S, Place, over_simulator, patience_s
 

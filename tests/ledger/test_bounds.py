@@ -21,7 +21,8 @@ from freehold.ledger.bounds import CONTEXT_TOKENS, MOST_OUTPUT_TOKENS, Bounds
 from freehold.ledger.media import MOST_IMAGE_TOKENS, image_tokens, pdf_pages
 from freehold.ledger.rates import Rates
 from freehold.simulator.upstream import Simulator
-from freehold.wire.facts import Usage, of_whole
+from freehold.wire.facts import Usage
+from freehold.wire.tap import of_whole
 
 RATES = Rates.load()
 BOUNDS = Bounds(RATES)

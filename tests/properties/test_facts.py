@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.wire.facts import Tap, of_whole
 from freehold.wire.frames import Frames, frame
 from freehold.wire.grammar import unfold
+from freehold.wire.tap import Tap, of_whole
 from tests.properties.messages import beta_blocks, messages
 from tests.properties.test_frames import reads
 

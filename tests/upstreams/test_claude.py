@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from anthropic.types import ModelInfo
 
-from freehold.calls import Attempted, Call, Headers, NotAnswered, pour
+from freehold.calls import Attempted, Call, Headers, NotAnswered
 from freehold.errors import FreeholdError, InvalidRequest, Unauthenticated, UpstreamFailed
 from freehold.gateway.reading import read_call
 from freehold.outbound.client import Client
 from freehold.outbound.dial import Dialer, parse_url
 from freehold.upstreams.base import CountsTokens, ListsModels
 from freehold.upstreams.claude import Claude, Credential
+from freehold.wire.reads import pour
 from tests.gateway.house import BODY, STREAM
 from tests.scripted_upstream import Line, Request, Script, ScriptedUpstream, scripted
 

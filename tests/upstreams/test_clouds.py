@@ -19,7 +19,7 @@ from freehold.config import load
 from freehold.errors import InvalidRequest, Misconfigured
 from freehold.upstreams.base import Upstream
 from freehold.wire.envelopes import parse_fields
-from freehold.wire.facts import Tap
+from freehold.wire.tap import Tap
 from tests.gateway.house import BODY, DELTAS, EVENTS, MESSAGE, MODEL, STREAM, stream_all, whole
 from tests.scripted_upstream import Line, Request, ScriptedUpstream, scripted
 from tests.upstreams.clouds_fakes import ACCESS_KEY, SECRET_KEY, Google, event_chunk, event_exception, is_signed

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from freehold.wire.facts import Tap
 from freehold.wire.frames import Frames, events
 from freehold.wire.grammar import Fold
+from freehold.wire.tap import Tap
 
 RECORDED = sorted((Path(__file__).parent / "recorded").glob("*.sse"))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from freehold.wire.facts import Facts, Iteration, Tap, Usage, of_whole
+from freehold.wire.facts import Facts, Iteration, Usage
 from freehold.wire.frames import frame
+from freehold.wire.tap import Tap, of_whole
 
 START = {
     "type": "message_start",

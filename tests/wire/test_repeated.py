@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from freehold.wire.repeated import Headers, Repeated, SameHead, once
+from freehold.wire.repeated import Headers, Repeated, once
+from freehold.wire.same_head import SameHead
 
 HEADERS: Headers = [(b"host", b"x"), (b"x-api-key", b"one")]
 

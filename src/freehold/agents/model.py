@@ -15,16 +15,18 @@ import msgspec
 from freehold.agents.failures import Failure, of_error
 from freehold.agents.session import Json
 from freehold.agents.usage import Tokens
-from freehold.calls import Call, Caller, Handler, NotAnswered, Read, Reply
+from freehold.calls import Call, Caller, Handler, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, UpstreamFailed, UpstreamTimedOut
 from freehold.ids import NewId
 from freehold.jobs import chaos
 from freehold.wire.envelopes import error_of
-from freehold.wire.facts import Facts, Tap, Usage, of_whole
+from freehold.wire.facts import Facts, Usage
 from freehold.wire.frames import events
 from freehold.wire.grammar import Fold
 from freehold.wire.headers import retry_after_s
+from freehold.wire.reads import Read
+from freehold.wire.tap import Tap, of_whole
 
 SILENCE_S = 600.0
 """A model may think long before its first word, but a stream also carries pings; after this much nothing it is gone."""

@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from freehold.api.direct import Direct
 from freehold.api.messages import ROUTES, Asked, MessagesRoute
 from freehold.api.strict_http import StrictProtocol
-from freehold.calls import Headers, Read, pour
-from freehold.errors import FreeholdError, InvalidRequest
-from freehold.wire.repeated import Repeated, SameHead
+from freehold.errors import FreeholdError
+from freehold.wire.repeated import Repeated
+from freehold.wire.same_head import SameHead
 
 _CONTINUE = b"100-continue"
 _EXPECT = b"expect"
 _LENGTH = b"content-length"
 _name = operator.itemgetter(0)
-_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class FrontProtocol(StrictProtocol):
@@ -268,134 +266,6 @@ class FrontProtocol(StrictProtocol):
         else:
             self._rest_timer = None
             self.timeout_keep_alive_handler()
-
-
-class Direct:
-    """One request on the short way: while its body comes in, and then its answer (see `messages.Out`)."""
-
-    __slots__ = (
-        "_began_s",
-        "_door",
-        "_left",
-        "_protocol",
-        "_timer",
-        "_touched_s",
-        "asked",
-        "begun",
-        "keep_alive",
-        "parts",
-        "task",
-    )
-
-    def __init__(self, protocol: FrontProtocol, door: MessagesRoute, asked: Asked, *, keep_alive: bool) -> None:
-        self._protocol = protocol
-        self._door = door
-        self._timer: asyncio.TimerHandle | None = None
-        self._left = False
-        self.asked = asked
-        self.keep_alive = keep_alive
-        self.parts: list[bytes] = []
-        self.begun = False
-        self.task: asyncio.Task[None]
-
-    # While it comes in.
-
-    def touch(self) -> None:
-        """A piece was read, and it is not the last: only such a request is given a timer."""
-        loop = self._protocol.loop
-        self._touched_s = loop.time()
-        if self._timer is None:
-            self._began_s = self._touched_s
-            self._timer = loop.call_later(self._door.body_patience_s, self._look)
-
-    def is_here(self) -> bytes:
-        """All that has come, and no more is waited for."""
-        if self._timer is not None:
-            self._timer.cancel()
-        parts, self.parts = self.parts, []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _look(self) -> None:
-        """Within the patience there must be another piece, and within twice that all of it."""
-        loop, patience_s = self._protocol.loop, self._door.body_patience_s
-        left_s = min(self._touched_s + patience_s, self._began_s + 2 * patience_s) - loop.time()
-        if left_s > 0:
-            self._timer = loop.call_later(left_s, self._look)
-            return
-        details = {"error_code": "request_body_timeout"}
-        self.keep_alive = False
-        self._protocol.flow.pause_reading()
-        self._protocol.begin(InvalidRequest("The body did not come in time.", details=details))
-
-    # While it is answered.
-
-    async def run(self, body: bytes | FreeholdError) -> None:
-        """Answer it."""
-        try:
-            await self._door.serve(self.asked, body, self)
-        except asyncio.CancelledError:
-            if not self._left:
-                self._protocol.transport.close()
-                raise
-
-    def leave(self) -> None:
-        """The client has gone."""
-        self._left = True
-        self.task.cancel()
-
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """See `Out`."""
-        head = self._head(status, headers, b"content-length: %d\r\n" % len(body))
-        self._protocol.transport.send(head, body)  # type: ignore[attr-defined]
-        self._end()
-
-    async def begin(self, status: int, headers: Headers) -> None:
-        """See `Out`."""
-        self.begun = True
-        self._protocol.transport.write(self._head(status, headers, b"transfer-encoding: chunked\r\n"))
-
-    async def pour(self, reads: AsyncIterator[Read], first: Callable[[], None]) -> None:
-        """See `Out`."""
-        flow, write, flows = self._protocol.flow, self._protocol.transport.write, False
-
-        def take(data: bytes) -> bool:
-            nonlocal flows
-            if not flows:
-                flows = True
-                first()
-            write(b"%x\r\n%b\r\n" % (len(data), data))
-            return not flow.write_paused
-
-        while not await pour(reads, take):
-            await flow.drain()
-
-    async def piece(self, data: bytes) -> None:
-        """See `Out`."""
-        protocol = self._protocol
-        if protocol.flow.write_paused:
-            await protocol.flow.drain()
-        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-    async def end(self) -> None:
-        """See `Out`."""
-        self._protocol.transport.write(_LAST_CHUNK)
-        self._end()
-
-    def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
-        """The head of the answer. Raises `ValueError` where a header would begin another one."""
-        if not self.keep_alive:
-            framing += b"connection: close\r\n"
-        pairs = self._protocol.server_state.default_headers + headers
-        head = b"%b%b\r\n%b\r\n" % (STATUS_LINE[status], b"\r\n".join(map(b": ".join, pairs)), framing)
-        breaks = len(pairs) + 3 + (not self.keep_alive)
-        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
-            raise ValueError("a header of the answer holds a line break")
-        return head
-
-    def _end(self) -> None:
-        if not self.keep_alive:
-            self._protocol.transport.close()
-        self._protocol.answered()
 
 
 def _doors(app: object) -> dict[bytes, tuple[str, MessagesRoute]]:

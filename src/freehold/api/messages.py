@@ -16,12 +16,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
-import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.api.bodies import JSON_LIMIT_BYTES, Body, ClientLeft
 from freehold.api.departure import Departure, Departures
-from freehold.calls import Call, Handler, Headers, Read, Route
+from freehold.calls import Call, Handler, Headers, Route
 from freehold.clock import Clock
 from freehold.errors import FreeholdError, MethodNotAllowed, TooLarge
 from freehold.gateway.reading import read_call, refused_call
@@ -29,6 +28,7 @@ from freehold.ids import NewId, new_id
 from freehold.wire.envelopes import error_body
 from freehold.wire.frames import frame
 from freehold.wire.headers import REQUEST_ID
+from freehold.wire.reads import Read
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +39,16 @@ _STREAM_HEADER_NAMES = frozenset(name for name, _ in _STREAM_HEADERS)
 _ORGANIZATION_ID, _WORKSPACE_ID = b"anthropic-organization-id", b"anthropic-workspace-id"
 
 
-class Asked(msgspec.Struct, gc=False):
+class Asked:
     """One request, as far as its head tells."""
 
-    path: str
-    headers: Headers
-    query: bytes
-    started_ns: int
+    __slots__ = ("headers", "path", "query", "started_ns")
+
+    def __init__(self, path: str, headers: Headers, query: bytes, started_ns: int) -> None:
+        self.path = path
+        self.headers = headers
+        self.query = query
+        self.started_ns = started_ns
 
 
 class Out(Protocol):

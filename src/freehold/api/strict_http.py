@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, cast
 
-from freehold.api.transport import GatheringProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from freehold.api.transport import GatheringTransport
 from freehold.errors import FreeholdError, HeadersTooLarge, InvalidRequest, RequestTimedOut
 from freehold.ids import new_id
 from freehold.wire.envelopes import error_body
@@ -21,6 +23,14 @@ HEAD_BYTES = 65_536
 _LINGER_S = 1.0
 """How long what a refused client still sends is read and thrown away."""
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+class GatheringProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP protocol on such a transport."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(cast(asyncio.Transport, GatheringTransport(cast(asyncio.Transport, transport))))
 
 
 class StrictProtocol(GatheringProtocol):

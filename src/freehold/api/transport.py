@@ -9,10 +9,8 @@ go: a reader that is awake already need not be woken for each, which costs as mu
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 JOINED_BYTES = 16_384
 """Up to here one copy is cheaper than a list of pieces for the kernel."""
@@ -97,11 +95,3 @@ class GatheringTransport:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
-
-
-class GatheringProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol on such a transport."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        super().connection_made(cast(asyncio.Transport, GatheringTransport(cast(asyncio.Transport, transport))))

@@ -16,8 +16,9 @@ from freehold.errors import BillingRefused, FreeholdError
 from freehold.ids import NewId
 from freehold.store.batch_work import Again, Claimed, Done
 from freehold.wire.envelopes import error_body, error_of
-from freehold.wire.facts import Usage, of_whole
+from freehold.wire.facts import Usage
 from freehold.wire.headers import retry_after_s
+from freehold.wire.tap import of_whole
 
 Price = Callable[[str | None, Usage, int], int | None]
 """Nanodollars from model, usage and time; `None`: no price is known."""

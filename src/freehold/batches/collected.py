@@ -15,7 +15,8 @@ from freehold.ledger.rates import Rates
 from freehold.store.batch_work import Done
 from freehold.store.batches import BatchRow
 from freehold.store.calls import CallRow, TakesRows, add_call
-from freehold.wire.facts import Facts, Usage, of_whole
+from freehold.wire.facts import Facts, Usage
+from freehold.wire.tap import of_whole
 
 _NO_USAGE = Usage()
 

@@ -179,8 +179,8 @@ def _text(body: bytes) -> str:
 
 def _facts(status: int, body: bytes) -> dict[str, Any]:
     """What two answers are compared by."""
-    from freehold.wire.facts import Tap, of_whole
     from freehold.wire.frames import Frames
+    from freehold.wire.tap import Tap, of_whole
 
     facts = of_whole(status, body)
     if body.startswith((b"event:", b"data:", b":")):

@@ -9,7 +9,8 @@ from typing import Any
 
 from freehold.calls import Call
 from freehold.errors import FreeholdError
-from freehold.wire.facts import Facts, Tap
+from freehold.wire.facts import Facts
+from freehold.wire.tap import Tap
 
 _NOTE = "attempts"
 

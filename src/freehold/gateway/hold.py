@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 
-from freehold.calls import Read, Sink, pour
 from freehold.errors import FreeholdError, UpstreamFailed
 from freehold.wire.envelopes import STATUS_BY_TYPE, error_of
 from freehold.wire.frames import events
+from freehold.wire.reads import Read, Sink, pour
 
 _UNTOLD = frozenset({"message_start", "ping", "content_block_start", ""})
 _DELTA = b"event: content_block_delta\n"

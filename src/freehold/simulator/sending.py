@@ -6,12 +6,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from freehold.calls import Attempted, NotAnswered, Read
+from freehold.calls import Attempted, NotAnswered
 from freehold.clock import Clock
 from freehold.errors import UpstreamFailed
 from freehold.simulator import stream
 from freehold.simulator.faults import Fault
 from freehold.simulator.pace import Drawn
+from freehold.wire.reads import Read
 
 _EVENTS_PER_READ = 8
 """Without a pace; small enough that whoever reads sees a stream, large enough to cost little."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply, Route, Sink
+from freehold.calls import Attempted, Call, Headers, NotAnswered, Reply, Route
 from freehold.errors import UpstreamFailed
 from freehold.outbound.client import Client, Conversation
 from freehold.outbound.connection import Connection
@@ -25,6 +25,7 @@ from freehold.upstreams.forwarding import answer_headers, request_head
 from freehold.upstreams.listing import model_info
 from freehold.wire.envelopes import error_of, parse_fields, replace_fields
 from freehold.wire.frames import Frames
+from freehold.wire.reads import Read, Sink
 
 _PATHS: Mapping[Route, bytes] = {"messages": b"/v1/messages", "count_tokens": b"/v1/messages/count_tokens"}
 _MODELS_PER_PAGE = 1000

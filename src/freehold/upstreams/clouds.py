@@ -14,7 +14,7 @@ from typing import Any
 import anthropic
 import msgspec
 
-from freehold.calls import Attempted, Call, Headers, NotAnswered, Read, Reply
+from freehold.calls import Attempted, Call, Headers, NotAnswered, Reply
 from freehold.errors import FreeholdError, InvalidRequest, UpstreamFailed
 from freehold.outbound.failures import WayOutFailed
 from freehold.outbound.sdk_http import ANSWER
@@ -24,6 +24,7 @@ from freehold.upstreams.failures import told
 from freehold.upstreams.forwarding import answer_headers
 from freehold.upstreams.settings import Entry
 from freehold.wire.frames import Frames
+from freehold.wire.reads import Read
 
 _AWS_STREAM = "application/vnd.amazon.eventstream"
 _PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}

@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from freehold.calls import Call, Headers, Read, Reply
+from freehold.calls import Call, Headers, Reply
 from freehold.clock import Clock, rfc3339
 from freehold.errors import FreeholdError, InvalidRequest, NotFound
 from freehold.upstreams.base import Upstream
 from freehold.wire.envelopes import error_body
 from freehold.wire.frames import Frames
+from freehold.wire.reads import Read
 
 Mode = Literal["play", "record", "play_or_record"]
 _KEPT_HEADERS = (b"content-type", b"request-id", b"retry-after", b"x-should-retry")

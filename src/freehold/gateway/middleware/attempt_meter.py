@@ -11,14 +11,16 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from freehold.calls import Attempted, Call, Handler, Headers, NotAnswered, NotedReads, Reply
+from freehold.calls import Attempted, Call, Handler, Headers, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError
 from freehold.gateway.attempts import Attempt, attempts_of
 from freehold.gateway.routed import ROUTE, said_of
 from freehold.ledger.rates import Rates
-from freehold.wire.facts import Facts, Tap, of_whole
+from freehold.wire.facts import Facts
 from freehold.wire.headers import REQUEST_ID, first
+from freehold.wire.reads import NotedReads
+from freehold.wire.tap import Tap, of_whole
 
 
 class AttemptMeter:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from freehold.calls import Call, Handler, Read, Reply
+from freehold.calls import Call, Handler, Reply
 from freehold.clock import Clock
 from freehold.config import setting
 from freehold.context import compaction, counting, management
@@ -26,6 +26,7 @@ from freehold.ids import NewId
 from freehold.wire import frames, grammar
 from freehold.wire.envelopes import parse_fields, replace_fields
 from freehold.wire.headers import ANTHROPIC_BETA, every, parse_betas
+from freehold.wire.reads import Read
 from freehold.wire.search import contains
 
 Json = dict[str, Any]

@@ -13,9 +13,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
-from freehold.calls import Call, Handler, Read, Reply
+from freehold.calls import Call, Handler, Reply
 from freehold.config import setting
 from freehold.errors import FreeholdError, Misconfigured
+from freehold.wire.reads import Read
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol
 
-from freehold.calls import Call, Handler, Headers, NotAnswered, NotedReads, Reply
+from freehold.calls import Call, Handler, Headers, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.errors import FreeholdError
 from freehold.gateway.attempts import attempts_of
 from freehold.gateway.recording import Policy, Recording
+from freehold.wire.reads import NotedReads
 
 _LEFT = (asyncio.CancelledError, GeneratorExit)
 

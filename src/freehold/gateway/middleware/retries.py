@@ -12,13 +12,14 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from freehold.calls import Attempted, Call, Handler, Headers, NotAnswered, Read, Reply
+from freehold.calls import Attempted, Call, Handler, Headers, NotAnswered, Reply
 from freehold.clock import Clock
 from freehold.gateway.attempts import attempts_of
 from freehold.gateway.backoff import RETRYABLE, RetrySettings, is_retryable, wait_s
 from freehold.gateway.hold import Held, hold
 from freehold.gateway.retry_budget import RetryBudget
 from freehold.wire.headers import first
+from freehold.wire.reads import Read
 
 _CLIENT_TIMEOUT = b"x-stainless-timeout"
 """The SDK's own time-out in seconds: an answer after it would find nobody."""
