@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from freehold.clock import SystemClock
 from freehold.ledger.journal import MOST_ACCOUNTS, SLOT_BYTES, Journal, left_behind, marks
+from freehold.ledger.ledger import LedgerSettings
 from freehold.money import nanodollars
 from freehold.store import ledger as rows
 from freehold.store.engine import Store
@@ -72,6 +75,44 @@ def test_it_grows_with_the_calls_that_are_open(tmp_path: Path) -> None:
     (remains,) = left_behind(tmp_path)
     assert sorted(line.accounts[0][1] for line in remains.lines) == list(range(2_000))
     remains.close(remove=True)
+
+
+def test_a_knock_is_heard_by_the_other_processes_of_the_folder_and_harms_no_line(tmp_path: Path) -> None:
+    one, other = Journal(tmp_path / "hold_1.journal"), Journal(tmp_path / "hold_2.journal")
+    other.write("req_open", "m", 1, marks([(1, False)]), 10, 0)
+    before, own = other.knocks, one.knocks
+    one.knock()
+    once = other.knocks
+    one.knock()
+    assert len({before, once, other.knocks}) == 3 and one.knocks == own
+    abandoned(other)
+    (remains,) = left_behind(tmp_path)
+    assert remains.trusted and [line.request_id for line in remains.lines] == ["req_open"]
+    remains.close(remove=True)
+    one.knock()  # with nobody there
+    one.close(remove=True)
+
+
+async def test_who_holds_idle_escrow_is_asked_at_the_database_only_when_somebody_knocks(tmp_path: Path) -> None:
+    """Two processes on one file: what one has drawn ahead and does not use goes to the call of the other."""
+    stores = [await Store.open(f"sqlite:///{tmp_path / 'one.db'}", clock=SystemClock()) for _ in range(2)]
+    await make_workspace(stores[0])
+    settings = LedgerSettings(escrow_idle_s=600.0)
+    folder = tmp_path / "ledger"
+    async with opened(stores[0], folder, settings=settings) as first, opened(stores[1], folder) as second:
+        await first.put(nanodollars("0.02"))
+        await second.ledger.refresh()
+        await first.ask()
+        held = sum(purse.free for purse in first.ledger._purses.values())
+        assert held > 0, "it draws ahead"
+        looks = stores[0].looks
+        await asyncio.sleep(0.5)
+        assert stores[0].looks - looks <= 3, "nobody has knocked: besides the followers' second nobody looks"
+        rest = nanodollars("0.02") - nanodollars("0.001")
+        most = rest // 5_000 - 1_000  # of output, at 5 dollars a million: nearly all that is left
+        await second.ask(max_tokens=most)
+    for store in stores:
+        await store.close()
 
 
 def test_lines_of_another_form_are_not_believed(tmp_path: Path) -> None:

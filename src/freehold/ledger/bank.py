@@ -26,7 +26,7 @@ from freehold.store.ledger import AccountRow, LostCall
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 0.25
+SETTLE_S = 0.5
 """Settlements wait for company so long, at most: a commit costs milliseconds, and the journal has them meanwhile."""
 RETRY_S = (0.05, 1.0)
 """When a commit is tried again that failed, first and from then on: other processes, or the database is away."""
@@ -379,6 +379,8 @@ class Bank:
             await self._store.write(partial(rows.recall, holder_id=self.holder_id), wake=["escrow"])
         except Unavailable as error:
             log.warning("Other processes could not be asked for idle escrow: %s", error.message)
+        else:
+            self._journal.knock()
 
     def _failed(self, batch: _Batch, error: Exception) -> None:
         """Nothing is known of it: it is tried again as it is, and no call passes on the strength of it."""

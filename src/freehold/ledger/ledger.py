@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 """How often budgets and recalls are looked at when nobody said that they changed."""
 _HOLDING_LOOK_S = 0.1
-"""How often it is looked whether others have asked for escrow that this process holds idle."""
+"""How often it is looked whether another process of this machine has knocked for what this one holds idle."""
 _REMEMBERED = 20_000
 """Combinations of key, user, session … whose purses are known at once."""
 
@@ -220,11 +220,14 @@ class Ledger:
         """While something is free here, others may want it; else nobody looks at the database for that. Lazily: who
         waits for the watcher keeps it busy, and is woken by every commit of this very process.
         """
-        version = 0
+        version, answered, looked_s = 0, (0, b""), 0.0
+        now_s = asyncio.get_running_loop().time
         while True:
             holding = any(purse.free for purse in self._purses.values())
             version = await self._store.wakes.changed("escrow", version, _HOLDING_LOOK_S, lazy=True)
-            if holding:
+            asked = (version, self._journal.knocks)
+            if holding and (asked != answered or now_s() - looked_s >= LOOK_S):
+                answered, looked_s = asked, now_s()
                 await self._quietly(self._answer_recall(), "Recalls of idle escrow cannot be read.")
 
     async def _answer_recall(self) -> None:
