@@ -194,7 +194,7 @@ async def measured(folder: Path, calls: int) -> dict[str, Any]:
     waited = ledger.bank.draws - draws
     purses = ledger.find(Who(CALLER.workspace_id, CALLER.key_id, "ann"), CLOCK.now_us())
     ample = await ledger.draw(purses, 10**13, 10**9, "req_0", "")  # so that no step below needs a commit
-    ledger.bank.finish(ample, (0, 0), (0, 0), "req_0", "")
+    ledger.bank.till.finish(ample, (0, 0), (0, 0), "req_0", "")
     commit = await commit_ms(ledger)
     parts = by_parts(ledger, middleware, calls)
     await ledger.close()
@@ -233,9 +233,9 @@ async def commit_ms(ledger: Ledger) -> float:
     purses = ledger.find(Who(CALLER.workspace_id, CALLER.key_id, "ann"), CLOCK.now_us())
     taken = []
     for _ in range(20):
-        reservation = ledger.bank.reserve(purses, 600_000, 300, "req_1", "claude-haiku-4-5", CLOCK.now_us())
+        reservation = ledger.bank.till.reserve(purses, 600_000, 300, "req_1", "claude-haiku-4-5", CLOCK.now_us())
         assert reservation is not None
-        ledger.bank.finish(reservation, (110_000, 30), (0, 0), "req_1", "claude-haiku-4-5")
+        ledger.bank.till.finish(reservation, (110_000, 30), (0, 0), "req_1", "claude-haiku-4-5")
         before = time.process_time()
         await ledger.bank.settled()
         taken.append((time.process_time() - before) * 1e3)
@@ -246,22 +246,24 @@ def by_parts(ledger: Ledger, middleware: Middleware, calls: int) -> dict[str, fl
     """What each step of the path costs by itself, without any commit."""
     small, long = call(BODY, 1), call(LONG, 2)
     purses = ledger.find(Who(CALLER.workspace_id, CALLER.key_id, "ann"), CLOCK.now_us())
-    bank = ledger.bank
+    till = ledger.bank.till
 
     def both() -> None:
-        reservation = bank.reserve(purses, 600_000, 300, "req_1", "claude-haiku-4-5", CLOCK.now_us())
+        reservation = till.reserve(purses, 600_000, 300, "req_1", "claude-haiku-4-5", CLOCK.now_us())
         assert reservation is not None
-        bank.finish(reservation, (110_000, 30), (0, 0), "req_1", "claude-haiku-4-5")
+        till.finish(reservation, (110_000, 30), (0, 0), "req_1", "claude-haiku-4-5")
 
     return {
         "find the budgets": each(
             lambda: ledger.find(Who(CALLER.workspace_id, CALLER.key_id, "ann"), CLOCK.now_us()), calls
         ),
-        "bound of a small call": each(lambda: middleware.bounds.of(small, CLOCK.now_us()), calls),
+        "bound of a small call": each(lambda: middleware.desk.bounds.of(small, CLOCK.now_us()), calls),
         "bound of a call of 200 KB": each(
-            lambda: middleware.bounds.of(long, CLOCK.now_us(), roughly=True), calls // 10
+            lambda: middleware.desk.bounds.of(long, CLOCK.now_us(), roughly=True), calls // 10
         ),
-        "bound of a call of 200 KB near a limit": each(lambda: middleware.bounds.of(long, CLOCK.now_us()), calls // 10),
+        "bound of a call of 200 KB near a limit": each(
+            lambda: middleware.desk.bounds.of(long, CLOCK.now_us()), calls // 10
+        ),
         "reserve and settle": each(both, min(calls, 4_000)),
     }
 

@@ -42,15 +42,25 @@ def test_every_module_that_is_listed_runs_compiled() -> None:
         assert file.name.removeprefix(name.rpartition(".")[2]) in EXTENSION_SUFFIXES
 
 
-def classes() -> Iterator[tuple[str, ast.ClassDef]]:
-    """Those of the list, each with its module's name."""
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    """All that the modules of the list are made of, each with its module's name."""
     for name in compiled.modules():
         text = compiled.ROOT.joinpath("src", *name.split(".")).with_suffix(".py").read_text("utf-8")
-        yield from ((name, node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef))
+        yield from ((name, node) for node in ast.walk(ast.parse(text)))
+
+
+def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    yield from ((name, node) for name, node in nodes() if isinstance(node, ast.ClassDef))
 
 
 def methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
     return [part for part in node.body if isinstance(part, ast.FunctionDef)]
+
+
+def test_no_coroutine_is_in_the_list() -> None:
+    """One that mypyc made brought the process down when it was cancelled while it waited."""
+    waits = (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await)
+    assert not [(name, node.lineno) for name, node in nodes() if isinstance(node, waits)]
 
 
 def test_no_class_in_the_list_has_words_behind_its_bases() -> None:

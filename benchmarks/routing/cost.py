@@ -32,12 +32,13 @@ from benchmarks.gateway.run import ADMIN_KEY, SCENARIOS, Bench, Scenario, Target
 from freehold import is_compiled
 from freehold.calls import Call, Caller, Reply
 from freehold.clock import SystemClock
-from freehold.gateway.middleware.routing import Judging, Routing, asking_for
+from freehold.gateway.middleware.routing import Judging, Routing
 from freehold.gateway.reading import read_call
 from freehold.gateway.routing.asking import Asking, Shadows
 from freehold.gateway.routing.estimate import Estimates
 from freehold.gateway.routing.learner import features_of
 from freehold.gateway.routing.learning import Learning, route_name, shape_of
+from freehold.gateway.routing.plain import asking_for
 from freehold.gateway.routing.router import Router
 from freehold.gateway.routing.settings import RoutingSettings, rulebook
 from freehold.gateway.routing.signals import read_signals

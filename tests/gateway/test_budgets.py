@@ -70,7 +70,7 @@ async def test_fifty_slow_calls_of_just_under_five_cents_on_a_cap_of_45_cents_ad
         admitted = [answer for answer in answers if not isinstance(answer, BaseException)]
         refused = [answer for answer in answers if isinstance(answer, BillingRefused)]
         assert (len(admitted), len(refused)) == (9, 41)
-        assert kit.ledger.bank.overruns == 0
+        assert kit.ledger.bank.till.overruns == 0
         assert await kit.settled() == billed(kit) < nanodollars("0.45")
 
 
@@ -211,7 +211,7 @@ async def test_a_stream_that_breaks_off_is_settled_with_a_bound_and_its_row_says
     (row,) = await rows(kit)
     assert row.settlement == "bounded"
     assert billed(kit) <= account.settled == row.settled_nanodollars <= row.reserved_nanodollars
-    assert kit.ledger.bank.overruns == 0
+    assert kit.ledger.bank.till.overruns == 0
 
 
 async def test_a_client_that_leaves_in_the_middle_is_settled_with_a_bound(kit: Kit) -> None:
@@ -317,7 +317,7 @@ async def test_an_attempt_at_a_dearer_model_reserves_what_is_missing(kit: Kit) -
     assert first is not None
     (account,) = await kit.sums()
     assert account.settled == billed(kit) <= (paid_of(call).reserved_nanodollars or 0) > 2 * first
-    assert kit.ledger.bank.overruns == 0
+    assert kit.ledger.bank.till.overruns == 0
 
 
 LONG = "word " * 20_000
@@ -425,7 +425,7 @@ async def test_a_call_that_costs_more_than_its_bound_is_settled_whole_counted_an
         await kit.ask()
         (account,) = await kit.sums()
         assert account.settled == 10 * 1_000 + 1_000_000 * 5_000 > nanodollars(1)
-        assert kit.ledger.bank.overruns == 1
+        assert kit.ledger.bank.till.overruns == 1
         assert "its bound was" in caplog.text
         with pytest.raises(BillingRefused):
             await kit.ask()

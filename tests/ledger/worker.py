@@ -38,7 +38,8 @@ async def main(database: str, folder: str, url: str, seed: int, tasks: int) -> N
         print("ready", flush=True)
         counts = await asyncio.gather(*running)
         await kit.ledger.give_back()
-        print(f"{sum(made for made, _ in counts)} {sum(refused for _, refused in counts)} {kit.ledger.bank.overruns}")
+        overruns = kit.ledger.bank.till.overruns
+        print(f"{sum(made for made, _ in counts)} {sum(refused for _, refused in counts)} {overruns}")
     await upstream.close()
     await store.close()
 

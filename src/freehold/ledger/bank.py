@@ -20,9 +20,10 @@ from freehold.ledger.commit import Commit, Outcome, Touched, run
 from freehold.ledger.journal import Journal
 from freehold.ledger.protocol import Ask, Change, is_tight
 from freehold.ledger.purse import Purse, Purses, Reservation
+from freehold.ledger.till import Till
 from freehold.store import ledger as rows
 from freehold.store.engine import Store
-from freehold.store.ledger import AccountRow, LostCall
+from freehold.store.ledger import AccountRow
 
 log = logging.getLogger(__name__)
 
@@ -97,22 +98,18 @@ class Bank:
         self._clock = clock
         self._alerted = alerted
         self._waiting: list[Waiting] = []
-        self._touched: set[Purse] = set()
         self._dropped: list[int] = []
-        self._finished: list[int] = []
-        self._lost: list[LostCall] = []
         self._number = 0
         self._unsure: _Batch | None = None
         self._something = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self.till = Till(journal, clock, self._settle_soon)
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._busy = False
         self._later: set[asyncio.TimerHandle] = set()
         self._rounds = 0
         self._round_done = asyncio.Condition()
-        self.overruns = 0
-        """Calls that have cost more than was reserved: each is a defect of a bound."""
         self.commits = 0
         self.draws = 0
         """Calls that had to wait for a commit."""
@@ -120,58 +117,6 @@ class Bank:
     def start(self) -> None:
         """Begin to commit."""
         self._task = asyncio.create_task(self._run(), name="ledger")
-
-    # What calls use. Nothing here waits, except `draw`.
-
-    def reserve(
-        self, purses: Purses, nanodollars: int, tokens: int, request_id: str, model: str, now_us: int
-    ) -> Reservation | None:
-        """Out of local escrow; `None`: it is not enough, `draw` waits for more."""
-        reservation = local.reserve(purses, nanodollars, tokens, now_us)
-        if reservation is not None:
-            reservation.slot = self._journal.write(request_id, model, now_us, purses.marks, nanodollars, tokens)
-        return reservation
-
-    def add(self, reservation: Reservation, nanodollars: int, tokens: int) -> bool:
-        """Set more aside for a further attempt, out of local escrow; false: it is not enough."""
-        if not local.can_reserve(reservation.purses, nanodollars, tokens):
-            return False
-        self._added(reservation, nanodollars, tokens)
-        return True
-
-    def _added(self, reservation: Reservation, nanodollars: int, tokens: int) -> None:
-        local.add(reservation, nanodollars, tokens)
-        self._journal.rewrite(reservation.slot, reservation.nanodollars, reservation.tokens)
-
-    def finish(
-        self, reservation: Reservation, cost: tuple[int, int], kept: tuple[int, int], request_id: str, model: str
-    ) -> bool:
-        """The call is over. `cost` and `kept` are (nanodollars, tokens): what is settled, and what lost attempts keep.
-
-        False if it has cost more than was reserved.
-        """
-        keeps = local.finish(reservation, cost, kept)
-        self._journal.finish(reservation.slot, cost, keeps)
-        self._finished.append(reservation.slot)
-        self._touched.update(reservation.purses.each)
-        if keeps != local.NOTHING:
-            self._note_lost(reservation, keeps, request_id, model)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self._due)
-        within = cost[0] + keeps[0] <= reservation.nanodollars and cost[1] + keeps[1] <= reservation.tokens
-        if not within and local.overran(reservation, cost, keeps):
-            self.overruns += 1
-            log.error(
-                "Call %s (%s) has cost %d nanodollars and %d tokens; its bound was %d and %d: a defect, %d so far.",
-                request_id,
-                model[:128],
-                *cost,
-                reservation.nanodollars,
-                reservation.tokens,
-                self.overruns,
-            )
-            return False
-        return True
 
     async def draw(self, waiting: Waiting) -> Reservation:
         """Wait for a commit that draws what is missing.
@@ -199,7 +144,7 @@ class Bank:
         """Who waited has gone. What was just reserved for it is let go; a further attempt's goes with its call."""
         done = waiting.done
         if done.done() and not done.cancelled() and done.exception() is None and waiting.reservation is None:
-            self.finish(done.result(), local.NOTHING, local.NOTHING, waiting.request_id, waiting.model)
+            self.till.finish(done.result(), local.NOTHING, local.NOTHING, waiting.request_id, waiting.model)
 
     def _queue(self, waiting: Waiting) -> None:
         self._waiting.append(waiting)
@@ -209,14 +154,14 @@ class Bank:
         """What is free of these goes back with the next commit."""
         for purse in purses:
             purse.returning = True
-            self._touched.add(purse)
+            self.till.touched.add(purse)
         self._something.set()
 
     def drop(self, purse: Purse) -> None:
         """Nobody uses this purse any more, and it is empty."""
         purse.is_open = False
         self._dropped.append(purse.index)
-        self._touched.discard(purse)
+        self.till.touched.discard(purse)
 
     async def settled(self) -> None:
         """Wait until what is pending now is committed.
@@ -249,8 +194,11 @@ class Bank:
 
     # The task.
 
+    def _settle_soon(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self._due)
+
     def _due(self) -> None:
-        self._timer = None
+        self.till.waits = False
         self._something.set()
 
     async def _run(self) -> None:
@@ -281,7 +229,7 @@ class Bank:
         self._unsure = None
         self.commits += 1
         await self._take(batch, outcome)
-        return bool(self._waiting or (self._closing and (self._finished or self._touched)))
+        return bool(self._waiting or (self._closing and (self.till.finished or self.till.touched)))
 
     def _prepare(self) -> _Batch | None:
         """What is to be committed now; from here until its end it is not in the purses any more."""
@@ -289,10 +237,10 @@ class Bank:
         waiting, self._waiting = waiting[:MOST_ASKS], waiting[MOST_ASKS:]
         asked = {purse for one in waiting for purse in one.purses.each}
         # All that is pending, in one commit: a line of the journal is settled at all of its accounts or at none.
-        others = {purse for purse in self._touched if purse not in asked and (purse.pending or _returns(purse))}
+        others = {purse for purse in self.till.touched if purse not in asked and (purse.pending or _returns(purse))}
         purses = [*asked, *others]
-        slots, self._finished = self._finished, []
-        self._touched.clear()
+        slots, self.till.finished = self.till.finished, []
+        self.till.touched.clear()
         if not (purses or slots or self._dropped):
             return None
         aside = {purse: purse.free for purse in asked}
@@ -306,7 +254,7 @@ class Bank:
     def _commit(self, purses: Sequence[Purse], waiting: Sequence[Waiting], free: dict[str, int]) -> Commit:
         touched = [_touched(purse, returns=purse.account not in free) for purse in purses]
         dropped, self._dropped = self._dropped, []
-        lost, self._lost = self._lost, []
+        lost, self.till.lost = self.till.lost, []
         asks = [Ask(one.needs()) for one in waiting]
         return Commit(self.holder_id, self._number, touched, lost, dropped, asks, free, self._clock.now_us())
 
@@ -325,7 +273,7 @@ class Bank:
         self._journal.free(batch.slots)
         for row in outcome.alerts:
             self._alerted(row)
-        self._touched.update(purse for purse in batch.aside if _returns(purse))
+        self.till.touched.update(purse for purse in batch.aside if _returns(purse))
         if outcome.repeated:
             self._waiting = batch.waiting + self._waiting
             return
@@ -335,21 +283,21 @@ class Bank:
                 self._admit(one)
             else:
                 recall |= self._refuse(one, refused_at, outcome)
-        if self._touched and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self._due)
+        if self.till.touched:
+            self.till.wait()
         if recall:
             await self._recall()
 
     def _admit(self, one: Waiting) -> None:
         if one.done.done():  # it has gone: what was drawn for it is free
-            self._touched.update(one.purses.each)
+            self.till.touched.update(one.purses.each)
             return
         if one.reservation is not None:
-            self._added(one.reservation, one.nanodollars, one.tokens)
+            self.till.added(one.reservation, one.nanodollars, one.tokens)
             one.done.set_result(one.reservation)
             return
         now_us = self._clock.now_us()
-        made = self.reserve(one.purses, one.nanodollars, one.tokens, one.request_id, one.model, now_us)
+        made = self.till.reserve(one.purses, one.nanodollars, one.tokens, one.request_id, one.model, now_us)
         assert made is not None, "what was drawn for a call must be there"
         one.done.set_result(made)
 
@@ -404,14 +352,6 @@ class Bank:
         for one in waiting:
             if not one.done.done():
                 one.done.set_exception(error)
-
-    def _note_lost(self, reservation: Reservation, kept: tuple[int, int], request_id: str, model: str) -> None:
-        now_us = self._clock.now_us()
-        self._lost += [
-            LostCall(request_id, purse.account, amount, model[:128], "unanswered", "possibly_billed", now_us)
-            for purse in reservation.purses.each
-            if purse.hard and (amount := kept[purse.in_tokens])
-        ]
 
 
 def _returns(purse: Purse) -> bool:

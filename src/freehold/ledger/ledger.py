@@ -197,7 +197,7 @@ class Ledger:
 
     async def add(self, reservation: Reservation, nanodollars: int, tokens: int, request_id: str, model: str) -> None:
         """Set more aside for a further attempt of a call. Raises `Refusal`, `Unavailable`."""
-        if self.bank.add(reservation, nanodollars, tokens):
+        if self.bank.till.add(reservation, nanodollars, tokens):
             return
         done: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
         purses = reservation.purses

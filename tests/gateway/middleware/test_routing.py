@@ -10,9 +10,9 @@ import pytest
 from anthropic import AsyncAnthropic, BadRequestError
 
 from freehold.errors import Misconfigured
-from freehold.gateway.middleware.routing import asking_for
 from freehold.gateway.routing.decision import Decision, Inputs, decide
 from freehold.gateway.routing.estimate import Estimates
+from freehold.gateway.routing.plain import asking_for
 from freehold.gateway.routing.settings import RoutingSettings, rulebook
 from freehold.gateway.routing.signals import READ_BYTES, read_signals
 from freehold.ledger.rates import Rates

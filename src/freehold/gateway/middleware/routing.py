@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import lru_cache
 from types import TracebackType
 from typing import Protocol
 
-import msgspec
 from msgspec.structs import replace
 
 from freehold.calls import Call, Handler, Reply
@@ -25,13 +23,12 @@ from freehold.gateway.routing.asking import Answered, Asking, Shadows
 from freehold.gateway.routing.decision import Decision, Inputs, decide
 from freehold.gateway.routing.estimate import LEARNED_FROM_BYTES
 from freehold.gateway.routing.kept import read_record, record
+from freehold.gateway.routing.plain import asking_for, decide_plainly
 from freehold.gateway.routing.router import Router, said_of
 from freehold.gateway.routing.signals import Signals, read_signals
 from freehold.money import show_dollars
-from freehold.wire.envelopes import replace_fields
 from freehold.wire.facts import Facts
 
-_encode = msgspec.json.Encoder().encode
 _LOOKED_AT_EVERY = 16
 """Of small answers so many are one whose length is learned from."""
 _COST = b"x-freehold-cost-nanodollars"
@@ -96,13 +93,7 @@ class Routing:
 
     def decide_plainly(self, call: Call, signals: Signals) -> str | None:
         """The model of a plain call, with the decision noted for its record; `None`: it is not plain."""
-        found = self.router.plainly(call, signals, self.clock.now_us())
-        if found is None:
-            return None
-        chosen, moved, text = found
-        said = (chosen.said + call.request_id).encode()
-        note_routed(call, Routed(said, signals.conversation if moved else None, text))
-        return chosen.model
+        return decide_plainly(self.router, call, signals, self.clock.now_us())
 
     def learn(self, call: Call, signals: Signals, model: str) -> None:
         """The answer of that model is over: learn from it what requests come to."""
@@ -235,19 +226,6 @@ def _strong(inputs: Inputs, decision: Decision) -> str | None:
     tiers = {option.tier: option.model for option in inputs.options}
     before = [step.tier for step in decision.steps if step.what not in ("learned", "agreement", "disagreement")]
     return tiers[before[-1]] if before and before[-1] != inputs.options[0].tier else None
-
-
-def asking_for(call: Call, model: str) -> Call:
-    """The same call for that model: only the bytes of `model` differ. The notes are shared."""
-    raw, new, body = call.fields["model"], _quoted(model), call.body
-    once = body.count(raw) == 1  # nearly always: then there is nothing to search for
-    body = body.replace(raw, new) if once else replace_fields(body, call.fields, {"model": new})
-    return replace(call, body=body, fields={**call.fields, "model": new}, model=model)
-
-
-@lru_cache(maxsize=1024)
-def _quoted(model: str) -> bytes:
-    return _encode(model)
 
 
 def _refused(call: Call, inputs: Inputs, decision: Decision) -> InvalidRequest:

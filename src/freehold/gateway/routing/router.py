@@ -101,7 +101,7 @@ class Router:
         if not estimates.is_plain(prices, call, signals):
             return None
         learned = self._learner.look(call, signals) if self._learner is not None else None
-        down = learned is not None and learned.says_down
+        down = learned is not None and learned.familiar and learned.loss < learned.threshold  # `says_down`
         if self._is_bare(call, signals):
             chosen = self._bare.get((call.model, down)) or self._choose_bare(call.model, down)
             begin = chosen.begin
