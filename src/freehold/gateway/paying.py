@@ -1,6 +1,6 @@
 """A call that budgets apply to, on the books: what is reserved for it, and what it has cost when it is over.
 
-Nothing here waits. When that has to be (`middleware/budgets.py` awaits it), and what of a call is sent, is not known.
+Nothing here waits: where more has to be drawn, `middleware/budgets.py` does, and sets the reservation.
 """
 
 from __future__ import annotations
@@ -68,30 +68,26 @@ class Paying:
         )
         """`None`: what is free here is not enough, and more has to be drawn."""
 
-    def lacks(self, call: Call) -> tuple[int, int]:
-        """(nanodollars, tokens) that one more attempt needs besides what is reserved; its bound is noted by `tries`.
+    def bound_of(self, call: Call) -> Bound | None:
+        """That of one more attempt, which may be of another body; `None` where only soft budgets apply.
 
         Raises:
-            InvalidRequest: it has no bound.
+            InvalidRequest: it has none.
         """
         self._be_exact()
-        bound, held = self._bound_of(call), self.reservation
-        if bound is None or held is None:
+        return self.bound if call.body is self.body else self._exactly(call)
+
+    def lacks(self, bound: Bound | None) -> tuple[int, int]:
+        """(nanodollars, tokens) that one more attempt with that bound needs besides what is reserved."""
+        if bound is None:
             return 0, 0
-        spent = self._added_up()
+        spent, held = self._added_up(), self.held()
         nanodollars = spent.nanodollars + spent.kept_nanodollars + (bound.nanodollars or 0) - held.nanodollars
         return max(0, nanodollars), max(0, spent.tokens + spent.kept_tokens + bound.tokens - held.tokens)
 
-    def tries(self, call: Call) -> None:
-        """One more attempt is made."""
-        self.bounds.append(self._bound_of(call))
-
     def settle(self) -> None:
         """The call is over, however it ended."""
-        call, reservation = self._call, self.reservation
-        if reservation is None:
-            return
-        spent = self._added_up()
+        call, reservation, spent = self._call, self.held(), self._added_up()
         if spent.settlement != EXACT and self._be_exact():
             spent = self._added_up()
         cost, kept = (spent.nanodollars, spent.tokens), (spent.kept_nanodollars, spent.kept_tokens)
@@ -106,8 +102,10 @@ class Paying:
         if purses.hard_tokens:
             reply.headers.append((b"x-freehold-budget-remaining-tokens", _least_left(purses.hard_tokens)))
 
-    def _bound_of(self, call: Call) -> Bound | None:
-        return self.bound if call.body is self.body else self._exactly(call)
+    def held(self) -> Reservation:
+        """What is reserved: a call is sent only when there is that."""
+        assert self.reservation is not None, "a call was sent without a reservation"
+        return self.reservation
 
     def _added_up(self) -> Spending:
         """What the attempts have cost so far, or may have cost."""

@@ -144,13 +144,14 @@ class _Further:
             Unavailable: the ledger cannot be written.
         """
         call, paying, ledger = self._call, self._paying, self._ledger
-        nanodollars, tokens = paying.lacks(call)
-        if (nanodollars or tokens) and paying.reservation is not None:
+        bound = paying.bound_of(call)
+        nanodollars, tokens = paying.lacks(bound)
+        if nanodollars or tokens:
             try:
-                await ledger.add(paying.reservation, nanodollars, tokens, call.request_id, call.model)
+                await ledger.add(paying.held(), nanodollars, tokens, call.request_id, call.model)
             except Refusal as refusal:
                 raise NotAnswered(Attempted.NOT_SENT, refused(refusal, ledger.definitions)) from None
-        paying.tries(call)
+        paying.bounds.append(bound)
 
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

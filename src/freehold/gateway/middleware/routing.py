@@ -82,7 +82,7 @@ class Routing:
         signals, judging = read_signals(call), self.judging
         sampled, model = judging.shadows.draws(), None
         if not (sampled or judging.agreement or self.router.has_forgotten(signals)):
-            model = self.decide_plainly(call, signals)
+            model = decide_plainly(self.router, call, signals, self.clock.now_us())
         if model is None:
             return _Routed(self, inner, call, signals, sampled)
         context = inner(asking_for(call, model))
@@ -90,10 +90,6 @@ class Routing:
         if len(call.body) > LEARNED_FROM_BYTES or self._calls % _LOOKED_AT_EVERY == 0:
             return _Looked(self, context, call, signals, model)
         return context
-
-    def decide_plainly(self, call: Call, signals: Signals) -> str | None:
-        """The model of a plain call, with the decision noted for its record; `None`: it is not plain."""
-        return decide_plainly(self.router, call, signals, self.clock.now_us())
 
     def learn(self, call: Call, signals: Signals, model: str) -> None:
         """The answer of that model is over: learn from it what requests come to."""
