@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 from functools import partial
 from glob import glob
@@ -207,7 +208,7 @@ async def test_a_bad_row_harms_no_other_and_is_counted(store: Store, caplog: pyt
     assert await store.write(lambda conn: add(conn, "beside")) == "beside"
     await store.flush()
     assert await call_ids(store) == {"req_1", "req_2"}
-    assert store.rows_lost == 2
+    assert (store.rows_lost, store.rows_waiting) == (2, 0)
     assert "2 so far" in caplog.text
 
 
@@ -265,6 +266,43 @@ async def test_the_file_is_its_owners_alone_and_every_commit_is_synced(store: St
 
     assert await store.write(pragmas) == ["wal", 2, 1, 5000]
     assert {os.stat(path).st_mode & 0o777 for path in glob(f"{database_url.removeprefix('sqlite:///')}*")} == {0o600}
+
+
+_SORTING = """
+import asyncio, sys
+from pathlib import Path
+from sqlalchemy import text
+from freehold.clock import SystemClock
+from freehold.store.engine import Store
+
+ROWS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000) "
+QUERY = text(ROWS + "SELECT i % 7 AS k, count(*), max(hex(i) || '{:0>60}') FROM n GROUP BY k".format(""))
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+async def main():
+    store = await Store.open(sys.argv[1], clock=SystemClock())
+    async def sort(conn):
+        return len((await conn.execute(QUERY)).all())
+    before = resident_mb()
+    groups = await store.look(sort)
+    async with store.read() as conn:
+        groups += await sort(conn)
+    print(groups, round(resident_mb() - before))
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_what_a_read_has_to_sort_is_not_kept_in_memory(database_url: str) -> None:
+    command = [sys.executable, "-c", _SORTING, database_url]
+    done = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    groups, grown_mb = map(int, (await done.communicate())[0].split())
+    assert groups == 14
+    assert grown_mb < 20  # 400,000 rows of 70 bytes and more
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)

@@ -7,6 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.inprocess import AsgiTransport
 from freehold.telemetry.calls import MOST_MODELS, OTHER, CallMetrics, Ended
+from freehold.telemetry.record import RecordMetrics
+from freehold.telemetry.shown import text_of
 from freehold.testing import server
 
 CALL = Ended("messages", "claude", "m", 200, True, 2, 40_000, 7_000, (10, 20, 0, None, 5), 300)
@@ -26,7 +28,7 @@ def test_a_call_is_counted_with_its_tokens_cost_and_times() -> None:
     metrics = CallMetrics()
     for _ in range(2):
         metrics.ended(CALL)
-    found = samples(metrics.render())
+    found = samples(text_of(metrics)())
     assert found["freehold_calls_total", "m", "messages", "200", "claude"] == 2
     assert found["freehold_call_attempts_total", "claude"] == 4
     assert found["freehold_call_tokens_total", "output", "m"] == 40
@@ -42,7 +44,7 @@ def test_models_beyond_the_bound_share_one_label() -> None:
     metrics = CallMetrics()
     for number in range(MOST_MODELS + 50):
         metrics.ended(CALL._replace(model=f"m{number}"))
-    found = samples(metrics.render())
+    found = samples(text_of(metrics)())
     assert found["freehold_calls_total", OTHER, "messages", "200", "claude"] == 50
     assert sum(1 for name, *_ in found if name == "freehold_calls_total") == MOST_MODELS + 1
 
@@ -63,6 +65,22 @@ async def test_a_server_tells_its_calls_to_an_admin_and_nobody_else() -> None:
             found = samples((await http.get("/metrics", headers={"x-api-key": running.key})).content)
         assert found["freehold_calls_total", "claude-haiku-5-5", "messages", "200", "simulator"] == 1
         assert found["freehold_calls_open",] == 0
+        assert found["freehold_store_healthy",] == 1
+        assert found["freehold_store_commits_total",] > 0
+        assert found["freehold_record_rows_lost_total",] == 0
+
+
+async def test_it_tells_of_rows_that_wait_and_rows_that_were_lost() -> None:
+    class Behind:
+        healthy, commits, rows_waiting, rows_lost = False, 7, 50_000, 12
+
+    found = samples(text_of(RecordMetrics(Behind()))())
+    assert found == {
+        ("freehold_store_healthy",): 0,
+        ("freehold_store_commits_total",): 7,
+        ("freehold_record_rows_waiting",): 50_000,
+        ("freehold_record_rows_lost_total",): 12,
+    }
 
 
 async def test_the_operator_may_open_them() -> None:

@@ -68,6 +68,8 @@ from freehold.store.cache_misses import CacheMisses
 from freehold.store.environments import EnvironmentRows
 from freehold.store.recordings import RecordingRows
 from freehold.store.route_decisions import RouteDecisions
+from freehold.telemetry.record import RecordMetrics
+from freehold.telemetry.shown import text_of
 
 
 def make_asgi(parts: Parts) -> ASGIApp:
@@ -155,5 +157,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *audit.routes(parts.audit, parts.keys),
         *doctor.routes(lambda: examined(parts)),
         *health.routes(ready),
-        *metrics.routes(parts.measured.render, ground.configuration.section(metrics.MetricsSettings)),
+        *metrics.routes(
+            text_of(parts.measured, RecordMetrics(ground.store)), ground.configuration.section(metrics.MetricsSettings)
+        ),
     ]

@@ -69,6 +69,11 @@ class Store:
         return self._writer.healthy
 
     @property
+    def rows_waiting(self) -> int:
+        """Rows of `add_row` that are not yet written, those of the group that is being written apart."""
+        return self._writer.rows.waiting
+
+    @property
     def rows_lost(self) -> int:
         """Rows of `add_row` that were dropped because too many waited, or refused by the database."""
         return self._writer.rows.dropped + self._writer.rows.rejected

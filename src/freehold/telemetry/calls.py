@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 L = TypeVar("L", bound=tuple[str, ...])
@@ -92,8 +91,6 @@ class CallMetrics:
         self._models: set[str] = set()
         self.series: dict[tuple[str, str, str, int, bool], Series] = {}
         """By route, upstream, model, status and whether it was streamed."""
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
     def ended(self, call: Ended) -> None:
         """Count one call."""
@@ -112,10 +109,6 @@ class CallMetrics:
             found.tokens = [total + (count or 0) for total, count in zip(found.tokens, call.tokens)]  # noqa: B905
         if call.cost_nanodollars:
             found.cost += call.cost_nanodollars
-
-    def render(self) -> bytes:
-        """In Prometheus's text form."""
-        return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client.registry.Collector`."""
