@@ -24,8 +24,8 @@ from freehold.gateway.backoff import RetrySettings
 from freehold.gateway.pipeline import build
 from freehold.ledger.rates import Rates
 from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, parse_url
+from freehold.outbound.limits import Limits
 from freehold.store.base import Row
 from freehold.store.calls import CallRow
 from freehold.upstreams.claude import Claude, Credential

@@ -16,8 +16,8 @@ from freehold.gateway.pipeline import Spares, build
 from freehold.gateway.routes import FallbackSettings
 from freehold.ledger.rates import Rates
 from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, parse_url
+from freehold.outbound.limits import Limits
 from freehold.simulator.account import Line
 from freehold.simulator.faults import order_from
 from freehold.simulator.pace import AT_ONCE, Pace

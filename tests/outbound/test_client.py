@@ -12,9 +12,9 @@ import pytest
 from freehold.calls import Attempted
 from freehold.errors import UpstreamFailed
 from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, Origin, parse_url
 from freehold.outbound.failures import AddressRefused, BrokenOff, TimedOut, Unreachable, WayOutFailed
+from freehold.outbound.limits import Limits
 from tests.outbound.certificates import Authority
 from tests.scripted_upstream import Line, Request, Script, ScriptedUpstream, scripted
 

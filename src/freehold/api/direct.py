@@ -117,16 +117,8 @@ class Direct:
 
     async def pour(self, reads: AsyncIterator[Read], first: Callable[[], None]) -> None:
         """See `Out`."""
-        flow, write, flows = self._line.flow, self._line.transport.write, False
-
-        def take(data: bytes) -> bool:
-            nonlocal flows
-            if not flows:
-                flows = True
-                first()
-            write(b"%x\r\n%b\r\n" % (len(data), data))
-            return not flow.write_paused
-
+        flow = self._line.flow
+        take = self._line.transport.chunks(flow, first)
         while not await pour(reads, take):
             await flow.drain()
 

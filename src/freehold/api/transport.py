@@ -9,6 +9,7 @@ go: a reader that is awake already need not be woken for each, which costs as mu
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -64,6 +65,22 @@ class GatheringTransport:
             self._turn.add(self)
         self._held.append(data)
         self._held_bytes += len(data)
+
+    def chunks(self, flow: Any, first: Callable[[], None]) -> Callable[[bytes], bool]:
+        """A sink (see `wire/sinks.py`) that writes each read as a chunk; before the first one `first` is called. It
+        wants no more for now when `flow` says that the client is behind.
+        """
+        flows = False
+
+        def take(data: bytes) -> bool:
+            nonlocal flows
+            if not flows:
+                flows = True
+                first()
+            self.write(b"%x\r\n%b\r\n" % (len(data), data))
+            return not flow.write_paused
+
+        return take
 
     def send(self, head: bytes, body: bytes = b"") -> None:
         """Write both now, after whatever was held: nothing more will come in this turn."""

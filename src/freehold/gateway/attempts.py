@@ -5,9 +5,11 @@ An attempt carries the one tap on its answer's bytes; whoever needs to know of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from freehold.calls import Call
+from freehold.clock import Clock
 from freehold.errors import FreeholdError
 from freehold.wire.facts import Facts
 from freehold.wire.tap import Tap
@@ -56,6 +58,17 @@ class Attempt:
         self.cost_nanodollars: int | None = None
         """`None`: it used nothing that is known, or no price is known."""
         self.price_version: str | None = None
+
+    def reading(self, clock: Clock) -> Callable[[bytes], None]:
+        """Its answer is a stream: what is to be told the bytes of each read."""
+        tap = self.tap = Tap()
+
+        def note(data: bytes) -> None:
+            if self.first_read_ns is None:
+                self.first_read_ns = clock.monotonic_ns()
+            tap.read(data)
+
+        return note
 
     @property
     def facts(self) -> Facts:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from freehold.errors import FreeholdError, UpstreamFailed
 from freehold.wire.envelopes import STATUS_BY_TYPE, error_of
 from freehold.wire.frames import events
-from freehold.wire.reads import Read, Sink, pour
+from freehold.wire.reads import Read, can_pause, pour
+from freehold.wire.sinks import Sink
 
 _UNTOLD = frozenset({"message_start", "ping", "content_block_start", ""})
 _DELTA = b"event: content_block_delta\n"
@@ -53,13 +54,7 @@ async def hold(reads: AsyncIterator[Read], most_s: float) -> Held:
         if _is_over(held, read):
             return held
         async with asyncio.timeout(most_s):
-            while True:
-                held.pending = asyncio.create_task(_next(reads))
-                # The task stands between our time-out and the stream: a read that is cut off would be lost.
-                read = await asyncio.shield(held.pending)
-                held.pending = None
-                if _is_over(held, read):
-                    return held
+            await (_pour(held, reads) if can_pause(reads) else _step(held, reads))
     except TimeoutError:
         return held
     except FreeholdError as error:
@@ -70,6 +65,23 @@ async def hold(reads: AsyncIterator[Read], most_s: float) -> Held:
     except BaseException:
         await held.drop()
         raise
+    return held
+
+
+async def _pour(held: Held, reads: AsyncIterator[Read]) -> None:
+    """Nothing is woken for what is only held."""
+    if await pour(reads, lambda data: not _is_over(held, Read(data))):
+        _is_over(held, None)
+
+
+async def _step(held: Held, reads: AsyncIterator[Read]) -> None:
+    while True:
+        held.pending = asyncio.create_task(_next(reads))
+        # The task stands between the time-out and the stream: a read that is cut off would be lost.
+        read = await asyncio.shield(held.pending)
+        held.pending = None
+        if _is_over(held, read):
+            return
 
 
 async def _next(reads: AsyncIterator[Read]) -> Read | None:

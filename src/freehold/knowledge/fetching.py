@@ -10,9 +10,9 @@ from freehold.knowledge.ingest import Given
 from freehold.knowledge.names import shown
 from freehold.knowledge.settings import KnowledgeSettings
 from freehold.library.files import Files
-from freehold.outbound.connection import Limits
 from freehold.outbound.failures import WayOutFailed
 from freehold.outbound.fetch import Fetch, NotFetched
+from freehold.outbound.limits import Limits
 from freehold.outbound.strangers import Strangers
 
 FETCH_S = 60.0

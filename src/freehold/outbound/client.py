@@ -6,13 +6,16 @@ It follows no redirects, keeps no cookies and decodes no bodies: bytes come out 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from freehold.calls import Headers
-from freehold.outbound.connection import Connection, Limits
+from freehold.outbound.connection import Connection
 from freehold.outbound.dial import Dials, Origin
+from freehold.outbound.limits import Limits
+from freehold.outbound.reading import pour, read, read_all
 
 
 class Answer:
@@ -27,15 +30,15 @@ class Answer:
 
     def read(self) -> Coroutine[Any, Any, bytes]:
         """`await read()`: the body's next bytes, all that have come; empty at its end."""
-        return self._connection.read()
+        return read(self._connection)
 
     def pour(self, sink: Callable[[bytes], bool]) -> Coroutine[Any, Any, bool]:
-        """`await pour(sink)`: the body's bytes to `sink` as they come. See `Connection.pour`."""
-        return self._connection.pour(sink)
+        """`await pour(sink)`: the body's bytes to `sink` as they come. See `reading.pour`."""
+        return pour(self._connection, sink)
 
     def read_all(self) -> Coroutine[Any, Any, bytes]:
         """`await read_all()`: the rest of the body at once."""
-        return self._connection.read_all()
+        return read_all(self._connection)
 
     def rest_of_body(self) -> bytes | None:
         """The same without waiting, if it is all here already; else `None`."""
@@ -86,7 +89,8 @@ class Client:
 
     async def fresh(self) -> Connection:
         """A new connection."""
-        connection = await self._dialer.dial(self.origin, self._make)
+        make = cast("Callable[[], asyncio.Protocol]", self._make)  # it is one, without the base
+        connection = cast("Connection", await self._dialer.dial(self.origin, make))
         self._all.add(connection)
         return connection
 

@@ -2,7 +2,7 @@
 
 The hot path of the gateway runs through here once per read, so it keeps to a few rules: one future at a time, woken
 once per read and only when its waiter can go on; no task, no timer per exchange (one lazy timer per connection looks
-at the time of the last read); parts are joined once.
+at the time of the last read); parts are joined once. What waits for it stands in `reading.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import math
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import httptools
@@ -19,31 +18,16 @@ import httptools
 from freehold.calls import Attempted, Headers
 from freehold.errors import FreeholdError
 from freehold.outbound.failures import BrokenOff, TimedOut, WayOutFailed
+from freehold.outbound.limits import Limits
 
 _HEAD, _SOME, _ALL, _END = 1, 2, 3, 4  # what the waiter needs before it can go on
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one connection."""
-
-    silence_s: float = 600.0
-    """An exchange in which nothing arrives for so long has failed."""
-    stall_s: float = 600.0
-    """The same for a streamed answer, of which something should arrive all the time (Claude pings)."""
-    idle_s: float = 60.0
-    """A pooled connection unused for so long is closed."""
-    head_bytes: int = 65_536
-    """The status line and headers of one answer, interim answers included; and what frames its body in between."""
-    buffer_bytes: int = 262_144
-    """Body bytes taken in before their reader asks for them; beyond it reading stops until it does."""
-    whole_bytes: int = 134_217_728
-    """The largest answer that is read as a whole."""
-
-
-class Connection(asyncio.Protocol):
-    """A connection and the one exchange that runs on it: `send`, then `head`, then `read` to the end, or `abort`."""
+class Connection:
+    """A connection and the one exchange that runs on it: `send`, the head, the body to its end, or `abort`. An
+    `asyncio.Protocol` in all but name: a compiled class has no base that is not compiled.
+    """
 
     def __init__(self, limits: Limits, on_lost: Callable[[Connection], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -92,14 +76,8 @@ class Connection(asyncio.Protocol):
         """Await it, and again, until `got_head`: then `status` and `headers` are those of the final answer."""
         return self._next(_HEAD)
 
-    async def read(self) -> bytes:
-        """The body's next bytes: all that have come since; empty at its end."""
-        while (data := self.read_now()) is None:
-            await self.until_some()
-        return data
-
     def read_now(self) -> bytes | None:
-        """What `read` would give, if anything has come; else `None`."""
+        """The body's bytes that have come since, empty at its end; `None`: nothing has come."""
         if self._parts:
             return self._take()
         return b"" if self.done else None
@@ -108,30 +86,39 @@ class Connection(asyncio.Protocol):
         """Await it, and again, until `read_now` gives something."""
         return self._next(_SOME)
 
-    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
-        """Hand the body to `sink` as it arrives, until its end (True) or until the sink returns False. A
-        `FreeholdError` of the sink comes out here.
+    def pour_to(self, sink: Callable[[bytes], bool]) -> bool:
+        """Hand what is here to `sink`, and from now on what comes, in the turn in which it comes; false: the sink wants
+        no more already. Then `until_poured` while `is_pouring`.
         """
         if self._parts and not sink(self._take()):
             return False
         self._sink = sink
-        try:
-            while not self.done and self._sink is not None:
-                await self._next(_END)
-            return self._sink is not None
-        finally:
-            self._sink = None
+        return True
 
-    async def read_all(self) -> bytes:
-        """The rest of the body."""
+    def is_pouring(self) -> bool:
+        """More may come, and the sink wants it."""
+        return not self.done and self._sink is not None
+
+    def until_poured(self) -> asyncio.Future[None]:
+        """Await it while `is_pouring`. A `FreeholdError` of the sink comes out here."""
+        return self._next(_END)
+
+    def end_pouring(self) -> bool:
+        """Nothing more is handed on; whether the sink wanted all of it."""
+        sink, self._sink = self._sink, None
+        return sink is not None
+
+    def want_all(self) -> None:
+        """The body is read as a whole, so nothing holds it back."""
         if self._paused:
             self._resume()
-        while not self.done:
-            await self._next(_ALL)
-        return self._take() if self._parts else b""
+
+    def until_all(self) -> asyncio.Future[None]:
+        """Await it, and again, until `done`."""
+        return self._next(_ALL)
 
     def rest_of_body(self) -> bytes | None:
-        """What `read_all` would give, if it is all here already."""
+        """The body's bytes that were not read, if all are here."""
         if not self.done:
             return None
         return self._take() if self._parts else b""
@@ -196,6 +183,12 @@ class Connection(asyncio.Protocol):
             self.done = True
             self._wake()
         return False
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`. A request is one write, which is taken in whole."""
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""

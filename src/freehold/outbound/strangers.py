@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, Dials, Origin
 from freehold.outbound.failures import Unreachable
 from freehold.outbound.guard import require_public
+from freehold.outbound.limits import Limits
 from freehold.outbound.names import Lookups
 from freehold.outbound.proxied import ProxiedDialer
 from freehold.outbound.proxies import proxy_for

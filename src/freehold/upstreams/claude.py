@@ -19,13 +19,15 @@ from freehold.errors import UpstreamFailed
 from freehold.outbound.client import Client, Conversation
 from freehold.outbound.connection import Connection
 from freehold.outbound.failures import WayOutFailed
+from freehold.outbound.reading import pour, read_all
 from freehold.upstreams.claude_batches import ClaudeBatches
 from freehold.upstreams.failures import told as _told
 from freehold.upstreams.forwarding import answer_headers, request_head
 from freehold.upstreams.listing import model_info
 from freehold.wire.envelopes import error_of, parse_fields, replace_fields
 from freehold.wire.frames import Frames
-from freehold.wire.reads import Read, Sink
+from freehold.wire.reads import Read
+from freehold.wire.sinks import Sink, onto
 
 _PATHS: Mapping[Route, bytes] = {"messages": b"/v1/messages", "count_tokens": b"/v1/messages/count_tokens"}
 _MODELS_PER_PAGE = 1000
@@ -175,7 +177,7 @@ class ClaudeReply(Conversation):
             if _is_stream(status, answer.headers, self._streamed):
                 return Reply(status, headers, None, Reads(answer))
             whole = answer.rest_of_body()
-            return Reply(status, headers, await answer.read_all() if whole is None else whole)
+            return Reply(status, headers, await read_all(answer) if whole is None else whole)
         except WayOutFailed as error:
             self.end()
             raise NotAnswered(error.attempted, _told(error)) from error
@@ -188,6 +190,8 @@ class Reads:
     """The reads of one stream: what came, cut at event borders. Raises `UpstreamFailed` if it breaks off."""
 
     __slots__ = ("_answer", "_cut", "_frames")
+    pauses = True
+    """See `can_pause`."""
 
     def __init__(self, answer: Connection) -> None:
         self._answer = answer
@@ -213,14 +217,8 @@ class Reads:
 
     async def pour(self, sink: Sink) -> bool:
         """See `calls.pour`."""
-        cut = self._cut
-
-        def passed(data: bytes) -> bool:
-            whole = cut(data)
-            return sink(whole) if whole else True
-
         try:
-            if not await self._answer.pour(passed):
+            if not await pour(self._answer, onto(sink, self._frames)):
                 return False
         except WayOutFailed as error:
             raise _told(error) from error

@@ -9,8 +9,8 @@ from pathlib import Path
 from freehold.config import setting
 from freehold.errors import Misconfigured
 from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, Dials, Origin
+from freehold.outbound.limits import Limits
 from freehold.outbound.proxied import ProxiedDialer
 from freehold.outbound.proxies import Proxy, parse_proxy, proxy_for
 from freehold.outbound.trust import Trust

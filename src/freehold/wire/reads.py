@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from freehold.wire.frames import borders_of
+from freehold.wire.sinks import Sink, noting
 
 
 class Read:
@@ -26,10 +27,6 @@ class Read:
         return self._borders
 
 
-Sink = Callable[[bytes], bool]
-"""Takes what one read brought, in the turn of the loop in which it came. False: no more for now."""
-
-
 async def pour(reads: AsyncIterator[Read], sink: Sink) -> bool:
     """Hand on read after read until the end (True), or until the sink wants no more for now (False; pour again).
 
@@ -46,13 +43,19 @@ async def pour(reads: AsyncIterator[Read], sink: Sink) -> bool:
     return True
 
 
+def can_pause(reads: AsyncIterator[Read]) -> bool:
+    """Whether a `pour` of these that is cancelled loses nothing, and they can be poured or read on."""
+    return getattr(reads, "pauses", False)
+
+
 class NotedReads:
     """The same reads; `note` is told the bytes of each on its way."""
 
-    __slots__ = ("_next", "_note", "_reads")
+    __slots__ = ("_next", "_note", "_reads", "pauses")
 
     def __init__(self, reads: AsyncIterator[Read], note: Callable[[bytes], None]) -> None:
         self._reads = reads
+        self.pauses = can_pause(reads)
         self._next = reads.__aiter__().__anext__
         self._note = note
 
@@ -66,10 +69,4 @@ class NotedReads:
 
     async def pour(self, sink: Sink) -> bool:
         """See `pour`."""
-        note = self._note
-
-        def noted(data: bytes) -> bool:
-            note(data)
-            return sink(data)
-
-        return await pour(self._reads, noted)
+        return await pour(self._reads, noting(sink, self._note))

@@ -9,7 +9,7 @@ import pytest
 
 from freehold.clock import HandClock
 from freehold.gateway.backoff import RetrySettings
-from freehold.outbound.connection import Limits
+from freehold.outbound.limits import Limits
 from tests.gateway.house import (
     BLOCK,
     BODY,
@@ -233,6 +233,27 @@ async def test_the_beginning_is_held_no_longer_than_it_may(pieces: list[bytes]) 
         await raw.head()
         chunks = raw.chunks()
         assert await anext(chunks) == b"".join(pieces)
+        go.set()
+        assert b"".join([chunk async for chunk in chunks]) == b"".join([BLOCK, *DELTAS, *ENDING])
+        assert (await house.row()).usage_known == "exact"
+
+
+async def test_half_an_event_that_came_before_the_hold_ran_out_is_whole_in_the_end() -> None:
+    async def script(_: Request, line: Line) -> None:
+        await line.begin_stream()
+        await line.chunk(START)
+        await line.chunk(BLOCK[:20])
+        await go.wait()
+        await line.chunk(BLOCK[20:])
+        await line.chunk(b"".join([*DELTAS, *ENDING]))
+        await line.chunk(b"")
+
+    go = asyncio.Event()
+    async with gateway(script, retries=RetrySettings(hold_ms=30)) as house, RawClient.connected(house.url) as raw:
+        await raw.post(STREAM_BODY)
+        await raw.head()
+        chunks = raw.chunks()
+        assert await anext(chunks) == START
         go.set()
         assert b"".join([chunk async for chunk in chunks]) == b"".join([BLOCK, *DELTAS, *ENDING])
         assert (await house.row()).usage_known == "exact"

@@ -19,10 +19,10 @@ from freehold.agents.session import Json, Result
 from freehold.agents.tools.pages import text_of
 from freehold.config import setting
 from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, parse_url
 from freehold.outbound.failures import WayOutFailed
 from freehold.outbound.fetch import Fetch, Fetched, NotFetched, body_of, request_head
+from freehold.outbound.limits import Limits
 from freehold.outbound.strangers import Strangers
 
 _AGENT = "freehold-web"

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 
 from freehold.environments.base import BoxFailed
 from freehold.outbound.client import Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Origin
 from freehold.outbound.failures import WayOutFailed
+from freehold.outbound.limits import Limits
 from freehold.outbound.unix import UnixDialer
 
 _VERSION = "/v1.40"

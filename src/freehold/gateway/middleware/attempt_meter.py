@@ -20,7 +20,7 @@ from freehold.ledger.rates import Rates
 from freehold.wire.facts import Facts
 from freehold.wire.headers import REQUEST_ID, first
 from freehold.wire.reads import NotedReads
-from freehold.wire.tap import Tap, of_whole
+from freehold.wire.tap import of_whole
 
 
 class AttemptMeter:
@@ -65,8 +65,7 @@ class _Metered:
             attempt.whole = of_whole(reply.status, reply.whole)
             self._price(attempt.whole)
         elif reply.reads is not None:
-            attempt.tap = Tap()
-            reply.reads = NotedReads(reply.reads, self._note)
+            reply.reads = NotedReads(reply.reads, attempt.reading(self._meter.clock))
         self._say(reply)
         return reply
 
@@ -76,13 +75,6 @@ class _Metered:
         if self._attempt.tap is not None:
             self._price(self._attempt.tap.facts)
         return self._context.__aexit__(kind, error, trace)
-
-    def _note(self, data: bytes) -> None:
-        attempt = self._attempt
-        if attempt.first_read_ns is None:
-            attempt.first_read_ns = self._meter.clock.monotonic_ns()
-        if attempt.tap is not None:
-            attempt.tap.read(data)
 
     def _price(self, facts: Facts) -> None:
         """What the answer cost by now; a stream is priced when it is over, however it ended."""

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from freehold.outbound.client import Answer, Client
-from freehold.outbound.connection import Limits
 from freehold.outbound.dial import Dialer, Origin, parse_url
 from freehold.outbound.failures import WayOutFailed
+from freehold.outbound.limits import Limits
 from freehold.toolboxes.functions import Function, ToolFailed
 from freehold.toolboxes.ready.entry import Entry, tool
 from freehold.toolboxes.ready.operations import METHODS, Operation, operations

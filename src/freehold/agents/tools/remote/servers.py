@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from freehold.agents.tools.remote.failures import ServerFailed
 from freehold.config import setting
 from freehold.environments.networking import EgressSettings, policy_of
-from freehold.outbound.connection import Limits
+from freehold.outbound.limits import Limits
 from freehold.outbound.strangers import Strangers
 from freehold.toolboxes.base import ToolResult, ToolSpec
 from freehold.toolboxes.results import Sizes, blocks
