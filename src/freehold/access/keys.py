@@ -195,13 +195,15 @@ class Keys:
     async def refresh(self) -> None:
         """Read the keys if anything about them has changed."""
         async with self._reading:
-            async with self._store.read() as conn:
-                seen = await rows.fingerprint(conn)
-                if seen == self._seen:
-                    return
-                valid = await rows.valid(conn)
-            self._take(valid)
-            self._seen = seen
+            seen, valid = await self._store.look(self._read)
+            if valid is not None:
+                self._take(valid)
+                self._seen = seen
+
+    async def _read(self, conn: Connection) -> tuple[rows.Fingerprint, Sequence[KeyRow] | None]:
+        """The keys, unless they are those that are known."""
+        seen = await rows.fingerprint(conn)
+        return seen, None if seen == self._seen else await rows.valid(conn)
 
     def _take(self, valid: Sequence[KeyRow]) -> None:
         self._known, self._workers = {}, {}

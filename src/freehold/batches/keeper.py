@@ -39,15 +39,22 @@ class Keeper:
 
     async def look(self) -> None:
         """Once."""
-        async with self._store.read() as connection:
-            active = await batch_work.active(connection)
+        active, untidy = await self._store.look(self._seen)
         if active:
             await self._free()
         for row in active:
             if self._is_over(row):
                 with alone(f"the end of {row.id}"):
                     await self._settle(row.id)
-        await self._tidy()
+        for batch_id, what, steps in untidy:
+            with alone(f"tidying {batch_id}"):
+                await self._remove(batch_id, what, steps)
+
+    async def _seen(self, connection: Connection) -> tuple[list[BatchRow], list[batch_work.Untidy]]:
+        now_us = self._clock.now_us()
+        old_us, unmade_us = now_us - KEPT_US, now_us - _MAKING_US
+        untidy = await batch_work.untidy(connection, kept_before_us=old_us, made_before_us=unmade_us)
+        return await batch_work.active(connection), untidy
 
     def _is_over(self, row: BatchRow) -> bool:
         return row.status == "canceling" or self._clock.now_us() >= row.expires_us or row.finished >= row.total
@@ -70,16 +77,6 @@ class Keeper:
         if freed:
             log.info("%d item(s) of batches are free again: their server is gone", freed)
             self._store.wakes.signal([WAKE])
-
-    async def _tidy(self) -> None:
-        now_us = self._clock.now_us()
-        async with self._store.read() as connection:
-            found = await batch_work.untidy(
-                connection, kept_before_us=now_us - KEPT_US, made_before_us=now_us - _MAKING_US
-            )
-        for batch_id, what, steps in found:
-            with alone(f"tidying {batch_id}"):
-                await self._remove(batch_id, what, steps)
 
     async def _remove(self, batch_id: str, what: str, steps: Iterable[int]) -> None:
         for upto in steps:

@@ -134,8 +134,7 @@ class LocalEngine:
 
     async def _claim(self) -> bool:
         """A chunk of one batch after the other, so that none waits for another to end."""
-        async with self._store.read() as connection:
-            active = await batch_work.active(connection)
+        active = await self._store.look(batch_work.active)
         rows = [row for row in active if row.engine == "local" and row.status == "in_progress" and not row.paused_why]
         limit = min(CLAIMED_AT_ONCE, 2 * self._wanted())
         for step in range(len(rows)):

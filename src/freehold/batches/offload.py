@@ -88,6 +88,9 @@ class Offload:
 
     async def look(self) -> None:
         """Once: collect, send what should go, ask what must be asked."""
+        if not self._asking and not await self._rows.any_open():
+            await self._forget()
+            return
         for ended in await self._rows.ended(500):
             with alone(f"the answer of {ended.id}"):
                 await self._collect(ended)

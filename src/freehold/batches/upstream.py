@@ -78,12 +78,14 @@ class UpstreamEngine:
 
     async def look(self) -> None:
         """Make every step that is due."""
-        async with self._store.read() as connection:
-            active = await batch_work.active(connection)
-            mine = [row.id for row in active if row.engine == "upstream"]
-            planned, due = await batch_chunks.stand(connection, mine, now_us=self._clock.now_us())
-        for row in active:
-            if row.engine == "upstream" and (row.id in due or row.id not in planned):
+
+        async def op(connection: Connection) -> tuple[list[BatchRow], batch_chunks.Stand]:
+            mine = [row for row in await batch_work.active(connection) if row.engine == "upstream"]
+            return mine, await batch_chunks.stand(connection, [row.id for row in mine], now_us=self._clock.now_us())
+
+        mine, (planned, due) = await self._store.look(op)
+        for row in mine:
+            if row.id in due or row.id not in planned:
                 with alone(f"a step of {row.id}"):
                     await self._plan(row)
                     while (chunk := await self._take(row)) is not None and await self._step(row, chunk):

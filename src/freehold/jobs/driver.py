@@ -142,8 +142,11 @@ class Driver:
 
     async def _anything(self) -> bool:
         """Some session needs an owner. Asked before a sweep, so that a quiet server does not write every second."""
-        async with self._store.read() as connection:
+
+        async def op(connection: Connection) -> bool:
             return bool(await session_log.runnable(connection, 1, now_us=self._clock.now_us(), site=self._site))
+
+        return await self._store.look(op)
 
     async def _take(self) -> bool:
         """Take what needs an owner; whether there may be more."""

@@ -127,9 +127,8 @@ class Webhooks:
     async def _begin(self) -> int:
         """Begin to send what is due, as far as there is room; gives how many."""
         room, now_us = _AT_ONCE - len(self._trying), self._clock.now_us()
-        async with self._store.read() as connection:
-            if not room or not await self._rows.any_due(connection, now_us):
-                return 0
+        if not room or not await self._store.look(lambda connection: self._rows.any_due(connection, now_us)):
+            return 0
         busy = Counter(self._trying.values())
         due = await self._rows.take(limit=room, each=_OF_ONE_WORKSPACE, busy=busy, now_us=now_us, lease_s=_LEASE_S)
         for delivery, webhook in due:

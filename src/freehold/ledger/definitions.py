@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from freehold.ledger.periods import FOREVER, span
 from freehold.store import budgets as rows
+from freehold.store.base import Connection
 from freehold.store.budgets import BudgetRow
 from freehold.store.engine import Store
 from freehold.store.ledger import NewAccount
@@ -65,11 +66,9 @@ class Definitions:
             return await self._refresh()
 
     async def _refresh(self) -> bool:
-        async with self._store.read() as conn:
-            seen = await rows.fingerprint(conn)
-            if seen == self._seen:
-                return False
-            standing = await rows.standing(conn)
+        seen, standing = await self._store.look(self._read)
+        if standing is None:
+            return False
         known: dict[tuple[str | None, str, str | None], list[BudgetRow]] = {}
         for row in standing:
             known.setdefault((row.workspace_id, row.scope, row.scope_id), []).append(row)
@@ -77,6 +76,11 @@ class Definitions:
         self.by_id = {row.id: row for row in standing}
         self.version += 1
         return True
+
+    async def _read(self, conn: Connection) -> tuple[rows.Fingerprint, list[BudgetRow] | None]:
+        """The budgets, unless they are those that are known."""
+        seen = await rows.fingerprint(conn)
+        return seen, None if seen == self._seen else await rows.standing(conn)
 
     async def learn_key(self, key_id: str) -> None:
         """Read the budgets, then count the key among those known; once for all that wait for it."""

@@ -71,8 +71,12 @@ async def plan(connection: AsyncConnection, batch_id: str, *, most_items: int, m
     await connection.execute(insert(batch_chunks), rows)
 
 
-async def stand(connection: AsyncConnection, batch_ids: Collection[str], *, now_us: int) -> tuple[set[str], set[str]]:
-    """Of these batches, those that are cut into chunks, and those with a chunk that is due: a look without a write."""
+Stand = tuple[set[str], set[str]]
+"""Of some batches, those that are cut into chunks, and those with a chunk that is due."""
+
+
+async def stand(connection: AsyncConnection, batch_ids: Collection[str], *, now_us: int) -> Stand:
+    """How these batches stand: a look without a write."""
     if not batch_ids:
         return set(), set()
     chunk = batch_chunks.c

@@ -242,10 +242,12 @@ async def pause(connection: AsyncConnection, batch_id: str, why: str) -> None:
     await connection.execute(update(batches).where(batches.c.id == batch_id).values(paused_why=why))
 
 
-async def untidy(
-    connection: AsyncConnection, *, kept_before_us: int, made_before_us: int
-) -> list[tuple[str, str, range]]:
-    """Batches with something to remove, as (id, what, up to where one after the other): `requests` of ended ones,
+Untidy = tuple[str, str, range]
+"""Of a batch: its id, what is to be removed, up to where one after the other."""
+
+
+async def untidy(connection: AsyncConnection, *, kept_before_us: int, made_before_us: int) -> list[Untidy]:
+    """Batches with something to remove: `requests` of ended ones,
     `results` of those made before `kept_before_us`, `batch` of deleted ones and of those whose making broke off before
     `made_before_us`."""
     row = batches.c

@@ -120,6 +120,15 @@ class DeferredRows:
             raise NotFound(f"There is no deferred call {call_id[:80]!r}.")
         return _row(found)
 
+    async def any_open(self) -> bool:
+        """Whether any call waits for an answer."""
+        query = select(literal(1)).where(deferred_calls.c.state.in_(("held", "sent"))).limit(1)
+
+        async def op(connection: AsyncConnection) -> bool:
+            return (await connection.execute(query)).first() is not None
+
+        return await self._store.look(op)
+
     async def held(self, most: int) -> list[Held]:
         """Those that nobody works on, oldest first."""
         call = deferred_calls.c
