@@ -39,11 +39,15 @@ def test_what_cannot_be_had_is_refused_by_name(given: object) -> None:
 
 async def test_a_box_is_held_to_them(walled: Bubblewrap, root: Path) -> None:
     environment = {"limits": {"processes": 20, "disk_bytes": 16 << 20, "command_s": 2}}
-    wanted = BoxSpec("sesn_1", root / "sesn_1", 1, limits_of(environment, BoundSettings()), environment)
-    agent = Agent(await walled.open(wanted), wanted)
+
+    async def opened(name: str) -> Agent:
+        wanted = BoxSpec(name, root / name, 1, limits_of(environment, BoundSettings()), environment)
+        return Agent(await walled.open(wanted), wanted)
+
+    agent = await opened("sesn_1")
     late = await agent.call("bash", command="sleep 600", timeout_ms=500_000)
     assert late.is_error and "timed out after 2 s" in text(late)
     full = await agent.call("bash", command="head -c 20M /dev/zero > large; stat -c %s large")
     assert str(16 << 20) in text(full)
-    many = await agent.call("bash", command="for n in $(seq 40); do sleep 1 & done; wait")
+    many = await (await opened("sesn_2")).call("bash", command="for n in $(seq 40); do sleep 1 & done; wait")
     assert "Resource temporarily unavailable" in text(many)
