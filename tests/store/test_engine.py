@@ -10,14 +10,17 @@ import threading
 from functools import partial
 from glob import glob
 
+import asyncpg
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from freehold.clock import SystemClock
 from freehold.errors import InvalidRequest, Misconfigured, NotFound, Unavailable
+from freehold.store import postgres as postgres_store
 from freehold.store.base import Connection
 from freehold.store.engine import Store
+from freehold.store.groups import Groups
 from freehold.store.tables import calls, workspaces
 from tests.databases import Postgres
 from tests.store.seeds import eventually
@@ -268,6 +271,62 @@ async def test_the_file_is_its_owners_alone_and_every_commit_is_synced(store: St
     assert {os.stat(path).st_mode & 0o777 for path in glob(f"{database_url.removeprefix('sqlite:///')}*")} == {0o600}
 
 
+async def test_a_bad_row_is_counted_once_however_often_its_group_is_tried(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[bool] = []
+    commit = Groups._commit
+
+    async def fails_first(self: Groups, connection: Connection) -> None:
+        if not failed:
+            failed.append(True)
+            await connection.rollback()
+            raise Unavailable("The disk is full.")
+        await commit(self, connection)
+
+    monkeypatch.setattr(Groups, "_commit", fails_first)
+    store.add_row(calls, call_row(1))
+    store.add_row(calls, ("too short",))
+    await eventually(lambda: bool(failed) and store.healthy)
+    await store.flush()
+    assert await call_ids(store) == {"req_1"}
+    assert store.rows_lost == 1
+
+
+async def test_rows_of_a_group_that_cannot_be_written_are_counted_as_lost(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Groups, "commit", fails)
+        store.add_row(calls, call_row(1))
+        store.add_row(calls, call_row(2))
+        await eventually(lambda: store.rows_lost > 0)
+    assert store.rows_lost == 2
+    store.add_row(calls, call_row(3))
+    await store.flush()
+    assert await call_ids(store) == {"req_3"}
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_rows_wait_while_another_process_holds_their_table(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(postgres_store, "LOCK_TIMEOUT_MS", 50)
+    store, other = await Store.open(database_url, clock=SystemClock()), await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
+        store.add_row(calls, call_row(1))
+        await eventually(lambda: caplog.text.count("The record waits") > 1)
+        await store.write(lambda conn: add(conn, "meanwhile"))
+    await store.flush()
+    assert (await call_ids(store), store.rows_lost) == ({"req_1"}, 0)
+    await other.close()
+    await store.close()
+
+
 _SORTING = """
 import asyncio, sys
 from pathlib import Path
@@ -363,6 +422,8 @@ async def test_a_database_that_goes_away_is_said_and_found_again(
         await store.write(lambda conn: add(conn, "meanwhile"))
     with pytest.raises(Unavailable, match="cannot be read"):
         await names(store)
+    with pytest.raises(Unavailable, match="cannot be read"):
+        await store.look(_looked)
     assert not store.healthy
     await postgres.let_in(database_url)
     await eventually(lambda: store.healthy)

@@ -46,6 +46,8 @@ class Keeper:
             if self._is_over(row):
                 with alone(f"the end of {row.id}"):
                     await self._settle(row.id)
+        if active:  # what has come to its end just now can be tidied too
+            _, untidy = await self._store.look(self._seen)
         for batch_id, what, steps in untidy:
             with alone(f"tidying {batch_id}"):
                 await self._remove(batch_id, what, steps)

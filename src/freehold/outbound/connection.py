@@ -16,7 +16,6 @@ from typing import cast
 import httptools
 
 from freehold.calls import Attempted, Headers
-from freehold.errors import FreeholdError
 from freehold.outbound.failures import BrokenOff, TimedOut, WayOutFailed
 from freehold.outbound.limits import Limits
 
@@ -100,7 +99,7 @@ class Connection:
         return not self.done and self._sink is not None
 
     def until_poured(self) -> asyncio.Future[None]:
-        """Await it while `is_pouring`. A `FreeholdError` of the sink comes out here."""
+        """Await it while `is_pouring`. What the sink raises comes out here."""
         return self._next(_END)
 
     def end_pouring(self) -> bool:
@@ -240,7 +239,7 @@ class Connection:
             if self._parts and not sink(self._take()):
                 self._sink = None
                 self._wake()
-        except FreeholdError as error:  # raised where it is waited for
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is raised where it is waited for)
             self._sink = None
             waiter, self._waiter = self._waiter, None
             if waiter is not None and not waiter.done():

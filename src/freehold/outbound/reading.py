@@ -15,8 +15,8 @@ async def read(connection: Connection) -> bytes:
 
 
 async def pour(connection: Connection, sink: Callable[[bytes], bool]) -> bool:
-    """Hand the body to `sink` as it arrives, until its end (True) or until the sink returns False. A `FreeholdError` of
-    the sink comes out here. Who is cancelled here loses nothing: what comes then waits to be read.
+    """Hand the body to `sink` as it arrives, until its end (True) or until the sink returns False. What the sink
+    raises comes out here. Who is cancelled here loses nothing: what comes then waits to be read.
     """
     if not connection.pour_to(sink):
         return False

@@ -48,6 +48,8 @@ class Groups:
     def __init__(self, database: Database, rows: Rows) -> None:
         self._database = database
         self._rows = rows
+        self._refused: list[tuple[Table, Exception]] = []
+        """Rows that the transaction goes on without."""
         self._connection: AsyncConnection | None = None
 
     async def commit(self, entries: Sequence[Entry], taken: Mapping[Table, Sequence[Row]]) -> None:
@@ -119,6 +121,8 @@ class Groups:
                     f"{sentence(self._database.spoken(again))}. Nothing was written; try again later."
                 ) from again
         await self._commit(connection)
+        for table, refusal in self._refused:
+            self._rows.reject(table, refusal)
 
     async def _begun(
         self,
@@ -126,6 +130,7 @@ class Groups:
         entries: Sequence[Entry],
         taken: Mapping[Table, Sequence[Row]],
     ) -> AsyncConnection:
+        self._refused = []
         try:
             connection = await self._open()
             await connection.begin()
@@ -195,7 +200,7 @@ class Groups:
         except Exception as error:  # noqa: BLE001 (drivers raise many kinds for a bad value; each is logged)
             self._raise_unless_its_own(error)
             if len(rows) == 1:
-                self._rows.reject(table, error)
+                self._refused.append((table, error))
             return False
         return True
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from freehold.errors import Unavailable
 from freehold.store.base import Row
 from freehold.store.wakes import Wakes
 
@@ -108,8 +109,14 @@ class Postgres:
 
     async def look(self, operation: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """See `Database`."""
-        async with self.readers.connect() as connection:
+        try:
+            connection = await self.readers.connect()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise Unavailable(f"The database cannot be read: {self.spoken(error)}.") from error
+        try:
             return await operation(connection)
+        finally:
+            await connection.close()
 
     async def transact(self, work: Coroutine[Any, Any, None]) -> None:
         """See `Database`."""

@@ -64,6 +64,11 @@ class Rows:
         """The group was written."""
         self.settled += sum(len(rows) for rows in taken.values())
 
+    def lose(self, taken: Mapping[Table, Sequence[Row]]) -> None:
+        """The group cannot be written, whenever it is tried."""
+        self.settle(taken)
+        self.rejected += sum(len(rows) for rows in taken.values())
+
     def reject(self, table: Table, error: BaseException) -> None:
         """The database refused one row for what is in it."""
         self.rejected += 1

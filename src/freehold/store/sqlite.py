@@ -23,7 +23,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from freehold.errors import Misconfigured
+from freehold.errors import Misconfigured, Unavailable
 from freehold.store.base import Row
 from freehold.store.sqlite_driver import DriverConnection, Here, OwnThread, Runner, carried
 from freehold.store.sqlite_looker import Looker
@@ -35,6 +35,8 @@ READERS = 4
 """Connections for reading; each is a thread."""
 LOOKERS = 2
 """Threads for what is read often, each with a connection."""
+LOOKS_WAITING = 5_000
+"""Reads that may wait for one of them; a disk that is so far behind is not helped by more."""
 ROWS_AT_ONCE = (64, 8, 1)
 """Rows that one statement inserts. Each statement hands the interpreter to the event loop and has to wait for it again:
 one a row cost a busy server 30 µs a row, three times what the database took."""
@@ -86,6 +88,8 @@ class Sqlite:
                 f"{url}: name a file, as in sqlite:///freehold.db (an in-memory database survives nothing)"
             )
         _make_private(Path(url.database))
+        # What grows too large to be sorted in memory belongs beside the data, not on another disk.
+        os.environ.setdefault("SQLITE_TMPDIR", str(Path(url.database).absolute().parent))
         self._path = url.database
         self._writing: DriverConnection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite writer")
@@ -138,7 +142,10 @@ class Sqlite:
 
     async def look(self, operation: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """See `Database`: carried to a looker's thread as a whole."""
-        return await min(self._lookers, key=lambda looker: looker.waiting).look(operation)
+        looker = min(self._lookers, key=lambda looker: looker.waiting)
+        if looker.waiting >= LOOKS_WAITING:
+            raise Unavailable(f"{LOOKS_WAITING} reads wait for the database already; try again later.")
+        return await looker.look(operation)
 
     async def transact(self, work: Coroutine[Any, Any, None]) -> None:
         """See `Database`: carried to the writer's thread as a whole."""

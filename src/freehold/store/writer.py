@@ -65,7 +65,7 @@ class Writer:
         """See `Store.add_row`."""
         self.rows.add(table, row)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(ROWS_WAIT_S, self._rows_have_waited)
+            self._wait_for_rows()
         elif self.rows.waiting == GROUP_ROWS:
             self._rows_have_waited()
 
@@ -85,6 +85,9 @@ class Writer:
         if self._timer is not None:
             self._timer.cancel()
         await self._groups.close()
+
+    def _wait_for_rows(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(ROWS_WAIT_S, self._rows_have_waited)
 
     def _rows_have_waited(self) -> None:
         self._rows_due = True
@@ -135,8 +138,14 @@ class Writer:
             self._broke_off(entries, error)
             return False
         except Exception as error:
-            log.exception("A group of %d writes failed.", len(entries))
-            self.rows.settle(taken)
+            if self._database.is_contended(error) and not self._closing:
+                log.warning("The record waits: %s.", self._database.spoken(error))
+                self.rows.put_back(taken)
+                if self._timer is None:
+                    self._wait_for_rows()
+            else:
+                log.exception("A group of %d writes failed.", len(entries))
+                self.rows.lose(taken)
             self._broke_off(entries, error)
             return True
         except BaseException:
