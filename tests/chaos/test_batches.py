@@ -83,15 +83,21 @@ async def lines_after_kills(
                 victim = round_ % 2
                 both_run.clear()
                 await asyncio.to_thread(fleet.servers[victim].kill)
-                await fleet.start(victim, f"{chance.choice(POINTS)}:{chance.randint(1, 3)}")
+                try:
+                    await fleet.start(victim, f"{chance.choice(POINTS)}:{chance.randint(1, 3)}")
+                except NotStarted:  # it came to its point before it was ready
+                    killed += 1
+                else:
+                    both_run.set()
+                    killed += await _dies(fleet, victim, batch.id)
                 both_run.set()
-                killed += await _dies(fleet, victim, batch.id)
                 if not fleet.runs(victim):
                     await fleet.start(victim)
             async with fleet.client(0) as client:
                 await _ended(client, batch.id)
                 reply = await client.get(f"/v1/messages/batches/{batch.id}/results", cast_to=str)
         finally:
+            both_run.set()  # or what is being answered would wait for ever
             await fleet.close()
     return [json.loads(line)["custom_id"] for line in reply.splitlines()], asked, killed
 
