@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from freehold.clock import SystemClock
 from freehold.errors import InvalidRequest, Misconfigured, NotFound, Unavailable
 from freehold.store import postgres as postgres_store
+from freehold.store import sqlite as sqlite_store
 from freehold.store.base import Connection
 from freehold.store.engine import Store
 from freehold.store.groups import Groups
@@ -328,7 +329,7 @@ async def test_rows_wait_while_another_process_holds_their_table(
 
 
 _SORTING = """
-import asyncio, sys
+import asyncio, os, sys, threading
 from pathlib import Path
 from sqlalchemy import text
 from freehold.clock import SystemClock
@@ -340,15 +341,31 @@ QUERY = text(ROWS + "SELECT i % 7 AS k, count(*), max(hex(i) || '{:0>60}') FROM 
 def resident_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
+def spilled():
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = os.readlink(entry)
+        except OSError:
+            continue
+        if "etilqs" in target:
+            yield os.path.dirname(target)
+
+def look_for_it(over, found):
+    while not over.wait(0.005):
+        found.update(spilled())
+
 async def main():
     store = await Store.open(sys.argv[1], clock=SystemClock())
     async def sort(conn):
         return len((await conn.execute(QUERY)).all())
+    over, found = threading.Event(), set()
+    threading.Thread(target=look_for_it, args=(over, found)).start()
     before = resident_mb()
     groups = await store.look(sort)
     async with store.read() as conn:
         groups += await sort(conn)
-    print(groups, round(resident_mb() - before))
+    print(groups, round(resident_mb() - before), *found)
+    over.set()
     await store.close()
 
 asyncio.run(main())
@@ -356,12 +373,21 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
-async def test_what_a_read_has_to_sort_is_not_kept_in_memory(database_url: str) -> None:
+async def test_what_a_read_has_to_sort_is_not_kept_in_memory_but_beside_the_data(database_url: str) -> None:
     command = [sys.executable, "-c", _SORTING, database_url]
     done = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    groups, grown_mb = map(int, (await done.communicate())[0].split())
-    assert groups == 14
-    assert grown_mb < 20  # 400,000 rows of 70 bytes and more
+    groups, grown_mb, *spilled = (await done.communicate())[0].decode().split()
+    assert groups == "14"
+    assert int(grown_mb) < 20  # 400,000 rows of 70 bytes and more
+    assert spilled == [os.path.dirname(database_url.removeprefix("sqlite:///"))]
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_looks_that_too_many_others_wait_for_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "LOOKS_WAITING", 1)
+    found = await asyncio.gather(*(store.look(_looked) for _ in range(5)), return_exceptions=True)
+    assert [isinstance(one, Unavailable) for one in found] == [False, False, True, True, True]
+    assert await store.look(_looked) == set()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)

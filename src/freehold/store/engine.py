@@ -144,7 +144,7 @@ class Store:
     def add_row(self, table: Table, row: Row) -> None:
         """Add one row that nobody waits for; call it on the event loop. Under a microsecond, never blocks or raises.
 
-        It is written with the next group, at most 0.1 s later. A crash before that loses it. While the database is
+        It is written with the next group, at most 0.2 s later. A crash before that loses it. While the database is
         away 50,000 rows wait; what comes after is dropped, counted in `rows_lost` and logged. A row that the database
         refuses is counted and logged too, and harms no other.
         """

@@ -8,12 +8,12 @@ our own commits do not count.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,8 +88,7 @@ class Sqlite:
                 f"{url}: name a file, as in sqlite:///freehold.db (an in-memory database survives nothing)"
             )
         _make_private(Path(url.database))
-        # What grows too large to be sorted in memory belongs beside the data, not on another disk.
-        os.environ.setdefault("SQLITE_TMPDIR", str(Path(url.database).absolute().parent))
+        _spill_into(Path(url.database).absolute().parent)
         self._path = url.database
         self._writing: DriverConnection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite writer")
@@ -126,7 +125,7 @@ class Sqlite:
         """See `Database`: there is one lock, so no order matters."""
         return ""
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def migrating(self) -> AsyncIterator[AsyncConnection]:
         """See `Database`. Foreign keys are checked at the end instead: a table that is rebuilt is dropped on the way,
         and with them on, that would delete the rows that refer to it.
@@ -256,6 +255,20 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise Misconfigured(f"The database file {path} cannot be opened for writing: {error.strerror}.") from error
+
+
+def _spill_into(folder: Path) -> None:
+    """What grows too large to be sorted in memory belongs beside the data, not on another disk.
+
+    The folder is the whole process's, and may not change under a statement that runs: the first one stays. SQLite reads
+    `SQLITE_TMPDIR` when it is imported, too early for us; a build without this pragma keeps to the system's folder.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        known = connection.execute("PRAGMA temp_store_directory").fetchone()
+        if not known or not known[0]:
+            quoted = str(folder).replace("'", "''")
+            with contextlib.suppress(sqlite3.OperationalError):  # it cannot be written: opening the database says so
+                connection.execute(f"PRAGMA temp_store_directory = '{quoted}'")
 
 
 def _original(error: BaseException) -> BaseException:
