@@ -42,11 +42,11 @@ class Keeper:
         active, untidy = await self._store.look(self._seen)
         if active:
             await self._free()
-        for row in active:
-            if self._is_over(row):
-                with alone(f"the end of {row.id}"):
-                    await self._settle(row.id)
-        if active:  # what has come to its end just now can be tidied too
+        over = [row for row in active if self._is_over(row)]
+        for row in over:
+            with alone(f"the end of {row.id}"):
+                await self._settle(row.id)
+        if over:  # what has come to its end just now can be tidied too
             _, untidy = await self._store.look(self._seen)
         for batch_id, what, steps in untidy:
             with alone(f"tidying {batch_id}"):

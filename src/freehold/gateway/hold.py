@@ -129,7 +129,7 @@ class _Resumed:
         return self._beginning(self._held)
 
     async def pour(self, sink: Sink) -> bool:
-        """See `calls.pour`."""
+        """See `wire.reads.pour`."""
         while self._held is not None:
             try:
                 read = await self._beginning(self._held)

@@ -216,7 +216,7 @@ class Reads:
         return Read(rest, [len(rest)])
 
     async def pour(self, sink: Sink) -> bool:
-        """See `calls.pour`."""
+        """See `wire.reads.pour`."""
         try:
             if not await pour(self._answer, onto(sink, self._frames)):
                 return False
